@@ -1,0 +1,14 @@
+"""AttnGAN and its image-text matching model DAMSM in JAX, Flax and Optax.
+
+Xu et al., "AttnGAN: Fine-Grained Text to Image Generation with Attentional Generative
+Adversarial Networks", CVPR 2018 (https://arxiv.org/abs/1711.10485).
+
+Axis letters, used in every docstring and einsum of the package:
+
+    B  images (or examples) of a batch     T  words of a caption
+    M  captions scored against images      D  joint embedding of words and regions
+    R  regions of an image (or N, pixels)  H, W, C  height, width, channels (NHWC)
+    Z  noise                               A  attributes of a procedural bird
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,76 @@
+"""A run's config on disk: written once into its workdir, checked against it ever after."""
+
+import json
+import os
+import pathlib
+
+import ml_collections
+
+from attngan_jax.errors import UserError
+
+# Keys that may differ between two starts of one run: they change no result.
+FREE_KEYS = ("compilation_cache_dir", "log_every_steps", "data.data_dir", "data.num_workers",
+             "damsm.checkpoint_every_steps", "attngan.checkpoint_every_steps")
+
+
+def config_path(workdir: str | os.PathLike) -> pathlib.Path:
+    """Where a workdir keeps its config."""
+    return pathlib.Path(workdir) / "config.json"
+
+
+def save_workdir_config(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:
+    """Writes `config` to the workdir, or checks that the workdir is of the same config.
+
+    Raises `UserError` naming the first keys that differ, `FREE_KEYS` aside.
+    """
+    path = config_path(workdir)
+    if path.exists():
+        differing = _differences(load_workdir_config(workdir), config)
+        if differing:
+            raise UserError(f"{workdir} holds a run of another config ({'; '.join(differing[:3])}"
+                            f"{'; ...' if len(differing) > 3 else ''}): choose another --workdir, "
+                            "or start with the run's own values")
+    write_text(path, json.dumps(config.to_dict(), indent=2) + "\n")
+
+
+def load_workdir_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
+    """The locked config of a workdir; `UserError` if there is none."""
+    path = config_path(workdir)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{workdir} is no workdir of a run: it has no config.json; give the "
+                        "--workdir that attngan_jax.main wrote") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}): restore it, or start in another "
+                        "--workdir") from error
+    return ml_collections.ConfigDict(values).lock()
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _differences(old: ml_collections.ConfigDict, new: ml_collections.ConfigDict) -> list[str]:
+    old, new = _flat(old.to_dict()), _flat(json.loads(json.dumps(new.to_dict())))
+    missing = "no such key"
+    return [f"{key} is {old.get(key, missing)!r} there and {new.get(key, missing)!r} here"
+            for key in sorted(old.keys() | new.keys())
+            if key not in FREE_KEYS and old.get(key, missing) != new.get(key, missing)]
+
+
+def _flat(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,1 @@
+"""Evaluation: what a trained run makes, and how good it is."""

@@ -1,0 +1,124 @@
+"""A judge that never saw the generator: which colours does a picture show?
+
+A small classifier of the attributes of procedural birds, trained on real training pictures
+alone. Asked about generated pictures, it tells whether what the sentence says came out.
+"""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tqdm import tqdm
+
+from attngan_jax.models.image_encoder import SmallTrunk
+from attngan_jax.training.damsm_task import normalise
+
+
+class AttributeClassifier(nn.Module):
+    """Logits of every attribute's values from an image.
+
+    Attributes:
+      num_values: how many values each attribute has. width: of the trunk's first layer.
+    """
+
+    num_values: tuple[int, ...]
+    width: int = 32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> list[jax.Array]:
+        """`[B, S, S, 3]` in [-1, 1] -> one `[B, values]` for each attribute."""
+        local, pooled = SmallTrunk(self.width, name="cnn")(images, train=train)
+        # Where a colour stands says whose colour it is, so the map itself, not only its mean.
+        local = nn.Conv(2 * self.width, (1, 1), name="reduce")(local)
+        features = jnp.concatenate([local.reshape(len(images), -1), pooled], axis=-1)
+        return [nn.Dense(n, name=f"attribute_{i}")(features)
+                for i, n in enumerate(self.num_values)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Judge:
+    """A trained `AttributeClassifier`."""
+
+    model: AttributeClassifier
+    variables: Any
+
+    def predict(self, images: np.ndarray, batch_size: int = 250) -> np.ndarray:
+        """Value indices int `[N, A]` of uint8 images `[N, S, S, 3]`."""
+        predict = jax.jit(lambda x: jnp.stack(
+            [logits.argmax(-1) for logits in
+             self.model.apply(self.variables, normalise(x), train=False)], axis=1))
+        return np.concatenate([np.asarray(predict(images[i : i + batch_size]))
+                               for i in range(0, len(images), batch_size)])
+
+
+def train_judge(
+    images: np.ndarray,
+    attributes: np.ndarray,
+    num_values: tuple[int, ...],
+    *,
+    num_steps: int,
+    batch_size: int,
+    seed: int,
+) -> Judge:
+    """Trains on real pictures, uint8 `[N, S, S, 3]`, with their attributes, int `[N, A]`."""
+    model = AttributeClassifier(num_values)
+    variables = model.init(jax.random.key(seed), normalise(images[:1]), train=False)
+    optimizer = optax.adam(optax.cosine_decay_schedule(2e-3, num_steps))
+
+    @jax.jit
+    def step(params, batch_stats, opt_state, images, attributes):
+        def loss_fn(params):
+            logits, updated = model.apply({"params": params, "batch_stats": batch_stats},
+                                          normalise(images), train=True, mutable=["batch_stats"])
+            losses = [optax.softmax_cross_entropy_with_integer_labels(x, attributes[:, i]).mean()
+                      for i, x in enumerate(logits)]
+            return sum(losses), updated["batch_stats"]
+
+        grads, batch_stats = jax.grad(loss_fn, has_aux=True)(params)
+        updates, opt_state = optimizer.update(grads, opt_state)
+        return optax.apply_updates(params, updates), batch_stats, opt_state
+
+    params, batch_stats = variables["params"], variables["batch_stats"]
+    opt_state = optimizer.init(params)
+    rng = np.random.default_rng(seed)
+    for _ in tqdm(range(num_steps), desc="Attribute judge", unit=" steps"):
+        chosen = rng.integers(len(images), size=batch_size)
+        batch = images[chosen]
+        flipped = rng.random(batch_size) < 0.5
+        batch[flipped] = batch[flipped, :, ::-1]
+        params, batch_stats, opt_state = step(params, batch_stats, opt_state, batch,
+                                              attributes[chosen])
+    return Judge(model, {"params": params, "batch_stats": batch_stats})
+
+
+def attribute_accuracy(
+    predicted: np.ndarray, stated: np.ndarray, names: tuple[str, ...]
+) -> dict[str, dict]:
+    """How often the judge sees what the sentence says, in percent, per attribute.
+
+    Args:
+      predicted: int `[N, A]`, values that the judge sees.
+      stated: int `[N, A]`, values that the sentence states, -1 where it is silent.
+      names: of the A attributes.
+
+    Returns:
+      `{name: {"accuracy", "chance", "count"}}` for attributes stated at all. Chance is the
+      accuracy of these predictions against sentences dealt out at random: a generator that
+      paints every head brown has the share of brown heads.
+    """
+    result = {}
+    for i, name in enumerate(names):
+        told = stated[:, i] >= 0
+        if not told.any():
+            continue
+        seen, said = predicted[told, i], stated[told, i]
+        size = max(seen.max(), said.max()) + 1
+        chance = (np.bincount(seen, minlength=size) / len(seen)
+                  @ (np.bincount(said, minlength=size) / len(said)))
+        result[name] = {"accuracy": float(100 * (seen == said).mean()),
+                        "chance": float(100 * chance), "count": int(told.sum())}
+    return result

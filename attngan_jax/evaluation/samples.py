@@ -1,0 +1,58 @@
+"""Pictures of fixed captions with fixed noise, kept while training: `WORKDIR/samples/`."""
+
+import os
+import pathlib
+
+import jax
+import numpy as np
+
+from attngan_jax.data import pipeline
+from attngan_jax.evaluation.trained import Trained, generator_variables
+from attngan_jax.training.attngan_task import AttnganTask
+from attngan_jax.training.state import AttnganState
+
+NUM_SAMPLES = 16
+
+
+class SampleWriter:
+    """Called with (step, state) by the training loop; writes `samples/step_<step>.npz`."""
+
+    def __init__(self, task: AttnganTask, dataset, encoders: dict, workdir: str | os.PathLike):
+        self._folder = pathlib.Path(workdir) / "samples"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._encoders = encoders
+        size = task.image_sizes[-1]
+        batch = next(iter(pipeline.eval_batches(
+            spread(dataset.test, NUM_SAMPLES), task.config, vocabulary=dataset.vocabulary,
+            batch_size=NUM_SAMPLES, image_sizes=(size,))))
+        captions = [" ".join(dataset.vocabulary.decode(row)) for row in batch["caption"]]
+        save_arrays(self._folder / "fixed.npz", captions=np.array(captions),
+                    real_images=batch[f"image_{size}"])
+        self._batch = {"caption": batch["caption"], "caption_length": batch["caption_length"],
+                       "number": np.arange(NUM_SAMPLES, dtype=np.int32)}
+        trained = Trained(task.config, dataset.vocabulary, task, {}, 0)
+        self._synthesise = jax.jit(trained.synthesise)
+
+    def __call__(self, step: int, state: AttnganState) -> None:
+        variables = self._encoders | {"generator": generator_variables(state)}
+        made = jax.device_get(self._synthesise(variables, self._batch))
+        images = {name.replace("image_", "images_"): value for name, value in made.items()
+                  if name.startswith("image_")}
+        save_arrays(self._folder / f"step_{step:08d}.npz", **images)
+
+
+def spread(split, count: int) -> list:
+    """`count` records at even distances, so that they are not all of one class."""
+    places = np.linspace(0, len(split), count, endpoint=False).astype(int)
+    return [split[int(place)] for place in places]
+
+
+def save_arrays(path: pathlib.Path, **arrays: np.ndarray) -> None:
+    """Writes an `.npz` whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,62 @@
+"""A whole run: prepare, DAMSM, AttnGAN, evaluate, report; each part resumed or skipped."""
+
+import os
+import pathlib
+
+import jax
+from absl import logging
+
+from attngan_jax import configuration
+from attngan_jax.data import datasets
+from attngan_jax.evaluation import suite
+from attngan_jax.evaluation.samples import SampleWriter
+from attngan_jax.evaluation.trained import load_encoders
+from attngan_jax.reporting import page
+from attngan_jax.training import loop, wall_clock
+from attngan_jax.training.attngan_task import AttnganTask
+from attngan_jax.training.damsm_task import DamsmTask
+from attngan_jax.training.networks import Config
+
+
+def train_and_evaluate(config: Config, workdir: str | os.PathLike) -> pathlib.Path:
+    """Runs what is not done yet and returns the path of the report.
+
+    Raises `UserError` for a workdir of another config and for everything that a user can mend.
+    """
+    workdir = pathlib.Path(workdir)
+    configuration.save_workdir_config(config, workdir)
+    use_compilation_cache(config.compilation_cache_dir)
+    dataset = prepare(config, workdir)
+
+    damsm = DamsmTask(config, len(dataset.vocabulary))
+    attngan = AttnganTask(config, len(dataset.vocabulary))
+    if loop.is_finished(attngan, workdir):
+        logging.info("both stages are trained already")
+    else:
+        if not loop.is_finished(damsm, workdir):
+            loop.train(damsm, dataset, workdir)
+        encoders = load_encoders(config, len(dataset.vocabulary), workdir)
+        loop.train(attngan, dataset, workdir, frozen=encoders,
+                   on_sample=SampleWriter(attngan, dataset, encoders, workdir))
+    if not suite.is_finished(workdir, config.attngan.num_train_steps):
+        suite.evaluate(workdir)
+    return page.write_report(workdir)
+
+
+def prepare(config: Config, workdir: pathlib.Path) -> datasets.Dataset:
+    """Builds the data set if it is missing, opens it, and keeps its vocabulary in the workdir."""
+    clock = wall_clock.Clock(workdir, "prepare")
+    datasets.prepare(config)
+    dataset = datasets.load(config)
+    path = workdir / "vocabulary.txt"
+    if not path.exists():
+        dataset.vocabulary.save(path)
+        clock.save()
+    return dataset
+
+
+def use_compilation_cache(folder: str) -> None:
+    """Keeps compiled programs in `folder` ("": nowhere), so that a second start is quick."""
+    if folder:
+        jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -1,0 +1,165 @@
+"""Deep attentional multimodal similarity: does an image match a caption? (Sec. 3.2)"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+NEGATIVE = -1e9
+EPSILON = 1e-8  # of the cosines, as in the released code
+
+
+class DamsmLoss(NamedTuple):
+    """The four terms of Eq. 13; each a scalar."""
+
+    word_image_to_text: jax.Array
+    word_text_to_image: jax.Array
+    sentence_image_to_text: jax.Array
+    sentence_text_to_image: jax.Array
+
+    @property
+    def word_loss(self) -> jax.Array:
+        """L_1^w + L_2^w."""
+        return self.word_image_to_text + self.word_text_to_image
+
+    @property
+    def sentence_loss(self) -> jax.Array:
+        """L_1^s + L_2^s."""
+        return self.sentence_image_to_text + self.sentence_text_to_image
+
+    @property
+    def total(self) -> jax.Array:
+        """L_DAMSM."""
+        return self.word_loss + self.sentence_loss
+
+
+def cosine(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Cosine over the last axis; 0 where a vector is 0."""
+    dot, squares = (a * b).sum(-1), (a * a).sum(-1) * (b * b).sum(-1)
+    return dot * jax.lax.rsqrt(jnp.maximum(squares, EPSILON**2))
+
+
+def region_attention(words, word_mask, regions, *, gamma1: float) -> jax.Array:
+    """Which regions does each word look at: alpha of Eqs. 8 and 9, `[B, M, T, R]`.
+
+    `words [M, T, D]`, `word_mask [M, T]`, `regions [B, R, D]`, every image with every caption.
+    """
+    s = jnp.einsum("mtd,brd->bmtr", words, regions)  # Eq. 7
+    s = jnp.where(word_mask[None, :, :, None], s, NEGATIVE)
+    s = jax.nn.softmax(s, axis=2)  # Eq. 8, over words
+    return jax.nn.softmax(gamma1 * s, axis=3)  # Eq. 9, over regions
+
+
+def _block_scores(words, word_mask, regions, gamma1, gamma2):
+    alpha = region_attention(words, word_mask, regions, gamma1=gamma1)
+    context = jnp.einsum("bmtr,brd->bmtd", alpha, regions)  # c_i of Eq. 9
+    relevance = cosine(context, words[None])  # R(c_i, e_i)
+    relevance = jnp.where(word_mask[None], gamma2 * relevance, NEGATIVE)
+    return jax.nn.logsumexp(relevance, axis=2)  # Eq. 10
+
+
+def word_scores(
+    regions: jax.Array,
+    words: jax.Array,
+    word_mask: jax.Array,
+    *,
+    gamma1: float,
+    gamma2: float,
+    block_size: int = 16,
+) -> jax.Array:
+    """Image-caption match by words, log of Eq. 10's sum: `[B, M]`.
+
+    Args:
+      regions: `[B, R, D]`. words: `[M, T, D]`. word_mask: bool `[M, T]`, True at words.
+      block_size: captions at a time, so that the `[B, block, T, R]` maps never exist for all M;
+        they are computed again in the backward pass.
+
+    Differs from the paper: Eq. 10 raises the sum to 1 / gamma2; the released code
+    (`words_loss`) drops that power.
+    """
+    M = words.shape[0]
+    block_size = next(size for size in range(min(block_size, M), 0, -1) if M % size == 0)
+
+    @jax.checkpoint
+    def score(block):
+        return _block_scores(*block, regions, gamma1, gamma2)
+
+    if block_size == M:
+        return score((words, word_mask))
+    blocks = jax.tree.map(lambda x: x.reshape(-1, block_size, *x.shape[1:]), (words, word_mask))
+    scores = jax.lax.map(score, blocks)  # [M / block, B, block]
+    return scores.swapaxes(0, 1).reshape(regions.shape[0], M)
+
+
+def sentence_scores(codes: jax.Array, sentences: jax.Array) -> jax.Array:
+    """Image-caption match by global vectors: cosines `[B, M]` of `[B, D]` and `[M, D]`."""
+    dots = jnp.einsum("bd,md->bm", codes, sentences)
+    squares = jnp.einsum("b,m->bm", (codes**2).sum(-1), (sentences**2).sum(-1))
+    return dots * jax.lax.rsqrt(jnp.maximum(squares, EPSILON**2))
+
+
+def matching_loss(
+    scores: jax.Array,
+    image_classes: jax.Array,
+    caption_classes: jax.Array,
+    *,
+    axis_name: str | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Cross entropy of the true pair among all captions, and among all images (Eqs. 11, 12).
+
+    Args:
+      scores: `[B, M]`, already times gamma3. Row b belongs with column b, or with column
+        `axis_index * B + b` when the images are spread over a mesh and the captions gathered.
+      image_classes: int `[B]`, caption_classes: int `[M]`. Pairs of one class that are not the
+        true pair are no negatives; class -1 has no such company.
+
+    Returns:
+      image-to-text and text-to-image loss.
+
+    Differs from the paper: means instead of sums, and the same-class masking (released code).
+    """
+    B, M = scores.shape
+    first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * B
+    truth = (jnp.arange(B) + first)[:, None] == jnp.arange(M)[None]
+    same = (image_classes[:, None] == caption_classes[None]) & (image_classes[:, None] >= 0)
+    scores = jnp.where(same & ~truth, NEGATIVE, scores)
+    true_scores = jnp.where(truth, scores, 0.0).sum(1)
+    image_to_text = jax.nn.logsumexp(scores, axis=1) - true_scores
+    over_images = _logsumexp_over_images(scores, axis_name)
+    text_to_image = jax.lax.dynamic_slice_in_dim(over_images, first, B) - true_scores
+    return image_to_text.mean(), text_to_image.mean()
+
+
+def _logsumexp_over_images(scores, axis_name):
+    if axis_name is None:
+        return jax.nn.logsumexp(scores, axis=0)
+    top = jax.lax.pmax(jax.lax.stop_gradient(scores.max(0)), axis_name)
+    return top + jnp.log(jax.lax.psum(jnp.exp(scores - top).sum(0), axis_name))
+
+
+def damsm_loss(
+    regions: jax.Array,
+    codes: jax.Array,
+    image_classes: jax.Array,
+    words: jax.Array,
+    sentences: jax.Array,
+    word_mask: jax.Array,
+    caption_classes: jax.Array,
+    *,
+    gamma1: float,
+    gamma2: float,
+    gamma3: float,
+    axis_name: str | None = None,
+) -> DamsmLoss:
+    """All four terms of L_DAMSM (Eq. 13).
+
+    Images: regions `[B, R, D]`, codes `[B, D]`, classes `[B]`. Captions: words `[M, T, D]`,
+    sentences `[M, D]`, mask `[M, T]`, classes `[M]`; M = B, or the gathered global batch.
+    """
+    match = dict(axis_name=axis_name)
+    by_words = word_scores(regions, words, word_mask, gamma1=gamma1, gamma2=gamma2)
+    by_sentence = sentence_scores(codes, sentences)
+    return DamsmLoss(
+        *matching_loss(gamma3 * by_words, image_classes, caption_classes, **match),
+        *matching_loss(gamma3 * by_sentence, image_classes, caption_classes, **match),
+    )

@@ -1,0 +1,32 @@
+"""Trains and scores a run, from data set to report: flags and one call.
+
+    python -m attngan_jax.main --config configs/cub.py [--workdir DIR] [--config.KEY=VALUE ...]
+"""
+
+import pathlib
+
+from absl import flags
+from ml_collections import config_flags
+
+from attngan_jax import door
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "File with get_config().")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: runs/<config name>.")
+flags.mark_flag_as_required("config")
+
+
+def main(argv):
+    """Runs what is left of the run and says where its report is."""
+    door.no_arguments(argv)
+    from attngan_jax.experiment import train_and_evaluate  # heavy: after the flags are right
+
+    config = _CONFIG.value.lock()
+    workdir = pathlib.Path(_WORKDIR.value or f"runs/{config.name}")
+    report = train_and_evaluate(config, workdir)
+    print(f"All done. The report is {report}\nTry a caption of your own:\n"
+          f"  python -m attngan_jax.sample --workdir {workdir} --out out --attention "
+          '--caption "a small red bird with black wings and a short yellow beak"')
+
+
+if __name__ == "__main__":
+    door.run(main)

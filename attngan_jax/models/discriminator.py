@@ -1,0 +1,75 @@
+"""A discriminator per stage, built from its resolution (`D_NET64`, `D_NET128`, `D_NET256`)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from attngan_jax.models.layers import ConvNorm, Dtype, kernel_init, leaky_relu
+
+
+class Discriminator(nn.Module):
+    """Is the image real, and does it fit the sentence? Logits of both heads (Eq. 5).
+
+    The image is halved down to 4 x 4. At 64 pixels the width doubles from df_dim to 8 df_dim in
+    four steps; larger images go on doubling it and are brought back to 8 df_dim by 3x3
+    convolutions; smaller ones (not in the released code) start wider, to end at 8 df_dim too.
+
+    Attributes:
+      df_dim: channels after the first convolution at 64 pixels and more.
+      image_size: side of the images, a power of two from 8.
+      unconditional: whether there is a head that ignores the sentence (AttnDCGAN has none).
+    """
+
+    df_dim: int
+    image_size: int
+    unconditional: bool = True
+    axis_name: str | None = None
+    dtype: Dtype = jnp.float32
+
+    def setup(self):
+        block = dict(axis_name=self.axis_name, dtype=self.dtype)
+        num_downs = self.image_size.bit_length() - 3
+        if 4 * 2**num_downs != self.image_size or num_downs < 1:
+            raise ValueError(f"image_size is a power of two from 8, not {self.image_size}")
+        first = self.df_dim * 2 ** max(0, 4 - num_downs)
+        widths = [first * 2**i for i in range(num_downs)]
+        self.stem = nn.Conv(widths[0], (4, 4), (2, 2), padding=1, use_bias=False,
+                            dtype=self.dtype, kernel_init=kernel_init)
+        self.down = [ConvNorm(width, 4, 2, **block) for width in widths[1:]]
+        squeezed = [8 * self.df_dim * 2**i for i in reversed(range(max(0, num_downs - 4)))]
+        self.squeeze = [ConvNorm(width, **block) for width in squeezed]
+        self.joint = ConvNorm(8 * self.df_dim, **block)
+        self.conditional_head = self._head()
+        if self.unconditional:
+            self.unconditional_head = self._head()
+
+    def _head(self):
+        return nn.Conv(1, (4, 4), padding="VALID", dtype=self.dtype, kernel_init=kernel_init)
+
+    def features(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """`[B, S, S, 3]` in [-1, 1] -> `[B, 4, 4, 8 df_dim]`."""
+        h = leaky_relu(self.stem(images.astype(self.dtype)))
+        for block in (*self.down, *self.squeeze):
+            h = leaky_relu(block(h, train=train))
+        return h
+
+    def conditional_logits(self, features, sentence, *, train: bool, mask=None) -> jax.Array:
+        """Logits `[B]` that image features `[B, 4, 4, C]` and `sentence [B, D]` belong together.
+
+        `mask` bool `[B]` leaves examples out of the BatchNorm statistics.
+        """
+        B, H, W, _ = features.shape
+        tiled = jnp.broadcast_to(sentence[:, None, None, :], (B, H, W, sentence.shape[-1]))
+        h = jnp.concatenate([features, tiled.astype(features.dtype)], axis=-1)
+        h = leaky_relu(self.joint(h, train=train, mask=mask))
+        return self.conditional_head(h).astype(jnp.float32)[:, 0, 0, 0]
+
+    def unconditional_logits(self, features) -> jax.Array:
+        """Logits `[B]` that the image is real."""
+        return self.unconditional_head(features).astype(jnp.float32)[:, 0, 0, 0]
+
+    def __call__(self, images, sentence, *, train: bool):
+        """Logits of both heads, `(conditional [B], unconditional [B] or None)`."""
+        features = self.features(images, train=train)
+        conditional = self.conditional_logits(features, sentence, train=train)
+        return conditional, self.unconditional_logits(features) if self.unconditional else None

@@ -1,0 +1,84 @@
+"""The training loop, for both stages.
+
+Counting: `state.step` updates have been made. A checkpoint of step n holds n updates; training
+ends with one of step `num_train_steps`.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from absl import logging
+
+from attngan_jax.data import pipeline
+from attngan_jax.training import parallel, wall_clock
+from attngan_jax.training.checkpoints import Checkpoints
+from attngan_jax.training.metrics import Metrics
+from attngan_jax.training.state import stage_key
+
+
+def is_finished(task, workdir: str | os.PathLike) -> bool:
+    """Whether the stage's last checkpoint is there."""
+    with Checkpoints(workdir, task.name) as checkpoints:
+        return (checkpoints.latest_step() or 0) >= task.settings.num_train_steps
+
+
+def train(
+    task,
+    dataset,
+    workdir: str | os.PathLike,
+    *,
+    frozen: Any = None,
+    on_sample: Callable[[int, Any], None] | None = None,
+) -> Any:
+    """Trains `task` to its last step, from its newest checkpoint if there is one.
+
+    Args:
+      task: a `DamsmTask` or `AttnganTask`.
+      dataset: from `data.datasets.load`.
+      frozen: variables that the step reads and never changes.
+      on_sample: called with (step, state) every `sample_every_steps` and at the end.
+
+    Returns:
+      The final state.
+    """
+    config, settings = task.config, task.settings
+    mesh = parallel.make_mesh()
+    parallel.check_batch_size(settings.batch_size, mesh, f"config.{task.name}.batch_size")
+    create = jax.jit(task.create_train_state, out_shardings=parallel.replicated(mesh))
+    state = create(stage_key(config.seed, task.name, -1))
+    iterator = pipeline.train_iterator(dataset, config, batch_size=settings.batch_size,
+                                       image_sizes=task.image_sizes, seed=config.seed)
+    with Checkpoints(workdir, task.name) as checkpoints:
+        step, spent = 0, 0.0
+        if checkpoints.latest_step() is not None:
+            state, progress = checkpoints.restore(state)
+            iterator.set_state(progress["iterator"])
+            step, spent = int(state.step), progress["wall_seconds"]
+            logging.info("%s: going on from step %d", task.name, step)
+        frozen = jax.device_put(frozen, parallel.replicated(mesh))
+        train_step = parallel.parallel_step(task.train_step, mesh)
+        metrics = Metrics(workdir, task.name, settings.num_train_steps)
+        clock = wall_clock.Clock(workdir, task.name, spent)
+        sample_every = settings.get("sample_every_steps", 0) if on_sample else 0
+        try:
+            while step < settings.num_train_steps:
+                batch = parallel.shard_batch(next(iterator), mesh)
+                state, scalars = train_step(state, frozen, batch)
+                step += 1
+                last = step == settings.num_train_steps
+                metrics.add(step, scalars)
+                save = last or step % settings.checkpoint_every_steps == 0
+                if save or step % config.log_every_steps == 0:
+                    metrics.flush()
+                if sample_every and (last or step % sample_every == 0):
+                    on_sample(step, state)
+                if save:
+                    checkpoints.save(step, state, {"iterator": iterator.get_state(),
+                                                   "wall_seconds": clock.save()})
+        finally:
+            metrics.close()
+            iterator.close()
+    return state

@@ -1,0 +1,66 @@
+"""Metric files of a run: CLU's event files, and the same scalars as JSON lines.
+
+The one place that imports `clu.metric_writers` and `clu.periodic_actions`, and with them TensorFlow
+and its seconds of start-up.
+"""
+
+import json
+import os
+import pathlib
+import time
+
+import jax
+import numpy as np
+from absl import logging
+from clu import metric_writers, periodic_actions
+
+from attngan_jax.errors import UserError
+
+
+class Metrics:
+    """Collects every step's scalars on the device, writes their means at log steps."""
+
+    def __init__(self, workdir: str | os.PathLike, stage: str, num_train_steps: int):
+        self.stage = stage
+        self._path = pathlib.Path(workdir) / "metrics.jsonl"
+        self._writer = metric_writers.create_default_writer(
+            str(pathlib.Path(workdir) / stage / "events"), asynchronous=True)
+        self._progress = periodic_actions.ReportProgress(
+            num_train_steps=num_train_steps, every_secs=20, writer=self._writer)
+        self._pending: list[tuple[int, dict]] = []
+
+    def add(self, step: int, metrics: dict) -> None:
+        """Notes the scalars of a step, without waiting for the device."""
+        self._pending.append((step, metrics))
+        self._progress(step)
+
+    def flush(self) -> None:
+        """Writes the means since the last flush; `UserError` at the first non-finite value."""
+        if not self._pending:
+            return
+        rows, self._pending = jax.device_get(self._pending), []
+        for step, row in rows:
+            for name, value in row.items():
+                if not np.isfinite(value):
+                    raise UserError(
+                        f"{name} became {value} at step {step} of stage {self.stage}: the last "
+                        "checkpoint is from before; lower the learning rate or change the seed, "
+                        "and start in a new --workdir")
+        means = {f"train/{name}": float(np.mean([row[name] for _, row in rows]))
+                 for name in rows[0][1]}
+        step = rows[-1][0]
+        self.write(step, means)
+        logging.info("%s step %d: %s", self.stage, step, "  ".join(
+            f"{name.removeprefix('train/')} {value:.3f}" for name, value in means.items()))
+
+    def write(self, step: int, scalars: dict[str, float]) -> None:
+        """Writes scalars under their full names."""
+        self._writer.write_scalars(step, scalars)
+        line = {"step": step, "stage": self.stage, "time": time.time(), "scalars": scalars}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def close(self) -> None:
+        """Flushes the event files."""
+        self._writer.flush()
+        self._writer.close()

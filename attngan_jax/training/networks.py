@@ -1,0 +1,52 @@
+"""From a config to its networks: the only place where model fields meet config keys."""
+
+import jax.numpy as jnp
+import ml_collections
+
+from attngan_jax.models.discriminator import Discriminator
+from attngan_jax.models.generator import Generator, stage_sizes
+from attngan_jax.models.image_encoder import ImageEncoder
+from attngan_jax.models.text_encoder import TextEncoder
+from attngan_jax.training.parallel import AXIS
+
+Config = ml_collections.ConfigDict
+
+
+def _common(config: Config) -> dict:
+    """Fields that all convolutional networks share."""
+    return dict(axis_name=None if config.per_device_batch_norm else AXIS,
+                dtype=jnp.dtype(config.compute_dtype))
+
+
+def image_sizes(config: Config) -> tuple[int, ...]:
+    """Sides of the images of every stage, smallest first."""
+    generator = config.generator
+    return stage_sizes(generator.num_stages, generator.base_size, generator.single_image)
+
+
+def build_text_encoder(config: Config, vocabulary_size: int) -> TextEncoder:
+    """The text encoder of `config.text_encoder`."""
+    text = config.text_encoder
+    return TextEncoder(vocabulary_size, text.word_dim, text.embedding_dim, text.rnn_type,
+                       jnp.dtype(config.compute_dtype))
+
+
+def build_image_encoder(config: Config) -> ImageEncoder:
+    """The image encoder of `config.image_encoder`, in the text encoder's joint space."""
+    image = config.image_encoder
+    return ImageEncoder(image.trunk, config.text_encoder.embedding_dim, image.cnn_dim,
+                        **_common(config))
+
+
+def build_generator(config: Config) -> Generator:
+    """The generator of `config.generator`."""
+    g = config.generator
+    return Generator(g.num_stages, g.base_size, g.gf_dim, g.condition_dim, g.num_residual_blocks,
+                     g.attention, g.single_image, g.legacy_mask, **_common(config))
+
+
+def build_discriminators(config: Config) -> tuple[Discriminator, ...]:
+    """One discriminator per stage; AttnDCGAN's single one has no unconditional head."""
+    unconditional = not config.generator.single_image
+    return tuple(Discriminator(config.discriminator.df_dim, size, unconditional, **_common(config))
+                 for size in image_sizes(config))

@@ -1,0 +1,101 @@
+"""Data parallelism, all of it: a one-axis mesh, replicated state, sharded batches.
+
+Steps are written for one device's share and run under `jax.shard_map` with `check_vma=False`.
+Then the transpose of a `psum` is a `psum`, so that the gradient on each device is that of the SUM
+of all devices' losses with respect to its own copy of the parameters, and `mean_over_devices` of
+the gradients is the gradient of the mean loss, also through gathered captions and BatchNorm's
+global statistics.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from attngan_jax.errors import UserError
+
+AXIS = "data"
+
+
+def make_mesh(devices=None) -> Mesh:
+    """A mesh over all devices of all hosts.
+
+    Explicit axis types, `jax.make_mesh`'s default, refuse gathers and slices of sharded arrays.
+    """
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh((len(devices),), (AXIS,), devices=devices,
+                         axis_types=(jax.sharding.AxisType.Auto,))
+
+
+def check_batch_size(batch_size: int, mesh: Mesh, key: str) -> None:
+    """Raises `UserError` for a global batch that the devices don't divide."""
+    if batch_size % mesh.size:
+        raise UserError(f"{key} is {batch_size}, which {mesh.size} devices do not divide: "
+                        f"choose a multiple of {mesh.size}")
+
+
+def parallel_step(step: Callable, mesh: Mesh) -> Callable:
+    """Jits `step(state, frozen, batch) -> (state, metrics)` over the mesh.
+
+    State and frozen variables are replicated, the batch is split along its first axis, metrics are
+    scalars that the step has averaged. The state's buffers are donated.
+    """
+    replicated, split = PartitionSpec(), PartitionSpec(AXIS)
+    mapped = jax.shard_map(step, mesh=mesh, in_specs=(replicated, replicated, split),
+                           out_specs=(replicated, replicated), check_vma=False)
+    return jax.jit(mapped, donate_argnums=0)
+
+
+def parallel_map(function: Callable, mesh: Mesh) -> Callable:
+    """Jits `function(variables, batch) -> outputs`, outputs split as the batch is."""
+    replicated, split = PartitionSpec(), PartitionSpec(AXIS)
+    return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=(replicated, split),
+                                 out_specs=split, check_vma=False))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of state: a copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """This host's share of a batch as global arrays, split over the mesh along the first axis."""
+    sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+    return {name: jax.make_array_from_process_local_data(sharding, array)
+            for name, array in batch.items()}
+
+
+# Inside a step, on one device's share:
+
+
+def num_devices() -> int:
+    """How many devices share the batch."""
+    return jax.lax.axis_size(AXIS)
+
+
+def mean_over_devices(tree):
+    """The mean of every leaf over the devices."""
+    return jax.lax.pmean(tree, AXIS)
+
+
+def gather(tree):
+    """Every leaf's shares from all devices, joined along the first axis."""
+    return jax.tree.map(lambda x: jax.lax.all_gather(x, AXIS, tiled=True), tree)
+
+
+def example_positions(local_batch: int) -> jax.Array:
+    """Positions `[B]` of this device's examples in the global batch."""
+    return jax.lax.axis_index(AXIS) * local_batch + jnp.arange(local_batch)
+
+
+def example_keys(key: jax.Array, local_batch: int) -> jax.Array:
+    """One key per example, the same whatever the number of devices."""
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(example_positions(local_batch))
+
+
+def example_normal(key: jax.Array, local_batch: int, size: int) -> jax.Array:
+    """Normal noise `[B, size]` that belongs to the examples, not to the devices."""
+    draw = jax.vmap(lambda k: jax.random.normal(k, (size,)))
+    return draw(example_keys(key, local_batch))

@@ -1,0 +1,1 @@
+"""Configs: `default` holds every key, the others state only what differs."""

@@ -1,0 +1,98 @@
+"""Every key of a run, with the released code's values at CUB size.
+
+Batch sizes are global (all devices together), durations are in steps.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The released code's CUB settings; the base of every other config."""
+    config = ml_collections.ConfigDict()
+    config.name = "default"  # the workdir defaults to runs/<name>
+    config.seed = 0  # everything random follows from it
+    config.compute_dtype = "float32"  # of the networks; "bfloat16" on TPU and GPU
+    config.compilation_cache_dir = "~/.cache/attngan_jax"  # XLA executables; "" for none
+
+    data = config.data = ml_collections.ConfigDict()
+    data.dataset = "procedural_birds"  # which records; see attngan_jax/data/datasets.py
+    data.data_dir = "data"  # where they are built and read
+    data.captions_per_image = 10
+    data.max_words = 18  # T in training; a longer caption gives a random subset of its words
+    data.eval_max_words = 25  # T in evaluation
+    data.crop_to_box = True  # CUB's square crop around the bird, where a record has a box
+    data.resize_ratio = 76 / 64  # the shorter side is resized to this times the size, then cropped
+    data.random_flip = True
+    data.num_workers = 0  # processes that decode; 0: in the training process
+
+    birds = config.procedural_birds = ml_collections.ConfigDict()
+    birds.image_size = 64  # pixels that the birds are drawn at
+    birds.num_species = 500  # of train and test together
+    birds.test_species = 100  # never drawn in training
+    birds.images_per_species = 20
+    birds.seed = 1  # of the species, the pictures and the sentences
+
+    text = config.text_encoder = ml_collections.ConfigDict()
+    text.rnn_type = "lstm"  # or "gru"
+    text.word_dim = 300  # of the word embedding
+    text.embedding_dim = 256  # D, both directions together
+    text.dropout_rate = 0.5  # on the word embedding
+
+    image = config.image_encoder = ml_collections.ConfigDict()
+    image.trunk = "inception_v3"  # or "cnn", a small one for small images
+    image.cnn_dim = 32  # channels of the cnn trunk's first layer
+    image.image_size = 299  # that the encoder is pretrained at
+
+    damsm = config.damsm = ml_collections.ConfigDict()
+    damsm.batch_size = 48
+    damsm.num_train_steps = 110_600  # 600 epochs of 8,855 images
+    damsm.learning_rate = 2e-3
+    damsm.decay_rate = 0.98  # of the learning rate, every decay_steps, down to a tenth
+    damsm.decay_steps = 184  # an epoch
+    damsm.adam_b1 = 0.5
+    damsm.adam_b2 = 0.999
+    damsm.max_grad_norm = 0.25  # of the text encoder's gradient
+    damsm.gamma1 = 4.0  # Eq. 9; the paper has 5
+    damsm.gamma2 = 5.0  # Eq. 10
+    damsm.gamma3 = 10.0  # Eq. 11
+    damsm.checkpoint_every_steps = 2_000
+
+    generator = config.generator = ml_collections.ConfigDict()
+    generator.num_stages = 3  # m
+    generator.base_size = 64  # of the first stage's image; each further stage doubles it
+    generator.gf_dim = 32
+    generator.z_dim = 100
+    generator.condition_dim = 100
+    generator.num_residual_blocks = 2
+    generator.attention = True  # False: the sentence alone, as the paper's "no attention"
+    generator.single_image = False  # True: AttnDCGAN, one image, at the last stage
+    generator.legacy_mask = False  # True: the released code's tiled mask, for its weights
+
+    discriminator = config.discriminator = ml_collections.ConfigDict()
+    discriminator.df_dim = 64
+
+    gan = config.attngan = ml_collections.ConfigDict()
+    gan.batch_size = 20
+    gan.num_train_steps = 265_800  # 600 epochs of 8,855 images
+    gan.generator_learning_rate = 2e-4
+    gan.discriminator_learning_rate = 2e-4
+    gan.final_learning_rate_fraction = 1.0  # both fall to this by a cosine; 1: constant
+    gan.adam_b1 = 0.5
+    gan.adam_b2 = 0.999
+    gan.ema_decay = 0.999  # of the generator's parameters
+    gan.damsm_weight = 5.0  # lambda, Eq. 3
+    gan.kl_weight = 1.0
+    gan.checkpoint_every_steps = 2_000
+    gan.sample_every_steps = 2_000
+
+    config.log_every_steps = 50
+    config.per_device_batch_norm = False  # True: statistics of each device's share alone
+
+    evaluation = config.eval = ml_collections.ConfigDict()
+    evaluation.batch_size = 64
+    evaluation.num_images = 30_000
+    evaluation.num_candidates = 100  # 1 true caption and 99 mismatching ones
+    evaluation.fold_size = 3_000
+    evaluation.judge_steps = 1_000  # of the attribute classifier, where the data has attributes
+    evaluation.judge_batch_size = 64
+    return config

@@ -1,0 +1,46 @@
+"""Procedural birds at 64 x 64, made for two CPU cores.
+
+    python -m attngan_jax.main --config configs/procedural_birds.py
+"""
+
+from configs import default
+
+
+def get_config():
+    """Three stages of 16, 32 and 64 pixels."""
+    config = default.get_config()
+    config.name = "procedural_birds"
+
+    config.data.max_words = 20
+    config.data.eval_max_words = 20
+
+    config.text_encoder.word_dim = 64
+    config.text_encoder.embedding_dim = 128
+    config.image_encoder.trunk = "cnn"
+    config.image_encoder.cnn_dim = 32
+    config.image_encoder.image_size = 64
+
+    config.damsm.batch_size = 32
+    config.damsm.num_train_steps = 900
+    config.damsm.decay_steps = 100
+    config.damsm.checkpoint_every_steps = 300
+
+    config.generator.base_size = 16
+    config.generator.gf_dim = 16
+    config.generator.z_dim = 32
+    config.generator.condition_dim = 64
+    config.generator.num_residual_blocks = 1
+    config.discriminator.df_dim = 16
+
+    config.attngan.batch_size = 32
+    config.attngan.num_train_steps = 1_000
+    config.attngan.generator_learning_rate = 8e-4
+    config.attngan.discriminator_learning_rate = 2e-4
+    config.attngan.ema_decay = 0.99
+    config.attngan.damsm_weight = 10.0
+    config.attngan.checkpoint_every_steps = 250
+    config.attngan.sample_every_steps = 250
+
+    config.eval.num_images = 2_000
+    config.eval.fold_size = 200
+    return config
