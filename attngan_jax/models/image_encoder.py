@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from attngan_jax.models.inception import InceptionV3
 from attngan_jax.models.layers import ConvNorm, Dtype, leaky_relu
 from attngan_jax.models.text_encoder import embedding_init
 
@@ -61,4 +62,6 @@ class ImageEncoder(nn.Module):
     def _trunk(self):
         if self.trunk == "cnn":
             return SmallTrunk(self.cnn_dim, self.axis_name, self.dtype, name="cnn")
+        if self.trunk == "inception_v3":
+            return InceptionV3(self.axis_name, self.dtype, name="inception")
         raise ValueError(f"image encoder trunk is 'cnn' or 'inception_v3', not {self.trunk!r}")

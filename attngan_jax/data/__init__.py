@@ -1,0 +1,1 @@
+"""Data sets and the path from their records to batches."""

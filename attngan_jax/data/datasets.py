@@ -1,0 +1,213 @@
+"""The data sets by name: building them on disk and reading them back.
+
+A data set lies in `data_dir/<builder>/<config>/<version>/`, as TFDS lays it out, in ArrayRecord
+files, with `vocabulary.txt` beside them. TFDS builds into a folder called `incomplete.*` and
+renames it at the end; the vocabulary is written last.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+from absl import logging
+from array_record.python import array_record_module
+from google.protobuf import json_format
+from tqdm import tqdm
+
+from attngan_jax.data.vocabulary import Vocabulary
+from attngan_jax.errors import UserError
+
+VOCABULARY_FILE = "vocabulary.txt"
+SPLITS = ("train", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set on disk, open for reading.
+
+    train, test: records by index. A record holds `image` (encoded bytes), `captions` (UTF-8
+      bytes), `class_id` (-1: none), `bbox` (x, y, width, height in pixels; all 0: none), `name`,
+      and for procedural_birds also `attributes`, `caption_attributes`, `part_labels`.
+    num_classes: of train and test together; 0 without classes.
+    """
+
+    name: str
+    train: Sequence[Mapping[str, Any]]
+    test: Sequence[Mapping[str, Any]]
+    vocabulary: Vocabulary
+    num_classes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """How a data set is built: its TFDS builder from (config, source folder or ""), and
+    its number of classes from the config."""
+
+    builder: Callable[[Any, str], tfds.core.GeneratorBasedBuilder]
+    num_classes: Callable[[Any], int]
+
+
+def _procedural_birds(config, source: str) -> tfds.core.GeneratorBasedBuilder:
+    from attngan_jax.data.procedural_birds import ProceduralBirds, ProceduralBirdsConfig
+
+    if source:
+        raise UserError("procedural_birds is drawn by the program: leave --source away")
+    try:
+        settings = ProceduralBirdsConfig(**config.procedural_birds)
+    except ValueError as error:
+        raise UserError(f"config.procedural_birds: {error}") from error
+    return ProceduralBirds(config=settings, data_dir=config.data.data_dir)
+
+
+SOURCES = {
+    "procedural_birds": Source(_procedural_birds,
+                               lambda config: config.procedural_birds.num_species),
+}
+
+
+def get_builder(config, source: str = "") -> tfds.core.GeneratorBasedBuilder:
+    """The TFDS builder of `config.data.dataset`; builds nothing yet.
+
+    Raises:
+      UserError: there is no such data set, or what is on disk can't be read.
+    """
+    name = config.data.dataset
+    if name not in SOURCES:
+        raise UserError(f"config.data.dataset is {name!r}; there are {', '.join(sorted(SOURCES))}")
+    try:
+        return SOURCES[name].builder(config, source)
+    except (json_format.ParseError, json.JSONDecodeError) as error:
+        raise UserError(f"the data set {name} in {config.data.data_dir} is damaged ({error}): "
+                        "delete its folder there and build it again") from error
+
+
+def folder(config) -> Path:
+    """Where the data set lies, or will lie."""
+    return Path(get_builder(config).data_path)
+
+
+def prepare(config, source: str = "") -> None:
+    """Builds the data set if it is missing or half built.
+
+    A kill at any moment leaves nothing that is taken for whole; the next call finishes.
+
+    Args:
+      source: the folder or file to build from, where the data set needs one.
+    Raises:
+      UserError: the disk is full or read-only, or the source can't be used.
+    """
+    builder = get_builder(config, source)
+    if _has_records(builder) and _has_vocabulary(builder):
+        return
+    target = Path(builder.data_path)
+    with _explained(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _only_one_process(target):
+            builder = get_builder(config, source)  # another process may have built it meanwhile
+            if not _has_records(builder):
+                _remove_leftovers(target)
+                builder = get_builder(config, source)  # forgets what it read from there
+                builder.download_and_prepare()
+            if not _has_vocabulary(builder):
+                _write_vocabulary(builder)
+
+
+def load(config) -> Dataset:
+    """Opens the data set that `prepare` built.
+
+    Raises:
+      UserError: it isn't there, or isn't whole.
+    """
+    builder = get_builder(config)
+    if not (_has_records(builder) and _has_vocabulary(builder)):
+        raise UserError(f"the data set {config.data.dataset} is not (or not wholly) built in "
+                        f"{builder.data_path}: run python -m attngan_jax.prepare with this config")
+    train, test = (_open_split(builder, split) for split in SPLITS)
+    return Dataset(config.data.dataset, train, test, Vocabulary.load(_vocabulary_path(builder)),
+                   SOURCES[config.data.dataset].num_classes(config))
+
+
+def _remove_leftovers(target: Path) -> None:
+    leftovers = list(target.parent.glob(f"{tfds.core.constants.INCOMPLETE_PREFIX}*_{target.name}"))
+    for leftover in leftovers + [target] * target.exists():
+        logging.warning("%s is half built: removing it and building again", leftover)
+        shutil.rmtree(leftover)
+
+
+def _write_vocabulary(builder) -> None:
+    def captions() -> Iterator[str]:
+        for split in SPLITS:
+            records = _open_split(builder, split)
+            for i in tqdm(range(len(records)), desc=f"Words of {split}", unit=" images"):
+                yield from (caption.decode("utf-8") for caption in records[i]["captions"])
+
+    Vocabulary.from_captions(captions()).save(_vocabulary_path(builder))
+
+
+def _open_split(builder, split: str) -> Sequence[Mapping[str, Any]]:
+    """Records by index, pictures still encoded."""
+    encoded = {name: tfds.decode.SkipDecoding() for name, feature in builder.info.features.items()
+               if isinstance(feature, tfds.features.Image)}
+    return builder.as_data_source(split, decoders=encoded)
+
+
+def _vocabulary_path(builder) -> Path:
+    return Path(builder.data_path) / VOCABULARY_FILE
+
+
+def _has_records(builder) -> bool:
+    splits = builder.info.splits
+    return all(split in splits for split in SPLITS) and all(
+        _num_records(path) == length
+        for split in splits.values() for path, length in zip(split.filepaths, split.shard_lengths))
+
+
+def _num_records(path) -> int:
+    """How many records a file holds; -1 when it is missing or cut short."""
+    if not Path(path).exists():
+        return -1
+    try:
+        reader = array_record_module.ArrayRecordReader(str(path))
+        return reader.num_records()
+    except (RuntimeError, ValueError):
+        return -1
+
+
+def _has_vocabulary(builder) -> bool:
+    try:
+        return bool(Vocabulary.load(_vocabulary_path(builder)))
+    except UserError:
+        return False
+
+
+@contextlib.contextmanager
+def _only_one_process(target: Path) -> Iterator[None]:
+    """Waits while another process builds the same data set."""
+    with open(target.parent / f".{target.name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _explained(target: Path) -> Iterator[None]:
+    """Turns what the file system refuses into a `UserError`."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        code = getattr(error, "errno", None)
+        # ArrayRecord's writer has no error number to give, only the words.
+        if code in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error):
+            raise UserError(f"the disk is full while building {target}: free some space and run "
+                            "the same command again; nothing half-written is kept") from error
+        if code in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise UserError(f"{error.filename or target} cannot be written ({error.strerror}): "
+                            "choose another config.data.data_dir") from error
+        raise

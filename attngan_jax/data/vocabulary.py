@@ -1,0 +1,95 @@
+"""Sentences to word numbers: the released code's tokeniser and its order of words."""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from attngan_jax.configuration import write_text
+from attngan_jax.errors import UserError
+
+END = "<end>"  # word 0, which is also the padding
+
+_WORD = re.compile(r"\w+")
+_BROKEN_CHARACTER = "\ufffd\ufffd"  # what CUB's captions hold in place of some spaces
+
+
+def tokenise(text: str) -> list[str]:
+    """The words of `text`, by the released code's rule.
+
+    A pair of U+FFFD becomes a space, the rest is lower-cased and split at everything that is no
+    letter, digit or underscore; then characters outside ASCII are dropped from each word.
+    """
+    words = _WORD.findall(text.replace(_BROKEN_CHARACTER, " ").lower())
+    return [kept for word in words if (kept := word.encode("ascii", "ignore").decode("ascii"))]
+
+
+class Vocabulary:
+    """Words and their numbers. Number 0 is `<end>`, the others count in the order given."""
+
+    def __init__(self, words: Sequence[str]):
+        """`words` in order, with `<end>` first and none twice."""
+        if not words or words[0] != END or len(set(words)) != len(words):
+            raise ValueError(f"a vocabulary starts with {END!r} and holds no word twice")
+        self.words = tuple(words)
+        self._index = {word: i for i, word in enumerate(self.words)}
+        del self._index[END]  # a caption that spells out "<end>" must not end there
+
+    @classmethod
+    def from_captions(cls, captions: Iterable[str]) -> "Vocabulary":
+        """Every word of the captions, in the order in which they first occur."""
+        return cls([END, *dict.fromkeys(word for text in captions for word in tokenise(text))])
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __eq__(self, other) -> bool:
+        return isinstance(other, Vocabulary) and self.words == other.words
+
+    def __hash__(self) -> int:
+        return hash(self.words)
+
+    def tokenise(self, text: str) -> list[str]:
+        """See `tokenise`; known and unknown words alike."""
+        return tokenise(text)
+
+    def encode(self, words: Iterable[str]) -> list[int]:
+        """The numbers of the known words; unknown ones are dropped, as `unknown` tells."""
+        return [self._index[word] for word in words if word in self._index]
+
+    def unknown(self, words: Iterable[str]) -> list[str]:
+        """The words that `encode` drops, each once."""
+        return list(dict.fromkeys(word for word in words if word not in self._index))
+
+    def decode(self, numbers: Iterable[int]) -> list[str]:
+        """The words of a padded row of numbers, without the padding."""
+        return [self.words[number] for number in numbers if number]
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes one word a line; the file appears whole or not at all."""
+        write_text(Path(path), "\n".join(self.words) + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Vocabulary":
+        """Reads what `save` wrote.
+
+        Raises:
+          UserError: the file is missing, not UTF-8, or not a vocabulary.
+        """
+        try:
+            words = Path(path).read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise UserError(f"the vocabulary {path} cannot be read ({error.strerror})") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"the vocabulary {path} is not UTF-8; build the data set again "
+                            "or restore the file") from error
+        if not words or words[0] != END:
+            raise UserError(f"the vocabulary {path} does not start with the line {END}; "
+                            "build the data set again or restore the file")
+        for i, word in enumerate(words[1:], start=2):
+            if not word or word.split() != [word]:
+                raise UserError(f"line {i} of the vocabulary {path} is not one word: {word!r}")
+        if len(set(words)) != len(words):
+            repeated = next(word for i, word in enumerate(words) if word in words[:i])
+            raise UserError(f"the vocabulary {path} holds the word {repeated!r} twice")
+        return cls(words)
