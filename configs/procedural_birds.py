@@ -11,6 +11,8 @@ def get_config():
     config = default.get_config()
     config.name = "procedural_birds"
 
+    config.data.crop_to_box = False  # the birds fill their pictures already
+    config.data.resize_ratio = 68 / 64
     config.data.max_words = 20
     config.data.eval_max_words = 20
 

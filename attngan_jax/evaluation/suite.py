@@ -162,7 +162,7 @@ def save_attention(trained: Trained, dataset, folder: pathlib.Path) -> None:
     regions, _ = trained.encode_images(trained.variables, images)
     embedded, _ = trained.encode_captions(trained.variables, inputs)
     pairs = jax.vmap(lambda w, m, r: region_attention(
-        w[None], m[None], r[None], gamma1=config.damsm.gamma1)[0, 0])
+        w[None], m[None], r[None], gamma1=config.damsm.gamma1)[0][0, 0])
     maps = np.asarray(pairs(embedded, word_mask(inputs), regions))
     side = int(maps.shape[-1] ** 0.5)
     save_arrays(folder / "damsm_attention.npz", words=words, captions=captions, image=images,

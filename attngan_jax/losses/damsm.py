@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 NEGATIVE = -1e9
 EPSILON = 1e-8  # of the cosines, as in the released code
+BLOCK_ELEMENTS = 2**23  # of one attention map: 32 MiB in float32
 
 
 class DamsmLoss(NamedTuple):
@@ -33,27 +34,29 @@ class DamsmLoss(NamedTuple):
         return self.word_loss + self.sentence_loss
 
 
-def cosine(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Cosine over the last axis; 0 where a vector is 0."""
-    dot, squares = (a * b).sum(-1), (a * a).sum(-1) * (b * b).sum(-1)
-    return dot * jax.lax.rsqrt(jnp.maximum(squares, EPSILON**2))
+def region_attention(words, word_mask, regions, *, gamma1: float) -> tuple[jax.Array, jax.Array]:
+    """Which regions does each word look at: alpha of Eqs. 8 and 9, and s of Eq. 7.
 
-
-def region_attention(words, word_mask, regions, *, gamma1: float) -> jax.Array:
-    """Which regions does each word look at: alpha of Eqs. 8 and 9, `[B, M, T, R]`.
-
-    `words [M, T, D]`, `word_mask [M, T]`, `regions [B, R, D]`, every image with every caption.
+    `words [M, T, D]`, `word_mask [M, T]`, `regions [B, R, D]`, every image with every caption;
+    both results are `[B, M, T, R]`.
     """
     s = jnp.einsum("mtd,brd->bmtr", words, regions)  # Eq. 7
-    s = jnp.where(word_mask[None, :, :, None], s, NEGATIVE)
-    s = jax.nn.softmax(s, axis=2)  # Eq. 8, over words
-    return jax.nn.softmax(gamma1 * s, axis=3)  # Eq. 9, over regions
+    masked = jnp.where(word_mask[None, :, :, None], s, NEGATIVE)
+    normalised = jax.nn.softmax(masked, axis=2)  # Eq. 8, over words
+    return jax.nn.softmax(gamma1 * normalised, axis=3), s  # Eq. 9, over regions
 
 
-def _block_scores(words, word_mask, regions, gamma1, gamma2):
-    alpha = region_attention(words, word_mask, regions, gamma1=gamma1)
-    context = jnp.einsum("bmtr,brd->bmtd", alpha, regions)  # c_i of Eq. 9
-    relevance = cosine(context, words[None])  # R(c_i, e_i)
+def _block_scores(words, word_mask, regions, gram, gamma1, gamma2):
+    """Scores `[B, M]`, without the region contexts c = sum_r alpha_r v_r that they speak of.
+
+    The cosine of c and e needs only c.e = sum_r alpha_r s_r and |c|^2 = alpha' (v v') alpha, so
+    that neither `[B, M, T, D]` contexts nor their gradients exist.
+    """
+    alpha, s = region_attention(words, word_mask, regions, gamma1=gamma1)
+    dots = (alpha * s).sum(-1)
+    context_squares = (jnp.einsum("bmtr,brq->bmtq", alpha, gram) * alpha).sum(-1)
+    squares = context_squares * (words * words).sum(-1)
+    relevance = dots * jax.lax.rsqrt(jnp.maximum(squares, EPSILON**2))  # R(c_i, e_i)
     relevance = jnp.where(word_mask[None], gamma2 * relevance, NEGATIVE)
     return jax.nn.logsumexp(relevance, axis=2)  # Eq. 10
 
@@ -65,30 +68,32 @@ def word_scores(
     *,
     gamma1: float,
     gamma2: float,
-    block_size: int = 16,
+    block_size: int | None = None,
 ) -> jax.Array:
     """Image-caption match by words, log of Eq. 10's sum: `[B, M]`.
 
     Args:
       regions: `[B, R, D]`. words: `[M, T, D]`. word_mask: bool `[M, T]`, True at words.
       block_size: captions at a time, so that the `[B, block, T, R]` maps never exist for all M;
-        they are computed again in the backward pass.
+        they are computed again in the backward pass. Default: as many as `BLOCK_ELEMENTS` allows.
 
     Differs from the paper: Eq. 10 raises the sum to 1 / gamma2; the released code
     (`words_loss`) drops that power.
     """
-    M = words.shape[0]
+    (B, R, _), (M, T) = regions.shape, word_mask.shape
+    if block_size is None:
+        block_size = max(1, BLOCK_ELEMENTS // (B * T * R))
     block_size = next(size for size in range(min(block_size, M), 0, -1) if M % size == 0)
+    gram = jnp.einsum("brd,bqd->brq", regions, regions)
 
-    @jax.checkpoint
     def score(block):
-        return _block_scores(*block, regions, gamma1, gamma2)
+        return _block_scores(*block, regions, gram, gamma1, gamma2)
 
     if block_size == M:
         return score((words, word_mask))
     blocks = jax.tree.map(lambda x: x.reshape(-1, block_size, *x.shape[1:]), (words, word_mask))
-    scores = jax.lax.map(score, blocks)  # [M / block, B, block]
-    return scores.swapaxes(0, 1).reshape(regions.shape[0], M)
+    scores = jax.lax.map(jax.checkpoint(score), blocks)  # [M / block, B, block]
+    return scores.swapaxes(0, 1).reshape(B, M)
 
 
 def sentence_scores(codes: jax.Array, sentences: jax.Array) -> jax.Array:

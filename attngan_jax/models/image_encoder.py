@@ -28,8 +28,8 @@ class SmallTrunk(nn.Module):
         for i in range(3):
             h = ConvNorm(self.width * 2**i, 4, 2, **block, name=f"down_{i}")(h, train=train)
             h = leaky_relu(h)
-        summary = ConvNorm(8 * self.width, 4, 2, **block, name="summary")(h, train=train)
-        return h, leaky_relu(summary).mean((1, 2))
+        summary = leaky_relu(ConvNorm(4 * self.width, 4, 2, **block, name="summary")(h, train=train))
+        return h, summary.reshape(len(summary), -1)
 
 
 class ImageEncoder(nn.Module):

@@ -22,6 +22,7 @@ class Recurrence(nn.Module):
     features: int
     rnn_type: str
     reverse: bool = False
+    forget_bias: float = 0.0
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -35,11 +36,15 @@ class Recurrence(nn.Module):
         def init(key, shape, dtype):
             return jax.random.uniform(key, shape, dtype, -bound, bound)
 
-        def weight(name, *shape):
+        def bias_init(key, shape, dtype):
+            bias = init(key, shape, dtype)
+            return bias.at[F : 2 * F].add(self.forget_bias) if self.rnn_type == "lstm" else bias
+
+        def weight(name, *shape, init=init):
             return self.param(name, init, shape, jnp.float32).astype(self.dtype)
 
         inputs = x @ weight("input_kernel", x.shape[-1], gates * F)
-        inputs += weight("input_bias", gates * F)
+        inputs += weight("input_bias", gates * F, init=bias_init)
         recurrent_kernel = weight("recurrent_kernel", F, gates * F)
         recurrent_bias = weight("recurrent_bias", gates * F)
         cell = _lstm_cell if self.rnn_type == "lstm" else _gru_cell
@@ -79,12 +84,15 @@ class TextEncoder(nn.Module):
     Attributes:
       vocabulary_size: words with `<end>`. word_dim: of the embedding. embedding_dim: D.
       rnn_type: "lstm" or "gru".
+      forget_bias: added to the LSTM's forget gates at the start. The released code has 0, with which
+        a state halves at every word; 1 to 2 lets the sentence feature hear the far words early.
     """
 
     vocabulary_size: int
     word_dim: int
     embedding_dim: int
     rnn_type: str = "lstm"
+    forget_bias: float = 0.0
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -106,6 +114,6 @@ class TextEncoder(nn.Module):
             x = jnp.where(keep, x / (1.0 - dropout_rate), 0.0)
         F = self.embedding_dim // 2
         outputs, last = zip(*(
-            Recurrence(F, self.rnn_type, reverse, self.dtype, name=name)(x, word_mask)
+            Recurrence(F, self.rnn_type, reverse, self.forget_bias, self.dtype, name=name)(x, word_mask)
             for name, reverse in (("forward", False), ("backward", True))))
         return jnp.concatenate(outputs, axis=-1), jnp.concatenate(last, axis=-1)

@@ -96,7 +96,7 @@ def test_gradient_is_finite_where_padding_is_zero(features):
 
 def test_attention_rows_are_distributions(features):
     regions, _, words, _ = features
-    alpha = damsm.region_attention(words, mask(), regions, gamma1=GAMMA1)
+    alpha, _ = damsm.region_attention(words, mask(), regions, gamma1=GAMMA1)
     assert alpha.shape == (B, M, T, R)
     np.testing.assert_allclose(alpha.sum(-1), 1.0, rtol=1e-5)
 

@@ -1,0 +1,75 @@
+"""The original's weights in, ours out: flags and one call each way.
+
+    python -m attngan_jax.convert import --config C --workdir DIR --generator F.pth
+        --text_encoder F.pth [--image_encoder F.pth] [--discriminator F.pth ...]
+        --captions captions.pickle [--step N]
+    python -m attngan_jax.convert export --workdir DIR --out DIR
+"""
+
+from absl import flags
+from ml_collections import config_flags
+
+from attngan_jax import door
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "import: file with get_config().")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, new in an import.",
+                               required=True)
+_GENERATOR = flags.DEFINE_string("generator", None, "import: netG*.pth.")
+_TEXT_ENCODER = flags.DEFINE_string("text_encoder", None, "import: text_encoder*.pth.")
+_IMAGE_ENCODER = flags.DEFINE_string("image_encoder", None, "import: image_encoder*.pth, without "
+                                     "which the run can draw, but not be trained or scored.")
+_DISCRIMINATOR = flags.DEFINE_multi_string("discriminator", [], "import: netD*.pth, the flag once "
+                                           "for each; those left away start afresh.")
+_CAPTIONS = flags.DEFINE_string("captions", None, "import: captions.pickle, for its words.")
+_STEP = flags.DEFINE_integer("step", 0, "import: updates that AttnGAN counts as trained for. At "
+                             "the config's attngan.num_train_steps it is finished.", lower_bound=0)
+_OUT = flags.DEFINE_string("out", None, "export: folder for the files.")
+
+
+def main(argv):
+    """Imports or exports, and says what can be done with the result."""
+    commands = {"import": _import, "export": _export}
+    if len(argv) != 2 or argv[1] not in commands:
+        raise flags.Error("say what to do: convert import ... or convert export ...")
+    commands[argv[1]]()
+
+
+def _import():
+    _require("config", "generator", "text_encoder", "captions")
+    from attngan_jax.interop.import_run import write_workdir
+    from attngan_jax.interop.original_files import read_original
+
+    config = _CONFIG.value.lock()
+    model = read_original(
+        config, generator=_GENERATOR.value, text_encoder=_TEXT_ENCODER.value,
+        image_encoder=_IMAGE_ENCODER.value, discriminators=_DISCRIMINATOR.value,
+        captions=_CAPTIONS.value)
+    write_workdir(config, _WORKDIR.value, model, _STEP.value)
+    print(f"{_WORKDIR.value} is a run with these weights and {len(model.vocabulary)} words. "
+          f"Draw with\n  python -m attngan_jax.sample --workdir {_WORKDIR.value} --out out "
+          '--caption "this bird is red with black wings"')
+    if not config.generator.legacy_mask:
+        print("Published weights were trained with the attention mask of the released code; to "
+              "draw as it does, import with --config.generator.legacy_mask=True.")
+
+
+def _export():
+    _require("out")
+    from attngan_jax.interop.export_run import export
+
+    paths = export(_WORKDIR.value, _OUT.value)
+    print("\n".join(str(path) for path in paths))
+    print("In PyTorch, with the released code's G_NET (and so on for the others):\n"
+          "  from safetensors.torch import load_file\n"
+          f"  state_dict = load_file({str(paths[0])!r})\n"
+          "  netG.load_state_dict(state_dict)")
+
+
+def _require(*names):
+    missing = [f"--{name}" for name in names if not flags.FLAGS[name].value]
+    if missing:
+        raise flags.Error(f"this needs {', '.join(missing)}")
+
+
+if __name__ == "__main__":
+    door.run(main)
