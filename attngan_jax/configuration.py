@@ -11,6 +11,29 @@ from attngan_jax.errors import UserError
 # Keys that may differ between two starts of one run: they change no result.
 FREE_KEYS = ("compilation_cache_dir", "log_every_steps", "data.data_dir", "data.num_workers",
              "damsm.checkpoint_every_steps", "attngan.checkpoint_every_steps")
+# Values that are counts of something, by the last part of their keys.
+COUNTS = ("batch_size", "num_train_steps", "every_steps", "decay_steps", "judge_steps",
+          "num_images", "num_candidates", "fold_size", "words", "captions_per_image", "image_size",
+          "base_size", "num_stages", "dim")
+CHOICES = {
+    "compute_dtype": ("float32", "bfloat16", "float16"),
+    "image_encoder.trunk": ("inception_v3", "cnn"),
+    "text_encoder.rnn_type": ("lstm", "gru"),
+    "text_encoder.sentence_pooling": ("last", "mean", "max"),
+    "generator.base_size": tuple(2**power for power in range(3, 12)),
+}
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Raises `UserError` naming a value that no run can work with."""
+    for key, value in flatten(config.to_dict()).items():
+        if key.endswith(COUNTS) and value < 1:
+            raise UserError(f"config.{key} is {value}: it must be at least 1")
+        if key in CHOICES and value not in CHOICES[key]:
+            raise UserError(f"config.{key} is {value!r}: choose one of "
+                            f"{', '.join(map(str, CHOICES[key]))}")
+    if config.seed < 0:
+        raise UserError(f"config.seed is {config.seed}: it must not be negative")
 
 
 def config_path(workdir: str | os.PathLike) -> pathlib.Path:
@@ -59,18 +82,19 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def _differences(old: ml_collections.ConfigDict, new: ml_collections.ConfigDict) -> list[str]:
-    old, new = _flat(old.to_dict()), _flat(json.loads(json.dumps(new.to_dict())))
+    old, new = flatten(old.to_dict()), flatten(json.loads(json.dumps(new.to_dict())))
     missing = "no such key"
     return [f"{key} is {old.get(key, missing)!r} there and {new.get(key, missing)!r} here"
             for key in sorted(old.keys() | new.keys())
             if key not in FREE_KEYS and old.get(key, missing) != new.get(key, missing)]
 
 
-def _flat(tree: dict, prefix: str = "") -> dict:
+def flatten(tree: dict, prefix: str = "") -> dict:
+    """Nested dicts as one, its keys joined by dots."""
     flat = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat

@@ -1,11 +1,17 @@
 """How every `python -m attngan_jax.NAME` starts and ends: flags, exit codes, one-line errors."""
 
+import difflib
 import errno
+import logging as pylogging
+import os
+import re
+import runpy
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
+from attngan_jax import configuration
 from attngan_jax.errors import UserError
 
 DONE, FAILED, WRONG_FLAGS = 0, 1, 2
@@ -16,6 +22,8 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
 
     Exit codes: 0 done, 1 failed with one line on stderr, 2 wrong flags.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or TensorFlow speaks of it when loaded
     sys.exit(_run(main))
 
 
@@ -28,13 +36,14 @@ def _run(main: Callable[[Sequence[str]], None]) -> int:
         return _say(error, WRONG_FLAGS)
     except UserError as error:
         return _say(error, FAILED)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        return _say(f"the disk is full ({error.filename or 'while writing'}): free some space and "
-                    "run the same command again; what was finished is kept", FAILED)
     except KeyboardInterrupt:
         return _say("stopped; run the same command again to go on", 130)
+    except Exception as error:
+        if not _disk_is_full(error):
+            raise
+        where = getattr(error, "filename", None) or "while writing"
+        return _say(f"the disk is full ({where}): free some space and run the same command again; "
+                    "what was finished is kept", FAILED)
     return DONE
 
 
@@ -49,26 +58,73 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     """Flags from `argv`; what goes wrong in a config file or an override is a `UserError`."""
     logging.set_verbosity(logging.INFO)
     logging.set_stderrthreshold("info")
+    logging.get_absl_logger().addFilter(_is_worth_saying)
     try:
-        return flags.FLAGS(argv)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise UserError(f"a --config override does not fit the config: {_first_line(error)} "
-                        "(configs/default.py explains every key)") from error
-    except (FileNotFoundError, ImportError, SyntaxError) as error:
-        raise UserError(f"--config cannot be read: {_first_line(error)}") from error
-    except flags.IllegalFlagValueError as error:
-        if "config" not in str(error):
+        rest = flags.FLAGS(argv)
+        if "config" in flags.FLAGS and flags.FLAGS["config"].present:
+            flags.FLAGS.config.lock()  # a file that could not be read raises only when it is used
+        return rest
+    except SystemExit as stop:
+        raise SystemExit(DONE) from stop  # after --help, for which absl has 1
+    except flags.Error as error:
+        if not str(error).startswith("flag --config") or "=None:" in str(error):
             raise
-        raise UserError(_first_line(error)) from error
+        raise UserError(_explain_config(argv, error)) from error
+    except Exception as error:
+        if _disk_is_full(error):
+            raise
+        raise UserError(_explain_config(argv, error)) from error
 
 
-def _first_line(error: Exception) -> str:
-    text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    return " ".join(str(text).split())
+def _is_worth_saying(record) -> bool:
+    """Warnings, and the package's own information: Orbax and TFDS tell of every step they take.
+
+    What a library logs with a traceback it also raises, and that is where it is dealt with.
+    """
+    if os.path.dirname(__file__) in record.pathname:
+        return True
+    return (record.levelno > pylogging.INFO and not record.exc_info
+            and "tensorflow_datasets" not in record.pathname)
+
+
+def _explain_config(argv: Sequence[str], error: Exception) -> str:
+    """What is wrong with the --config file of `argv` or its overrides, now that they failed."""
+    line = " ".join(argv[1:])
+    path = re.search(r"(?:^| )--?config[= ](\S+)", line)
+    if not path:
+        return _one_line(error)
+    path = path[1].split(":")[0]
+    if not os.path.isfile(path):
+        return f"there is no config file {path}: name one, such as configs/procedural_birds.py"
+    try:
+        keys = configuration.flatten(runpy.run_path(path)["get_config"]().to_dict())
+    except Exception as cause:
+        return (f"the config file {path} does not give a config ({type(cause).__name__}: "
+                f"{_one_line(cause)}): it needs a get_config() that returns one")
+    for key in re.findall(r"(?:^| )--?(?:no)?config\.([^\s=]+)", line):
+        if key not in keys and not any(known.startswith(f"{key}.") for known in keys):
+            closest, = difflib.get_close_matches(key, keys, n=1, cutoff=0.0)
+            return (f"there is no config key {key}; the closest is --config.{closest} "
+                    "(configs/default.py explains every key)")
+    return f"{_one_line(error)} (configs/default.py explains every key)"
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    """Whether `error`, or what caused it, is a full disk; not every library keeps the number."""
+    while error is not None:
+        if (getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+                or os.strerror(errno.ENOSPC) in str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _one_line(error) -> str:
+    return " ".join(str(error).split())
 
 
 def _say(message, code: int) -> int:
-    print(f"error: {_first_line(message)}", file=sys.stderr)
+    print(f"error: {_one_line(message)}", file=sys.stderr)
     return code
 
 

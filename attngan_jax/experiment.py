@@ -1,5 +1,7 @@
 """A whole run: prepare, DAMSM, AttnGAN, evaluate, report; each part resumed or skipped."""
 
+import dataclasses
+import functools
 import os
 import pathlib
 
@@ -8,11 +10,13 @@ from absl import logging
 
 from attngan_jax import configuration
 from attngan_jax.data import datasets
+from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.evaluation import suite
 from attngan_jax.evaluation.samples import SampleWriter
 from attngan_jax.evaluation.trained import load_encoders
+from attngan_jax.interop.import_run import check_has_image_encoder
 from attngan_jax.reporting import page
-from attngan_jax.training import loop, wall_clock
+from attngan_jax.training import loop, parallel, pretrained, wall_clock
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.damsm_task import DamsmTask
 from attngan_jax.training.networks import Config
@@ -24,7 +28,12 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike) -> pathlib.Pa
     Raises `UserError` for a workdir of another config and for everything that a user can mend.
     """
     workdir = pathlib.Path(workdir)
+    trunk = pretrained.trunk_weights(config, workdir)
+    check(config)
     configuration.save_workdir_config(config, workdir)
+    check_has_image_encoder(workdir)
+    if trunk is not None:
+        pretrained.record(trunk, config.image_encoder.weights, workdir)
     use_compilation_cache(config.compilation_cache_dir)
     dataset = prepare(config, workdir)
 
@@ -34,7 +43,8 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike) -> pathlib.Pa
         logging.info("both stages are trained already")
     else:
         if not loop.is_finished(damsm, workdir):
-            loop.train(damsm, dataset, workdir)
+            loop.train(damsm, dataset, workdir, start=trunk and functools.partial(
+                pretrained.with_trunk, weights=trunk))
         encoders = load_encoders(config, len(dataset.vocabulary), workdir)
         loop.train(attngan, dataset, workdir, frozen=encoders,
                    on_sample=SampleWriter(attngan, dataset, encoders, workdir))
@@ -43,15 +53,28 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike) -> pathlib.Pa
     return page.write_report(workdir)
 
 
+def check(config: Config) -> None:
+    """`UserError` for what would stop the run hours later, or leave it a workdir of no use."""
+    configuration.check(config)
+    datasets.get_builder(config)
+    for key in ("damsm", "attngan", "eval"):
+        parallel.check_batch_size(config[key].batch_size, parallel.make_mesh(),
+                                  f"config.{key}.batch_size")
+
+
 def prepare(config: Config, workdir: pathlib.Path) -> datasets.Dataset:
-    """Builds the data set if it is missing, opens it, and keeps its vocabulary in the workdir."""
+    """Builds the data set if it is missing, opens it, and keeps its vocabulary in the workdir.
+
+    A workdir that has a vocabulary keeps it: its networks know these words, in this order.
+    """
     clock = wall_clock.Clock(workdir, "prepare")
     datasets.prepare(config)
     dataset = datasets.load(config)
     path = workdir / "vocabulary.txt"
-    if not path.exists():
-        dataset.vocabulary.save(path)
-        clock.save()
+    if path.exists():
+        return dataclasses.replace(dataset, vocabulary=Vocabulary.load(path))
+    dataset.vocabulary.save(path)
+    clock.save()
     return dataset
 
 

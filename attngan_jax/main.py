@@ -3,7 +3,9 @@
     python -m attngan_jax.main --config configs/cub.py [--workdir DIR] [--config.KEY=VALUE ...]
 """
 
+import os
 import pathlib
+import sys
 
 from absl import flags
 from ml_collections import config_flags
@@ -24,8 +26,14 @@ def main(argv):
     workdir = pathlib.Path(_WORKDIR.value or f"runs/{config.name}")
     report = train_and_evaluate(config, workdir)
     print(f"All done. The report is {report}\nTry a caption of your own:\n"
-          f"  python -m attngan_jax.sample --workdir {workdir} --out out --attention "
+          f"  {_python()} -m attngan_jax.sample --workdir {workdir} --out out --attention "
           '--caption "a small red bird with black wings and a short yellow beak"')
+
+
+def _python() -> str:
+    """How this Python is called from here: not by its plain name, if .venv is not activated."""
+    path = os.path.relpath(sys.executable)
+    return "python" if path.startswith("..") else path
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ _CAPTION = flags.DEFINE_multi_string("caption", [], "A sentence; may be given se
 _CAPTIONS = flags.DEFINE_string("captions", None, "A UTF-8 text file, one sentence a line.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the pictures.", required=True)
 _ATTENTION = flags.DEFINE_bool("attention", False, "Also draw where each word is looked at.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of the noise: another seed, other birds.")
+_SEED = flags.DEFINE_integer("seed", 0, "Of the noise: another seed, other birds.",
+                              lower_bound=0, upper_bound=2**32 - 1)
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 4, "Pictures for each caption.", lower_bound=1)
 
 

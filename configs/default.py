@@ -27,20 +27,22 @@ def get_config() -> ml_collections.ConfigDict:
 
     birds = config.procedural_birds = ml_collections.ConfigDict()
     birds.image_size = 64  # pixels that the birds are drawn at
-    birds.num_species = 500  # of train and test together
+    birds.num_species = 900  # of train and test together
     birds.test_species = 100  # never drawn in training
-    birds.images_per_species = 20
+    birds.images_per_species = 10
     birds.seed = 1  # of the species, the pictures and the sentences
 
     text = config.text_encoder = ml_collections.ConfigDict()
     text.rnn_type = "lstm"  # or "gru"
     text.forget_bias = 0.0  # added to the LSTM's forget gates at the start
+    text.sentence_pooling = "last"
     text.word_dim = 300  # of the word embedding
     text.embedding_dim = 256  # D, both directions together
     text.dropout_rate = 0.5  # on the word embedding
 
     image = config.image_encoder = ml_collections.ConfigDict()
     image.trunk = "inception_v3"  # or "cnn", a small one for small images
+    image.weights = ""  # file of ImageNet's Inception-v3, or "random"; the cnn trunk needs none
     image.cnn_dim = 32  # channels of the cnn trunk's first layer
     image.image_size = 299  # that the encoder is pretrained at
 
@@ -94,6 +96,6 @@ def get_config() -> ml_collections.ConfigDict:
     evaluation.num_images = 30_000
     evaluation.num_candidates = 100  # 1 true caption and 99 mismatching ones
     evaluation.fold_size = 3_000
-    evaluation.judge_steps = 1_000  # of the attribute classifier, where the data has attributes
+    evaluation.judge_steps = 500  # of the attribute classifier, where the data has attributes
     evaluation.judge_batch_size = 64
     return config

@@ -16,16 +16,22 @@ def get_config():
     config.data.max_words = 20
     config.data.eval_max_words = 20
 
-    config.text_encoder.word_dim = 64
-    config.text_encoder.embedding_dim = 128
+    config.text_encoder.word_dim = 256
+    config.text_encoder.sentence_pooling = "max"
+    config.text_encoder.forget_bias = 1.0
+    config.text_encoder.dropout_rate = 0.1
+    config.text_encoder.embedding_dim = 256
     config.image_encoder.trunk = "cnn"
-    config.image_encoder.cnn_dim = 32
+    config.image_encoder.cnn_dim = 16
     config.image_encoder.image_size = 64
 
     config.damsm.batch_size = 32
-    config.damsm.num_train_steps = 900
+    config.damsm.num_train_steps = 1_200
+    config.damsm.learning_rate = 4e-3
+    config.damsm.decay_rate = 0.82
     config.damsm.decay_steps = 100
-    config.damsm.checkpoint_every_steps = 300
+    config.damsm.max_grad_norm = 1.0
+    config.damsm.checkpoint_every_steps = 400
 
     config.generator.base_size = 16
     config.generator.gf_dim = 16
@@ -34,12 +40,12 @@ def get_config():
     config.generator.num_residual_blocks = 1
     config.discriminator.df_dim = 16
 
-    config.attngan.batch_size = 32
+    config.attngan.batch_size = 16
     config.attngan.num_train_steps = 1_000
     config.attngan.generator_learning_rate = 8e-4
     config.attngan.discriminator_learning_rate = 2e-4
     config.attngan.ema_decay = 0.99
-    config.attngan.damsm_weight = 10.0
+    config.attngan.damsm_weight = 5.0
     config.attngan.checkpoint_every_steps = 250
     config.attngan.sample_every_steps = 250
 

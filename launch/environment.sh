@@ -1,20 +1,21 @@
 # Makes the virtual environment .venv and installs requirements files into it. To be sourced, from
 # the project's root, with the requirements files as arguments. Sets $python to its interpreter.
-#   PYTHON  the Python to make it with (3.11 or later); default: the first of python3.13, 3.12, 3.11, python3
+#   PYTHON  the Python to make it with, 3.11 to 3.13 (TensorFlow, which writes the event files, has
+#           no later one); default: the first that fits of python3, python3.13, 3.12, 3.11
 #   VENV    where it is made; default: .venv
 
 venv="${VENV:-.venv}"
-new_enough='import sys; sys.exit(sys.version_info < (3, 11))'
+fits='import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
 
 find_python() {
   local candidate
   for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
-    if command -v "$candidate" >/dev/null && "$candidate" -c "$new_enough" 2>/dev/null; then
+    if command -v "$candidate" >/dev/null && "$candidate" -c "$fits" 2>/dev/null; then
       echo "$candidate"
       return
     fi
   done
-  echo "error: no Python 3.11 or later was found: install one, or name it with PYTHON=/path/to/python3.12" >&2
+  echo "error: no Python 3.11, 3.12 or 3.13 was found: install one, or name it with PYTHON=/path/to/python3.12" >&2
   exit 1
 }
 

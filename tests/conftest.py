@@ -1,4 +1,4 @@
-"""Strict tests on the CPU: several devices, no silent dtype promotion surprises, a compile cache."""
+"""Tests on the CPU: several devices, a compile cache, a tiny data set and run to share."""
 
 import os
 
@@ -7,7 +7,48 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import jax  # noqa: E402
+import pytest  # noqa: E402
 
-jax.config.update("jax_compilation_cache_dir",
-                  os.path.expanduser("~/.cache/attngan_jax/tests"))
+from tests import tiny_runs  # noqa: E402
+from tests.tiny_configs import procedural_birds  # noqa: E402
+
+jax.config.update("jax_compilation_cache_dir", tiny_runs.CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture
+def tiny_config(tiny_data_dir):
+    """The tiny config, over a data set that is there; unlocked, each test's own."""
+    config = procedural_birds.get_config()
+    config.data.data_dir = str(tiny_data_dir)
+    return config
+
+
+@pytest.fixture(scope="session")
+def tiny_data_dir(tmp_path_factory):
+    """Holds the tiny config's data set."""
+    from attngan_jax.data import datasets
+
+    config = procedural_birds.get_config()
+    config.data.data_dir = str(tmp_path_factory.mktemp("data"))
+    datasets.prepare(config)
+    return config.data.data_dir
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tiny_data_dir):
+    """The tiny data set, open."""
+    from attngan_jax.data import datasets
+
+    config = procedural_birds.get_config()
+    config.data.data_dir = tiny_data_dir
+    return datasets.load(config)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """What `main` said and the workdir and data folder that it filled, by itself from nothing."""
+    folder = tmp_path_factory.mktemp("tiny")
+    done = tiny_runs.start_main(folder / "run", folder / "data")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done, folder / "run", folder / "data"

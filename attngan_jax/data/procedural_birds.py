@@ -31,9 +31,9 @@ class ProceduralBirdsConfig(tfds.core.BuilderConfig):
 
     name: str = dataclasses.field(init=False, default="")
     image_size: int = 64
-    num_species: int = 500
+    num_species: int = 900
     test_species: int = 100
-    images_per_species: int = 20
+    images_per_species: int = 10
     seed: int = 1
 
     def __post_init__(self):

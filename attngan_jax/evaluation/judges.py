@@ -26,7 +26,7 @@ class AttributeClassifier(nn.Module):
     """
 
     num_values: tuple[int, ...]
-    width: int = 32
+    width: int = 16
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> list[jax.Array]:

@@ -1,5 +1,6 @@
 """All numbers of a run, and the arrays that its report draws: `report/metrics.json` and `.npz`."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ from attngan_jax.data.birds.species import ATTRIBUTES
 from attngan_jax.evaluation import judges, r_precision
 from attngan_jax.evaluation.samples import save_arrays, spread
 from attngan_jax.evaluation.trained import Trained
+from attngan_jax.interop.import_run import check_has_image_encoder
 from attngan_jax.losses.damsm import region_attention
 from attngan_jax.training import parallel, wall_clock
 from attngan_jax.training.damsm_task import word_mask
@@ -29,9 +31,10 @@ def evaluate(workdir: str | os.PathLike) -> dict:
     """
     workdir = pathlib.Path(workdir)
     clock = wall_clock.Clock(workdir, "evaluate")
+    check_has_image_encoder(workdir)
     trained = Trained.load(workdir)
     config = trained.config
-    dataset = datasets.load(config)
+    dataset = dataclasses.replace(datasets.load(config), vocabulary=trained.vocabulary)
     features = generate_and_encode(trained, dataset.test)
     metrics = {"step": trained.step, "dataset": config.data.dataset, "split": "test",
                "unit": "percent"}

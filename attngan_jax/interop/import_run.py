@@ -53,6 +53,13 @@ def has_image_encoder(workdir: str | Path) -> bool:
     return not path.exists() or json.loads(path.read_text(encoding="utf-8"))["image_encoder"]
 
 
+def check_has_image_encoder(workdir: str | Path) -> None:
+    """Raises `UserError` for a run that can draw, but not be trained or scored."""
+    if not has_image_encoder(workdir):
+        raise UserError(f"{workdir} was imported without an image encoder, which training and "
+                        "scoring need: import it again with --image_encoder FILE")
+
+
 def _write(config: ConfigDict, workdir: Path, model: OriginalModel, step: int) -> None:
     damsm = DamsmTask(config, len(model.vocabulary))
     attngan = AttnganTask(config, len(model.vocabulary))

@@ -4,7 +4,54 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from attngan_jax.models.layers import ConvNorm, Dtype, kernel_init, leaky_relu
+from attngan_jax.models.layers import BatchNorm, ConvNorm, Dtype, kernel_init, leaky_relu
+
+
+class SentenceConv(nn.Module):
+    """3x3 convolution, without bias, of image features joined by sentences tiled over the map.
+
+    A tiled sentence is the same at every pixel, so its share of the convolution is one product with
+    each of the nine taps, summed over the taps that fall inside the map. The image's share is
+    computed once for all sentences. The numbers are those of the convolution written out.
+    """
+
+    features: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, sentences: tuple[jax.Array, ...]) -> list[jax.Array]:
+        """`images [B, H, W, C]`, each sentence `[B, D]` -> a `[B, H, W, features]` for each."""
+        _, H, W, C = images.shape
+        shape = (3, 3, C + sentences[0].shape[-1], self.features)
+        kernel = self.param("kernel", kernel_init, shape, jnp.float32).astype(self.dtype)
+        of_images = jax.lax.conv_general_dilated(
+            images.astype(self.dtype), kernel[:, :, :C], (1, 1), "SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        rows, columns = _taps_inside(H, self.dtype), _taps_inside(W, self.dtype)
+
+        def of_sentence(sentence):
+            taps = jnp.einsum("bd,ijdf->bijf", sentence.astype(self.dtype), kernel[:, :, C:])
+            return jnp.einsum("yi,xj,bijf->byxf", rows, columns, taps)
+
+        return [of_images + of_sentence(sentence) for sentence in sentences]
+
+
+def _taps_inside(size: int, dtype) -> jax.Array:
+    """`[size, 3]`: 1 where the tap, from -1 to 1, of a position falls inside the map."""
+    position = jnp.arange(size)[:, None] + jnp.arange(-1, 2)
+    return ((position >= 0) & (position < size)).astype(dtype)
+
+
+class JointBlock(nn.Module):
+    """Image features and a sentence to joint features (`jointConv`): `SentenceConv`, BatchNorm."""
+
+    features: int
+    axis_name: str | None = None
+    dtype: Dtype = jnp.float32
+
+    def setup(self):
+        self.conv = SentenceConv(self.features, self.dtype)
+        self.norm = BatchNorm(self.axis_name, dtype=self.dtype)
 
 
 class Discriminator(nn.Module):
@@ -38,7 +85,7 @@ class Discriminator(nn.Module):
         self.down = [ConvNorm(width, 4, 2, **block) for width in widths[1:]]
         squeezed = [8 * self.df_dim * 2**i for i in reversed(range(max(0, num_downs - 4)))]
         self.squeeze = [ConvNorm(width, **block) for width in squeezed]
-        self.joint = ConvNorm(8 * self.df_dim, **block)
+        self.joint = JointBlock(8 * self.df_dim, **block)
         self.conditional_head = self._head()
         if self.unconditional:
             self.unconditional_head = self._head()
@@ -53,16 +100,22 @@ class Discriminator(nn.Module):
             h = leaky_relu(block(h, train=train))
         return h
 
-    def conditional_logits(self, features, sentence, *, train: bool, mask=None) -> jax.Array:
-        """Logits `[B]` that image features `[B, 4, 4, C]` and `sentence [B, D]` belong together.
+    def joint_maps(self, features: jax.Array, *sentences: jax.Array) -> list[jax.Array]:
+        """Features `[B, 4, 4, C]` joined with each sentence `[B, D]`, for `joint_logits`."""
+        return self.joint.conv(features, sentences)
+
+    def joint_logits(self, joint_map: jax.Array, *, train: bool, mask=None) -> jax.Array:
+        """Logits `[B]` that image and sentence belong together, from one of `joint_maps`.
 
         `mask` bool `[B]` leaves examples out of the BatchNorm statistics.
         """
-        B, H, W, _ = features.shape
-        tiled = jnp.broadcast_to(sentence[:, None, None, :], (B, H, W, sentence.shape[-1]))
-        h = jnp.concatenate([features, tiled.astype(features.dtype)], axis=-1)
-        h = leaky_relu(self.joint(h, train=train, mask=mask))
+        h = leaky_relu(self.joint.norm(joint_map, train=train, mask=mask))
         return self.conditional_head(h).astype(jnp.float32)[:, 0, 0, 0]
+
+    def conditional_logits(self, features, sentence, *, train: bool, mask=None) -> jax.Array:
+        """Logits `[B]` that features `[B, 4, 4, C]` and `sentence [B, D]` belong together."""
+        joint_map, = self.joint_maps(features, sentence)
+        return self.joint_logits(joint_map, train=train, mask=mask)
 
     def unconditional_logits(self, features) -> jax.Array:
         """Logits `[B]` that the image is real."""

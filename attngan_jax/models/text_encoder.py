@@ -93,6 +93,7 @@ class TextEncoder(nn.Module):
     embedding_dim: int
     rnn_type: str = "lstm"
     forget_bias: float = 0.0
+    sentence_pooling: str = "last"
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -116,4 +117,10 @@ class TextEncoder(nn.Module):
         outputs, last = zip(*(
             Recurrence(F, self.rnn_type, reverse, self.forget_bias, self.dtype, name=name)(x, word_mask)
             for name, reverse in (("forward", False), ("backward", True))))
-        return jnp.concatenate(outputs, axis=-1), jnp.concatenate(last, axis=-1)
+        words = jnp.concatenate(outputs, axis=-1)
+        if self.sentence_pooling == "last":
+            return words, jnp.concatenate(last, axis=-1)
+        if self.sentence_pooling == "mean":
+            num_words = jnp.maximum(word_mask.sum(1, keepdims=True), 1)
+            return words, words.sum(1) / num_words
+        return words, jnp.where(word_mask[..., None], words, -1.0).max(1)

@@ -124,11 +124,11 @@ class AttnganTask:
         def logits(module):
             real_features = module.features(real, train=True)
             fake_features = module.features(fake, train=True)
-            conditional = [
-                module.conditional_logits(real_features, sentence, train=True),
+            real_map, wrong_map = module.joint_maps(real_features, sentence, next_sentence)
+            conditional = (  # in the released code's order, which is that of the running averages
+                module.joint_logits(real_map, train=True),
                 module.conditional_logits(fake_features, sentence, train=True),
-                module.conditional_logits(real_features, next_sentence, train=True,
-                                          mask=has_next)]
+                module.joint_logits(wrong_map, train=True, mask=has_next))
             if not module.unconditional:
                 return conditional, None
             return conditional, (module.unconditional_logits(real_features),

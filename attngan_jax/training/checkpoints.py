@@ -1,15 +1,19 @@
 """Orbax checkpoints of a stage: the state, and the loop's progress beside it."""
 
+import errno
 import os
 import pathlib
+import shutil
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from attngan_jax.errors import UserError
 
 KEEP = 2  # the newest, and the one before it
+SPARE_BYTES = 2**20  # beside the arrays, for what describes them
 
 
 class Checkpoints:
@@ -23,14 +27,32 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=KEEP))
 
+    @staticmethod
+    def are_in(workdir: str | os.PathLike, stage: str) -> bool:
+        """Whether a stage has a whole checkpoint; makes no folder, unlike opening them."""
+        folder = pathlib.Path(workdir) / stage
+        return folder.is_dir() and bool(ocp.utils.checkpoint_steps(folder))
+
     def latest_step(self) -> int | None:
         """The newest whole checkpoint's step."""
         return self._manager.latest_step()
 
     def save(self, step: int, state: Any, progress: dict) -> None:
-        """Starts saving `state` (a pytree of arrays) and `progress` (JSON) as of `step`."""
+        """Starts saving `state` (a pytree of arrays) and `progress` (JSON) as of `step`.
+
+        Raises `UserError` for a state that is not finite and `OSError` where the disk has no room
+        for it; saves nothing then.
+        """
+        _refuse_non_finite(state, step, self.folder.name)
+        self._refuse_full_disk(state)
         self._manager.save(step, args=ocp.args.Composite(
             state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress)))
+
+    def _refuse_full_disk(self, state) -> None:
+        """Before Orbax finds out in its threads, each with a traceback of its own."""
+        size = sum(x.nbytes for x in jax.tree.leaves(state))
+        if shutil.disk_usage(self.folder).free < size + SPARE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
 
     def restore(self, state: Any) -> tuple[Any, dict]:
         """The newest checkpoint, in the shapes and shardings of `state` (arrays or abstract)."""
@@ -58,3 +80,19 @@ class Checkpoints:
 
     def __exit__(self, *_) -> None:
         self.close()
+
+
+@jax.jit
+def _are_finite(state):
+    return jax.tree.map(lambda x: jnp.isfinite(x).all(), state)
+
+
+def _refuse_non_finite(state, step: int, stage: str) -> None:
+    """A step whose losses are finite may leave parameters that are not."""
+    for path, finite in jax.tree_util.tree_leaves_with_path(jax.device_get(_are_finite(state))):
+        if not finite:
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            raise UserError(
+                f"{name} is not finite after step {step} of stage {stage}: nothing is saved of "
+                "this step; lower the learning rate or change the seed, and start in a new "
+                "--workdir")

@@ -31,6 +31,7 @@ def train(
     workdir: str | os.PathLike,
     *,
     frozen: Any = None,
+    start: Callable[[Any], Any] | None = None,
     on_sample: Callable[[int, Any], None] | None = None,
 ) -> Any:
     """Trains `task` to its last step, from its newest checkpoint if there is one.
@@ -39,6 +40,7 @@ def train(
       task: a `DamsmTask` or `AttnganTask`.
       dataset: from `data.datasets.load`.
       frozen: variables that the step reads and never changes.
+      start: puts what was trained elsewhere into a fresh state; not called on a restored one.
       on_sample: called with (step, state) every `sample_every_steps` and at the end.
 
     Returns:
@@ -58,6 +60,8 @@ def train(
             iterator.set_state(progress["iterator"])
             step, spent = int(state.step), progress["wall_seconds"]
             logging.info("%s: going on from step %d", task.name, step)
+        elif start is not None:
+            state = jax.device_put(start(state), parallel.replicated(mesh))
         frozen = jax.device_put(frozen, parallel.replicated(mesh))
         train_step = parallel.parallel_step(task.train_step, mesh)
         metrics = Metrics(workdir, task.name, settings.num_train_steps)

@@ -28,7 +28,7 @@ def build_text_encoder(config: Config, vocabulary_size: int) -> TextEncoder:
     """The text encoder of `config.text_encoder`."""
     text = config.text_encoder
     return TextEncoder(vocabulary_size, text.word_dim, text.embedding_dim, text.rnn_type,
-                       text.forget_bias, jnp.dtype(config.compute_dtype))
+                       text.forget_bias, text.sentence_pooling, jnp.dtype(config.compute_dtype))
 
 
 def build_image_encoder(config: Config) -> ImageEncoder:

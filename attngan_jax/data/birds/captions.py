@@ -58,9 +58,9 @@ PLURALS = frozenset({"wings", "wing feathers", "primaries", "secondaries", "unde
                      "wingbars", "tail feathers"})
 
 # How many colours a caption sets out to name, and how readily it names each part's.
-_NUM_COLORS = (2,) * 3 + (3,) * 17 + (4,) * 20 + (5,) * 8 + (6,) * 2
-_READINESS = {"crown_color": 0.20, "back_color": 0.14, "wing_color": 0.20, "breast_color": 0.17,
-              "belly_color": 0.17, "beak_color": 0.12}
+_NUM_COLORS = (2,) + (3,) * 8 + (4,) * 20 + (5,) * 17 + (6,) * 4
+_READINESS = {"crown_color": 0.21, "back_color": 0.16, "wing_color": 0.21, "breast_color": 0.18,
+              "belly_color": 0.17, "beak_color": 0.07}
 
 # {} is "bird", "small bird", "red bird", "small red bird".
 _OPENINGS = (

@@ -34,8 +34,8 @@ COLOR_ATTRIBUTES = tuple(name for name in ATTRIBUTES if name.endswith("_color"))
 BODY_COLORS = COLOR_ATTRIBUTES[:5]
 
 # How often a part repeats the colour of another, as on real birds.
-_REPEATS = (("wing_color", "back_color", 0.3), ("belly_color", "breast_color", 0.35),
-            ("crown_color", "back_color", 0.15))
+_REPEATS = (("wing_color", "back_color", 0.2), ("belly_color", "breast_color", 0.25),
+            ("crown_color", "back_color", 0.1))
 
 _FIRST = ("Al", "Bran", "Cor", "Dal", "El", "Fen", "Gar", "Hol", "Ir", "Jor", "Kes", "Lin",
           "Mar", "Nor", "Or", "Pel", "Quil", "Ros", "Sal", "Tam", "Ul", "Ver", "Wil", "Yar")

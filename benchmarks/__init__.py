@@ -1,0 +1,1 @@
+"""Timings, one program each; none is part of the tests."""

@@ -1,0 +1,133 @@
+"""What the original computed, in `tests/data/reference/`, and its weights and inputs from a seed.
+
+A weight is drawn from its name alone, so that any implementation can make the same ones; see
+`spec.json` for the names, the shapes and the dimensions. Layouts are PyTorch's: images
+`[B, C, H, W]`, words `[B, D, T]`; `nhwc` and `btd` bring them into ours.
+"""
+
+import json
+import zlib
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from attngan_jax.interop import dimensions_from_state_dict, variables_from_state_dict
+from attngan_jax.models.discriminator import Discriminator
+from attngan_jax.models.generator import Generator
+from attngan_jax.models.image_encoder import ImageEncoder
+from attngan_jax.models.text_encoder import TextEncoder
+
+FOLDER = Path(__file__).parent / "data" / "reference"
+SPEC = json.loads((FOLDER / "spec.json").read_text(encoding="utf-8"))
+BATCH = SPEC["batch"]
+KINDS = {
+    "generator": "generator", "generator_2stage": "generator",
+    "generator_dcgan": "generator_dcgan", "discriminator_64": "discriminator",
+    "discriminator_128": "discriminator", "discriminator_256": "discriminator",
+    "text_encoder_lstm": "text_encoder", "text_encoder_gru": "text_encoder",
+    "image_encoder": "image_encoder",
+}
+FORWARD, GRADIENT = 1e-4, 1e-3  # relative errors allowed to float32 in another framework
+
+
+def recorded(name: str) -> dict[str, np.ndarray]:
+    """The arrays of a file."""
+    with np.load(FOLDER / f"{name}.npz") as arrays:
+        return dict(arrays)
+
+
+def normal(tag: str, shape, seed: int = SPEC["seed"]) -> np.ndarray:
+    """Standard normal float32 numbers that belong to `tag`.
+
+    They are drawn in float64 and rounded: NumPy's own float32 stream is another one.
+    """
+    rng = np.random.default_rng([seed, zlib.crc32(tag.encode())])
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def images(tag: str, size: int) -> np.ndarray:
+    """`[B, S, S, 3]` in [-1, 1]."""
+    return nhwc(np.tanh(normal(tag, (BATCH, 3, size, size))))
+
+
+def weight(name: str, shape, seed: int = SPEC["seed"]) -> np.ndarray:
+    """The seeded weight of that name."""
+    if name.endswith("num_batches_tracked"):
+        return np.zeros(shape, np.int64)
+    n = normal(name, shape, seed)
+    if name.endswith("running_var"):
+        return 1 + np.float32(0.2) * np.abs(n)
+    if name.endswith("running_mean"):
+        return np.float32(0.1) * n
+    if n.ndim == 1:
+        return 1 + np.float32(0.1) * n if name.endswith("weight") else np.float32(0.05) * n
+    gain = 2**0.5 if n.ndim == 4 else 1.0
+    return n * np.float32(gain / np.prod(shape[1:]) ** 0.5)
+
+
+def state_dict(names_and_shapes, seed: int = SPEC["seed"]) -> dict[str, np.ndarray]:
+    """Seeded weights for a list of (name, shape)."""
+    return {name: weight(name, tuple(shape), seed) for name, shape in names_and_shapes}
+
+
+def network(name: str):
+    """A network of `spec.json` as (module, seeded variables)."""
+    kind, weights = KINDS[name], state_dict(SPEC["specs"][name])
+    return module(kind, weights), variables_from_state_dict(kind, weights)
+
+
+def module(kind: str, weights, **fields):
+    """Our module of the dimensions that the weights have; `fields` on top."""
+    d = dimensions_from_state_dict(kind, weights)
+    if kind == "discriminator":
+        return Discriminator(d["df_dim"], d["image_size"], d["unconditional"], **fields)
+    if kind == "text_encoder":
+        return TextEncoder(d["vocabulary_size"], d["word_dim"], d["embedding_dim"],
+                           d["rnn_type"], **fields)
+    if kind == "image_encoder":
+        return ImageEncoder(d["trunk"], d["embedding_dim"], **fields)
+    return Generator(d["num_stages"], d["base_size"], d["gf_dim"], d["condition_dim"],
+                     d["num_residual_blocks"], d["attention"],
+                     single_image=kind == "generator_dcgan", **fields)
+
+
+def nhwc(array: np.ndarray) -> np.ndarray:
+    """`[B, C, H, W] -> [B, H, W, C]`."""
+    return np.moveaxis(array, 1, -1)
+
+
+def btd(array: np.ndarray) -> np.ndarray:
+    """`[B, D, T] -> [B, T, D]`."""
+    return np.swapaxes(array, 1, 2)
+
+
+def strided(array, stride: int) -> np.ndarray:
+    """`[B, H, W, C]` sampled as the keys that end in `_strideN` were."""
+    return np.asarray(array)[:, ::stride, ::stride]
+
+
+def assert_close(actual, expected, tolerance: float = FORWARD) -> None:
+    """The largest difference is at most `tolerance` of the largest number."""
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    assert actual.shape == expected.shape
+    assert np.abs(actual - expected).max() <= tolerance * np.abs(expected).max()
+
+
+def assert_each_close(actual, expected, tolerance: float = GRADIENT) -> None:
+    """Every number to within `tolerance` of itself, or of a hundredth of the largest."""
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    assert actual.shape == expected.shape
+    scale = np.maximum(np.abs(expected), 0.01 * np.abs(expected).max())
+    assert (np.abs(actual - expected) / scale).max() <= tolerance
+
+
+def norms(state: dict[str, np.ndarray], endings: tuple[str, ...] = ("",)) -> np.ndarray:
+    """L2 norms of a state_dict's arrays by sorted name, of those with one of the endings."""
+    return np.array([np.linalg.norm(np.asarray(state[name], np.float64))
+                     for name in sorted(state) if name.endswith(endings)])
+
+
+def numpy_tree(tree):
+    """The tree's leaves as NumPy arrays."""
+    return jax.tree.map(np.asarray, tree)

@@ -1,0 +1,116 @@
+"""Configs: on disk and checked, and every key of them read by something."""
+
+import errno
+import importlib
+import json
+import os
+import pathlib
+import re
+
+import pytest
+
+from attngan_jax import configuration
+from attngan_jax.errors import UserError
+from configs import default
+from tests import tiny_runs
+
+CONFIGS = sorted(path.stem for path in (tiny_runs.ROOT / "configs").glob("[a-z]*.py"))
+
+
+def keys(config):
+    return configuration.flatten(config.to_dict())
+
+
+def test_a_config_comes_back_from_its_workdir(tmp_path):
+    config = default.get_config()
+    configuration.save_workdir_config(config, tmp_path / "new" / "run")
+    loaded = configuration.load_workdir_config(tmp_path / "new" / "run")
+    assert keys(loaded) == keys(config) and loaded.is_locked
+    assert [path.name for path in (tmp_path / "new" / "run").iterdir()] == ["config.json"]
+
+
+def test_another_config_is_named_by_its_differing_keys(tmp_path):
+    config = default.get_config()
+    configuration.save_workdir_config(config, tmp_path)
+    config.seed, config.damsm.gamma1 = 3, 5.0
+    with pytest.raises(UserError, match=r"damsm.gamma1 is 4.0 there and 5.0 here; seed is 0 there"):
+        configuration.save_workdir_config(config, tmp_path)
+    assert configuration.load_workdir_config(tmp_path).seed == 0
+
+
+def test_a_key_that_is_new_or_gone_differs(tmp_path):
+    config = default.get_config()
+    configuration.save_workdir_config(config, tmp_path)
+    config.brand_new = 1
+    with pytest.raises(UserError, match="brand_new is 'no such key' there and 1 here"):
+        configuration.save_workdir_config(config, tmp_path)
+
+
+def test_keys_that_change_no_result_are_free_and_kept(tmp_path):
+    config = default.get_config()
+    configuration.save_workdir_config(config, tmp_path)
+    for key in configuration.FREE_KEYS:
+        assert key in keys(config)
+    config.data.data_dir, config.log_every_steps = "/elsewhere", 7
+    configuration.save_workdir_config(config, tmp_path)
+    assert configuration.load_workdir_config(tmp_path).data.data_dir == "/elsewhere"
+
+
+@pytest.mark.parametrize("content, message", [
+    (None, "is no workdir of a run: it has no config.json"),
+    ("{\"seed\": 1", "config.json is not valid JSON"),
+])
+def test_a_workdir_without_a_good_config_says_so(content, message, tmp_path):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError, match=message):
+        configuration.load_workdir_config(tmp_path)
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = tmp_path / "config.json"
+    configuration.write_text(path, "old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        configuration.write_text(path, "new")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("key, value", [
+    ("log_every_steps", 0), ("damsm.batch_size", 0), ("eval.fold_size", -5),
+    ("generator.base_size", 15), ("image_encoder.trunk", "resnet"), ("compute_dtype", "float8"),
+    ("text_encoder.rnn_type", "rnn"), ("seed", -1),
+])
+def test_values_that_no_run_can_work_with_are_named(key, value):
+    config = default.get_config()
+    configuration.check(config)
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(UserError, match=rf"^config.{key} is '?{value}'?"):
+        configuration.check(config)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_config_has_the_keys_of_default_and_its_own_name(name):
+    config = importlib.import_module(f"configs.{name}").get_config()
+    assert keys(config).keys() == keys(default.get_config()).keys()
+    assert config.name == name
+    configuration.check(config)
+    json.dumps(config.to_dict())
+
+
+def test_every_key_is_read_somewhere():
+    """A key that nothing reads is a promise that nobody keeps."""
+    code = "\n".join(path.read_text() for path in (tiny_runs.ROOT / "attngan_jax").rglob("*.py"))
+    # These go to the builder as keyword arguments of their names.
+    by_name = {key for key in keys(default.get_config()) if key.startswith("procedural_birds.")}
+    assert "ProceduralBirdsConfig(**config.procedural_birds)" in code
+    for key in keys(default.get_config()).keys() - by_name:
+        last = key.rpartition(".")[2]
+        assert re.search(rf"\.{last}\b|get\(\"{last}\"", code), f"nothing reads config.{key}"
+    source = pathlib.Path(default.__file__).read_text()
+    for key in keys(default.get_config()):
+        assert re.search(rf"\.{key.rpartition('.')[2]} = ", source)

@@ -1,0 +1,165 @@
+"""`python -m attngan_jax.main` from nothing to the report, on the tiny config, and what follows."""
+
+import json
+import shutil
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from attngan_jax import configuration
+from attngan_jax.data.vocabulary import Vocabulary
+from attngan_jax.errors import UserError
+from attngan_jax.evaluation import suite
+from attngan_jax.evaluation.trained import Trained
+from tests import tiny_runs
+
+pytestmark = tiny_runs.SHARED
+
+FOLD = {"mean", "std", "candidates", "num_images", "fold_size"}
+
+
+def read_metrics(workdir):
+    return json.loads((workdir / "report" / "metrics.json").read_text())
+
+
+def test_the_files_of_the_contract_are_there(tiny_run):
+    done, workdir, data = tiny_run
+    config = configuration.load_workdir_config(workdir)
+    assert config.name == "tiny_birds" and config.data.data_dir == str(data)
+    words = (workdir / "vocabulary.txt").read_text().splitlines()
+    assert words[0] == "<end>" and "bird" in words
+    for stage in ("damsm", "attngan"):
+        assert sorted(path.name for path in (workdir / stage).glob("[0-9]*")) == ["2", "4"]
+        assert list((workdir / stage / "events").glob("events.out.tfevents.*"))
+    assert sorted(path.name for path in (workdir / "samples").iterdir()) == [
+        "fixed.npz", "step_00000002.npz", "step_00000004.npz"]
+    page = (workdir / "report" / "index.html").read_text()
+    assert "<html" in page and f"{read_metrics(workdir)['r_precision']['mean']:.1f}" in page
+    assert str(workdir / "report" / "index.html") in done.stdout
+    assert f"-m attngan_jax.sample --workdir {workdir}" in done.stdout
+    for noise in ("checkpoint_manager", "dataset_builder", "oneDNN", "Traceback"):
+        assert noise not in done.stderr
+
+
+def test_metrics_json_holds_the_keys_of_the_contract(tiny_run):
+    _, workdir, _ = tiny_run
+    metrics = read_metrics(workdir)
+    assert {"step", "dataset", "split", "r_precision", "r_precision_real_images",
+            "attribute_accuracy", "inception_score", "fid", "reasons",
+            "wall_seconds"} <= metrics.keys()
+    assert metrics["step"] == 4
+    assert (metrics["dataset"], metrics["split"]) == ("procedural_birds", "test")
+    for name in ("r_precision", "r_precision_real_images"):
+        assert FOLD <= metrics[name].keys()
+        assert metrics[name]["candidates"] == 10 and metrics[name]["num_images"] == 30
+        assert 0 <= metrics[name]["mean"] <= 100
+    accuracy = metrics["attribute_accuracy"]
+    colours = [value for name, value in accuracy.items() if name.endswith("_color")]
+    np.testing.assert_allclose(accuracy["mean"], np.mean([c["accuracy"] for c in colours]))
+    np.testing.assert_allclose(accuracy["chance"], np.mean([c["chance"] for c in colours]))
+    assert {"crown_color", "wing_color", "belly_color"} <= accuracy.keys()
+    assert metrics["inception_score"] is None and metrics["fid"] is None
+    assert {"inception_score", "fid"} == metrics["reasons"].keys()
+    assert {"prepare", "damsm", "attngan", "evaluate"} == metrics["wall_seconds"].keys()
+    assert all(seconds > 0 for seconds in metrics["wall_seconds"].values())
+
+
+def test_logged_scalars_have_their_names(tiny_run):
+    _, workdir, _ = tiny_run
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    names = {stage: {name for line in lines if line["stage"] == stage for name in line["scalars"]}
+             for stage in ("damsm", "attngan")}
+    assert names == {
+        "damsm": {"train/damsm_loss", "train/word_loss", "train/sentence_loss"},
+        "attngan": {"train/d_loss_8", "train/d_loss_16", "train/g_loss_8", "train/g_loss_16",
+                    "train/damsm_loss", "train/kl_loss", "train/g_loss"}}
+    assert [(line["stage"], line["step"]) for line in lines] == [
+        ("damsm", 2), ("damsm", 4), ("attngan", 2), ("attngan", 4)]
+
+
+def test_attention_arrays_are_those_of_the_words(tiny_run):
+    _, workdir, _ = tiny_run
+    with np.load(workdir / "report" / "attention.npz") as arrays:
+        words, maps = arrays["words"], arrays["attention_16"]
+        assert arrays["image_8"].shape == (16, 8, 8, 3)
+        assert arrays["image_16"].shape == (16, 16, 16, 3)
+        assert maps.shape == (*words.shape, 8, 8)
+        np.testing.assert_allclose(maps.sum(1), 1.0, rtol=1e-4)  # over words, at every pixel
+        assert np.abs(maps[words == ""]).max() < 1e-6
+    with np.load(workdir / "report" / "damsm_attention.npz") as arrays:
+        assert arrays["attention"].shape == (*arrays["words"].shape, 2, 2)
+        np.testing.assert_allclose(arrays["attention"].sum((2, 3)), 1.0, rtol=1e-4)
+
+
+def test_a_second_start_says_that_all_is_done(tiny_run):
+    done, workdir, data = tiny_run
+    files = {path: path.stat().st_mtime_ns for stage in ("damsm", "attngan")
+             for path in (workdir / stage / "4").rglob("*")}
+    log = (workdir / "metrics.jsonl").read_bytes(), read_metrics(workdir)
+    start = time.monotonic()
+    again = tiny_runs.start_main(workdir, data, "--config.log_every_steps=1")  # a free key
+    seconds = time.monotonic() - start
+
+    assert again.returncode == 0 and again.stdout.endswith(done.stdout[-len("All done"):])
+    assert "All done. The report is" in again.stdout
+    assert files == {path: path.stat().st_mtime_ns for path in files}
+    assert log == ((workdir / "metrics.jsonl").read_bytes(), read_metrics(workdir))
+    assert seconds < 120  # of which most is importing
+
+
+def test_a_workdir_of_another_config_is_refused(tiny_run):
+    _, workdir, data = tiny_run
+    before = configuration.config_path(workdir).read_bytes()
+    done = tiny_runs.start_main(workdir, data, "--config.attngan.num_train_steps=5")
+    tiny_runs.assert_one_line(done, 1, "holds a run of another config",
+                              "attngan.num_train_steps is 4 there and 5 here", "--workdir")
+    assert configuration.config_path(workdir).read_bytes() == before
+
+
+def test_evaluation_again_on_other_devices_gives_the_same_numbers(tiny_run, tmp_path):
+    """The run was scored on one device; here there are four."""
+    _, workdir, _ = tiny_run
+    shutil.copytree(workdir, tmp_path / "run")
+    again = suite.evaluate(tmp_path / "run")
+    first = read_metrics(workdir)
+    for name in ("r_precision", "r_precision_real_images"):
+        assert again[name] == first[name]
+    assert abs(again["attribute_accuracy"]["mean"] - first["attribute_accuracy"]["mean"]) < 5
+    assert suite.is_finished(tmp_path / "run", 4) and not suite.is_finished(tmp_path / "run", 5)
+
+
+def test_the_sample_door_draws_what_it_is_told(tiny_run, tmp_path):
+    _, workdir, _ = tiny_run
+    done = tiny_runs.start_door(
+        "sample", "--workdir", workdir, "--out", tmp_path, "--attention", "--num_images", 2,
+        "--caption", "a red bird with xylophonic wings", "a bird with a blue belly")
+    assert done.returncode == 0, done.stderr
+    assert "xylophonic" in done.stderr and "not in the vocabulary" in done.stderr
+    written = ["grid.png"] + [f"caption_00{i}_image_{k}{kind}.png" for i in range(2)
+                              for k in range(2) for kind in ("", "_attention")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(written)
+    assert {line.strip() for line in done.stdout.splitlines()} == {
+        str(tmp_path / name) for name in written}
+    pictures = {name: np.asarray(Image.open(tmp_path / name).convert("RGB")) for name in written}
+    assert pictures["caption_000_image_0.png"].shape == (16, 16, 3)
+    assert (pictures["caption_000_image_0.png"] != pictures["caption_000_image_1.png"]).any()
+    assert pictures["caption_001_image_1_attention.png"].size > 16 * 16 * 3 * 6  # one a word
+
+
+def test_a_caption_of_unknown_words_ends_the_sample_door_with_one_line(tiny_run, tmp_path):
+    _, workdir, _ = tiny_run
+    done = tiny_runs.start_door("sample", "--workdir", workdir, "--out", tmp_path / "out",
+                                "--caption", "xylophonic quixotry")
+    words = Vocabulary.load(workdir / "vocabulary.txt").words
+    tiny_runs.assert_one_line(done, 1, "has no word that this run knows", words[1])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("stage", ["damsm", "attngan"])
+def test_a_run_without_a_stage_cannot_be_sampled(stage, tiny_run, tmp_path):
+    _, workdir, _ = tiny_run
+    shutil.copytree(workdir, tmp_path / "run", ignore=shutil.ignore_patterns(stage))
+    with pytest.raises(UserError, match=f"/{stage} holds no checkpoint: train this stage first"):
+        Trained.load(tmp_path / "run")
