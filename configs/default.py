@@ -35,7 +35,7 @@ def get_config() -> ml_collections.ConfigDict:
     text = config.text_encoder = ml_collections.ConfigDict()
     text.rnn_type = "lstm"  # or "gru"
     text.forget_bias = 0.0  # added to the LSTM's forget gates at the start
-    text.sentence_pooling = "last"
+    text.sentence_pooling = "last"  # states; or "mean" or "max" of the words' features
     text.word_dim = 300  # of the word embedding
     text.embedding_dim = 256  # D, both directions together
     text.dropout_rate = 0.5  # on the word embedding

@@ -41,13 +41,14 @@ def get_config():
     config.discriminator.df_dim = 16
 
     config.attngan.batch_size = 16
-    config.attngan.num_train_steps = 1_000
-    config.attngan.generator_learning_rate = 8e-4
+    config.attngan.num_train_steps = 1_850
+    config.attngan.generator_learning_rate = 1e-3
     config.attngan.discriminator_learning_rate = 2e-4
-    config.attngan.ema_decay = 0.99
-    config.attngan.damsm_weight = 5.0
-    config.attngan.checkpoint_every_steps = 250
-    config.attngan.sample_every_steps = 250
+    config.attngan.final_learning_rate_fraction = 0.2
+    config.attngan.ema_decay = 0.995
+    config.attngan.damsm_weight = 2.0
+    config.attngan.checkpoint_every_steps = 200
+    config.attngan.sample_every_steps = 200
 
     config.eval.num_images = 2_000
     config.eval.fold_size = 200

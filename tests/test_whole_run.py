@@ -1,6 +1,7 @@
 """`python -m attngan_jax.main` from nothing to the report, on the tiny config, and what follows."""
 
 import json
+import re
 import shutil
 import time
 
@@ -14,8 +15,6 @@ from attngan_jax.errors import UserError
 from attngan_jax.evaluation import suite
 from attngan_jax.evaluation.trained import Trained
 from tests import tiny_runs
-
-pytestmark = tiny_runs.SHARED
 
 FOLD = {"mean", "std", "candidates", "num_images", "fold_size"}
 
@@ -163,3 +162,11 @@ def test_a_run_without_a_stage_cannot_be_sampled(stage, tiny_run, tmp_path):
     shutil.copytree(workdir, tmp_path / "run", ignore=shutil.ignore_patterns(stage))
     with pytest.raises(UserError, match=f"/{stage} holds no checkpoint: train this stage first"):
         Trained.load(tmp_path / "run")
+
+
+def test_only_the_package_speaks(tiny_run):
+    done, _, _ = tiny_run
+    sources = set(re.findall(r"^I\d{4} \S+ +\d+ (\S+\.py):\d+\]", done.stderr, re.MULTILINE))
+    assert sources <= {"experiment.py", "loop.py", "metrics.py", "suite.py", "page.py",
+                       "samples.py", "wall_clock.py", "datasets.py"}, sources
+    assert re.search(r"damsm|attngan", done.stderr)

@@ -1,17 +1,14 @@
 """A tiny data set and a tiny run of everything, made once and shared by the tests that look at
-them. Modules that use `tiny_run` carry `tiny_runs.SHARED`, so that one process makes it."""
+them. Tests go to the processes by file, so that `tiny_run` is made once."""
 
 import os
 import pathlib
 import subprocess
 import sys
 
-import pytest
-
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = "tests/tiny_configs/procedural_birds.py"
 CACHE = os.path.expanduser("~/.cache/attngan_jax/tests")
-SHARED = pytest.mark.xdist_group("tiny_run")
 
 
 def start_door(name: str, *arguments, text: bool = True) -> subprocess.CompletedProcess:

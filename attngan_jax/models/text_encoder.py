@@ -86,6 +86,8 @@ class TextEncoder(nn.Module):
       rnn_type: "lstm" or "gru".
       forget_bias: added to the LSTM's forget gates at the start. The released code has 0, with which
         a state halves at every word; 1 to 2 lets the sentence feature hear the far words early.
+      sentence_pooling: the sentence feature is the "last" states (the released code), or the "mean"
+        or "max" of the words' features, through which every word learns at once.
     """
 
     vocabulary_size: int

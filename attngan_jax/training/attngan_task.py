@@ -16,7 +16,7 @@ from attngan_jax.training.networks import (
     build_text_encoder,
     image_sizes,
 )
-from attngan_jax.training.state import AttnganState, Network, stage_key
+from attngan_jax.training.state import AttnganState, Network, average_statistics, stage_key
 
 
 class AttnganTask:
@@ -103,6 +103,8 @@ class AttnganTask:
         ema_params = optax.incremental_update(generator.params, state.ema_params,
                                               1.0 - gan.ema_decay)
         state = AttnganState(state.step + 1, generator, discriminators, ema_params)
+        if self.config.per_device_batch_norm:
+            state = average_statistics(state)
         return state, metrics | terms
 
     def noise(self, step, local_batch: int) -> tuple[jax.Array, jax.Array]:

@@ -7,7 +7,7 @@ import optax
 from attngan_jax.losses.damsm import damsm_loss
 from attngan_jax.training import parallel
 from attngan_jax.training.networks import Config, build_image_encoder, build_text_encoder
-from attngan_jax.training.state import DamsmState, Network, stage_key
+from attngan_jax.training.state import DamsmState, Network, average_statistics, stage_key
 
 PRETRAINED = "inception"  # the trunk whose weights stay as they came
 
@@ -95,6 +95,8 @@ class DamsmTask:
         image = update(Network(trained, batch_stats, state.image.opt_state),
                        self.image_optimizer, grads[1])
         state = DamsmState(state.step + 1, text, image.replace(params=image.params | pretrained))
+        if self.config.per_device_batch_norm:
+            state = average_statistics(state)
         return state, {"damsm_loss": loss.total, "word_loss": loss.word_loss,
                        "sentence_loss": loss.sentence_loss}
 

@@ -6,6 +6,8 @@ from typing import Any
 import flax.struct
 import jax
 
+from attngan_jax.training import parallel
+
 
 def stage_key(seed: int, stage: str, count: int) -> jax.Array:
     """The random key of a stage's update number `count`; its first state is drawn with -1."""
@@ -25,6 +27,16 @@ class Network:
     def variables(self) -> dict:
         """What `Module.apply` takes."""
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+def average_statistics(state: Any) -> Any:
+    """Running statistics as the mean of the devices' own, where each device takes its own."""
+    def average(leaf):
+        if not isinstance(leaf, Network):
+            return leaf
+        return leaf.replace(batch_stats=parallel.mean_over_devices(leaf.batch_stats))
+
+    return jax.tree.map(average, state, is_leaf=lambda leaf: isinstance(leaf, Network))
 
 
 @flax.struct.dataclass
