@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from attngan_jax.configuration import write_text
 from attngan_jax.data import datasets, pipeline
-from attngan_jax.data.birds.species import ATTRIBUTES
+from attngan_jax.data.birds.species import ATTRIBUTES, BODY_COLORS, COLOR_ATTRIBUTES
 from attngan_jax.evaluation import judges, r_precision
 from attngan_jax.evaluation.samples import save_arrays, spread
 from attngan_jax.evaluation.trained import Trained
@@ -120,7 +120,8 @@ def score_r_precision(features: dict[str, np.ndarray], config) -> dict:
 def score_attributes(features, dataset, config) -> dict:
     """`attribute_accuracy` of generated and, as its ceiling, of real test images.
 
-    The mean is over the colours.
+    The mean is over the five colours of the plumage, with ten values each; the beak's colour, with
+    six and a few pixels at 64, has its own row and is in `mean_with_beak`.
     """
     size = features["made"].shape[1]
     train = pipeline.eval_batches(dataset.train, config, vocabulary=dataset.vocabulary,
@@ -137,9 +138,11 @@ def score_attributes(features, dataset, config) -> dict:
                           ("attribute_accuracy_real_images", "real")):
         scores = judges.attribute_accuracy(judge.predict(features[pictures]),
                                            features["caption_attributes"], tuple(ATTRIBUTES))
-        colours = [score for name, score in scores.items() if name.endswith("_color")]
-        result[key] = {"mean": float(np.mean([c["accuracy"] for c in colours])),
-                       "chance": float(np.mean([c["chance"] for c in colours]))} | scores
+        plumage = [scores[name] for name in BODY_COLORS if name in scores]
+        colours = [scores[name] for name in COLOR_ATTRIBUTES if name in scores]
+        result[key] = {"mean": float(np.mean([c["accuracy"] for c in plumage])),
+                       "chance": float(np.mean([c["chance"] for c in plumage])),
+                       "mean_with_beak": float(np.mean([c["accuracy"] for c in colours]))} | scores
     return result
 
 

@@ -88,12 +88,19 @@ def _attribute_accuracy(metrics: dict) -> Row:
     if values is None:
         return _null_row(metrics, key, name)
     protocol = ("A classifier trained on real images only names each attribute of a generated "
-                "image; right where it sees what the caption says. Mean over the colours.")
+                "image; right where it sees what the caption says. Mean over the colours of the "
+                f"plumage{_with_beak(values)}.")
     real = metrics.get("attribute_accuracy_real_images")
     ceiling = f" On real images: {percent(real['mean'])}." if real else ""
     note = (f"Chance {percent(values['chance'])}: the same answers, sentences dealt out at random."
             f"{ceiling} It never saw the generator.")
     return Row(name, percent(values["mean"]), "", protocol, note)
+
+
+def _with_beak(values: dict) -> str:
+    if "mean_with_beak" not in values:
+        return ""
+    return f" (with the beak's: {percent(values['mean_with_beak'])})"
 
 
 def _inception_score(metrics: dict) -> Row:
