@@ -32,6 +32,13 @@ def check(config: ml_collections.ConfigDict) -> None:
         if key in CHOICES and value not in CHOICES[key]:
             raise UserError(f"config.{key} is {value!r}: choose one of "
                             f"{', '.join(map(str, CHOICES[key]))}")
+    for key, reason in (("attngan.batch_size", "mismatched pairs need a second example"),
+                        ("eval.num_candidates", "a true caption needs a mismatching one")):
+        if flatten(config.to_dict())[key] < 2:
+            raise UserError(f"config.{key} must be at least 2: {reason}")
+    if config.text_encoder.embedding_dim % 2:
+        raise UserError("config.text_encoder.embedding_dim must be even: each direction of the "
+                        "text encoder gives half of it")
     if config.seed < 0:
         raise UserError(f"config.seed is {config.seed}: it must not be negative")
 

@@ -15,6 +15,7 @@ from attngan_jax import configuration
 from attngan_jax.errors import UserError
 
 DONE, FAILED, WRONG_FLAGS = 0, 1, 2
+_UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
@@ -37,8 +38,11 @@ def _run(main: Callable[[Sequence[str]], None]) -> int:
     except UserError as error:
         return _say(error, FAILED)
     except KeyboardInterrupt:
-        return _say("stopped; run the same command again to go on", 130)
+        return _say("stopped; run the same command again to go on", FAILED)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _UNUSABLE:
+            return _say(f"{error.filename or 'a file'} cannot be used ({error.strerror}): choose "
+                        "another folder, or mend its permissions", FAILED)
         if not _disk_is_full(error):
             raise
         where = getattr(error, "filename", None) or "while writing"
@@ -77,11 +81,12 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
 
 
 def _is_worth_saying(record) -> bool:
-    """Warnings, and the package's own information: Orbax and TFDS tell of every step they take.
+    """Warnings, the package's own information, and CLU's line of rate and time left.
 
-    What a library logs with a traceback it also raises, and that is where it is dealt with.
+    Orbax and TFDS tell of every step they take. What a library logs with a traceback it also raises, and that is where it is dealt with.
     """
-    if os.path.dirname(__file__) in record.pathname:
+    clu_progress = os.path.join("clu", "platform", "local.py")
+    if os.path.dirname(__file__) in record.pathname or record.pathname.endswith(clu_progress):
         return True
     return (record.levelno > pylogging.INFO and not record.exc_info
             and "tensorflow_datasets" not in record.pathname)

@@ -70,11 +70,12 @@ def prepare(config: Config, workdir: pathlib.Path) -> datasets.Dataset:
     clock = wall_clock.Clock(workdir, "prepare")
     datasets.prepare(config)
     dataset = datasets.load(config)
+    if "prepare" not in wall_clock.read(workdir):
+        clock.save()
     path = workdir / "vocabulary.txt"
     if path.exists():
         return dataclasses.replace(dataset, vocabulary=Vocabulary.load(path))
     dataset.vocabulary.save(path)
-    clock.save()
     return dataset
 
 

@@ -90,6 +90,10 @@ def draw(
     the same noise, so that only the words make the difference.
     """
     trained = Trained.load(workdir)
+    generator = trained.config.generator
+    if attention and not (generator.attention and generator.num_stages > 1):
+        raise UserError(f"the generator of {workdir} has no word attention to draw "
+                        "(config.generator.attention, num_stages): leave --attention away")
     rows, lengths = encode(captions, trained.vocabulary, trained.config.data.eval_max_words, seed)
     caption_of = np.repeat(np.arange(len(captions)), num_images)
     batch = {"caption": rows[caption_of], "caption_length": lengths[caption_of],

@@ -40,8 +40,8 @@ def evaluate(workdir: str | os.PathLike) -> dict:
                "unit": "percent"}
     metrics |= score_r_precision(features, config)
     reasons = {
-        "inception_score": "no weights of an Inception classifier were given",
-        "fid": "no Inception weights were given"}
+        "inception_score": "not computed: it needs the weights of an Inception classifier",
+        "fid": "not computed: it needs Inception weights and reference statistics"}
     if "attributes" in features:
         metrics |= score_attributes(features, dataset, config)
     else:
@@ -50,7 +50,7 @@ def evaluate(workdir: str | os.PathLike) -> dict:
     metrics |= {"inception_score": None, "fid": None, "reasons": reasons}
     save_attention(trained, dataset, workdir / "report")
     clock.save()
-    metrics["wall_seconds"] = wall_clock.read(workdir)
+    metrics["wall_seconds"] = dict.fromkeys(wall_clock.PARTS, 0.0) | wall_clock.read(workdir)
     write_text(workdir / "report" / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     return metrics
 
@@ -162,7 +162,8 @@ def save_attention(trained: Trained, dataset, folder: pathlib.Path) -> None:
     arrays |= {name: value.transpose(0, 3, 1, 2) for name, value in made.items()
                if name.startswith("attention_")}
     folder.mkdir(parents=True, exist_ok=True)
-    save_arrays(folder / "attention.npz", words=words, captions=captions, **arrays)
+    if any(name.startswith("attention_") for name in arrays):
+        save_arrays(folder / "attention.npz", words=words, captions=captions, **arrays)
 
     images = batch[f"image_{config.image_encoder.image_size}"]
     regions, _ = trained.encode_images(trained.variables, images)

@@ -98,7 +98,11 @@ class Trained:
         _, code = self.encode_images(variables, result[f"image_{sizes[-1]}"])
         result |= {"sentence": sentence, "code": code}
         if with_attention:
-            result |= {f"attention_{2 * maps.shape[1]}": maps for maps in made.attention}
+            for maps in made.attention:
+                size = 2 * maps.shape[1]
+                result[f"attention_{size}"] = maps
+                # AttnDCGAN makes no picture before its last stage: the maps lie over that one.
+                result.setdefault(f"image_{size}", result[f"image_{sizes[-1]}"])
         return result
 
     def encode_images(self, variables: dict, images: jax.Array) -> tuple[jax.Array, jax.Array]:

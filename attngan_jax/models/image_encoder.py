@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from attngan_jax.models.inception import InceptionV3
+from attngan_jax.models.inception import InceptionV3, resize
 from attngan_jax.models.layers import ConvNorm, Dtype, leaky_relu
 from attngan_jax.models.text_encoder import embedding_init
 
@@ -37,6 +37,8 @@ class ImageEncoder(nn.Module):
 
     Attributes:
       trunk: "cnn" or "inception_v3". embedding_dim: D. cnn_dim: first width of the cnn trunk.
+      cnn_image_size: side that the cnn trunk resizes images to, as Inception does to 299; None for
+        images that come in one size.
     """
 
     trunk: str
@@ -44,6 +46,7 @@ class ImageEncoder(nn.Module):
     cnn_dim: int = 32
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
+    cnn_image_size: int | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
@@ -51,6 +54,8 @@ class ImageEncoder(nn.Module):
 
         R is row-major over the trunk's map: 17 x 17 for Inception-v3, S/8 x S/8 for the cnn.
         """
+        if self.trunk == "cnn" and self.cnn_image_size:
+            images = resize(images, self.cnn_image_size)
         local, pooled = self._trunk()(images, train=train)
         regions = nn.Dense(self.embedding_dim, use_bias=False, dtype=self.dtype,
                            kernel_init=embedding_init, name="regions")(local)

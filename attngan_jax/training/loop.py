@@ -47,6 +47,7 @@ def train(
       The final state.
     """
     config, settings = task.config, task.settings
+    clock = wall_clock.Clock(workdir, task.name)
     mesh = parallel.make_mesh()
     parallel.check_batch_size(settings.batch_size, mesh, f"config.{task.name}.batch_size")
     create = jax.jit(task.create_train_state, out_shardings=parallel.replicated(mesh))
@@ -54,18 +55,17 @@ def train(
     iterator = pipeline.train_iterator(dataset, config, batch_size=settings.batch_size,
                                        image_sizes=task.image_sizes, seed=config.seed)
     with Checkpoints(workdir, task.name) as checkpoints:
-        step, spent = 0, 0.0
+        step = 0
         if checkpoints.latest_step() is not None:
             state, progress = checkpoints.restore(state)
             iterator.set_state(progress["iterator"])
-            step, spent = int(state.step), progress["wall_seconds"]
+            step, clock.spent = int(state.step), progress["wall_seconds"]
             logging.info("%s: going on from step %d", task.name, step)
         elif start is not None:
             state = jax.device_put(start(state), parallel.replicated(mesh))
         frozen = jax.device_put(frozen, parallel.replicated(mesh))
         train_step = parallel.parallel_step(task.train_step, mesh)
         metrics = Metrics(workdir, task.name, settings.num_train_steps)
-        clock = wall_clock.Clock(workdir, task.name, spent)
         sample_every = settings.get("sample_every_steps", 0) if on_sample else 0
         try:
             while step < settings.num_train_steps:
@@ -85,4 +85,5 @@ def train(
         finally:
             metrics.close()
             iterator.close()
+    clock.save()  # with the last checkpoint's writing
     return state

@@ -28,6 +28,7 @@ class Metrics:
         self._progress = periodic_actions.ReportProgress(
             num_train_steps=num_train_steps, every_secs=20, writer=self._writer)
         self._pending: list[tuple[int, dict]] = []
+        _cut_torn_line(self._path)
 
     def add(self, step: int, metrics: dict) -> None:
         """Notes the scalars of a step, without waiting for the device."""
@@ -64,3 +65,14 @@ class Metrics:
         """Flushes the event files."""
         self._writer.flush()
         self._writer.close()
+
+
+def _cut_torn_line(path: pathlib.Path) -> None:
+    """Removes a last line that a kill left without its end; the next one would be glued to it."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with path.open("rb+") as file:
+            file.truncate(whole)

@@ -8,8 +8,11 @@ import time
 from attngan_jax.configuration import write_text
 
 
+PARTS = ("prepare", "damsm", "attngan", "evaluate")
+
+
 def read(workdir: str | os.PathLike) -> dict[str, float]:
-    """Seconds by part: prepare, damsm, attngan, evaluate."""
+    """Seconds of those `PARTS` that have been started."""
     path = pathlib.Path(workdir) / "wall_seconds.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
@@ -18,12 +21,12 @@ class Clock:
     """Counts from its making, on top of what earlier starts spent."""
 
     def __init__(self, workdir: str | os.PathLike, part: str, spent: float = 0.0):
-        self._workdir, self._part, self._spent = workdir, part, spent
+        self._workdir, self._part, self.spent = workdir, part, spent
         self._start = time.monotonic()
 
     def save(self) -> float:
         """Writes and returns the seconds so far."""
-        seconds = self._spent + time.monotonic() - self._start
+        seconds = self.spent + time.monotonic() - self._start
         path = pathlib.Path(self._workdir) / "wall_seconds.json"
         write_text(path, json.dumps(read(self._workdir) | {self._part: round(seconds, 1)}) + "\n")
         return seconds

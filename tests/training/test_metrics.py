@@ -60,3 +60,14 @@ def test_clocks_add_up_over_starts_and_parts(tmp_path, monkeypatch):
     assert later.save() == 9.25
     assert wall_clock.read(tmp_path) == {"damsm": 9.2, "prepare": 1.0}
     assert wall_clock.read(tmp_path / "nowhere") == {}
+
+
+def test_a_line_torn_by_a_kill_is_cut_before_the_next(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    whole = '{"step": 1, "stage": "damsm", "time": 0.0, "scalars": {"train/a": 1.0}}\n'
+    path.write_text(whole + '{"step": 2, "sta')
+    metrics = Metrics(tmp_path, "damsm", 4)
+    metrics.write(2, {"train/a": 2.0})
+    metrics.close()
+    first, second = path.read_text().splitlines()
+    assert first + "\n" == whole and json.loads(second)["scalars"] == {"train/a": 2.0}
