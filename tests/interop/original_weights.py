@@ -1,21 +1,14 @@
 """State dicts of the original's networks, with its names and shapes and seeded numbers."""
 
-import json
 import zlib
 from pathlib import Path
 
 import numpy as np
 
+from tests.reference_vectors import KINDS, SPEC  # noqa: F401
+
 FILES = Path(__file__).parent / "files"
-# Network -> [[name, shape], ...], recorded from the original at small widths.
-NAMES = json.loads((FILES / "original_names.json").read_text(encoding="utf-8"))
-KINDS = {
-    "generator": "generator", "generator_2stage": "generator",
-    "generator_dcgan": "generator_dcgan", "discriminator_64": "discriminator",
-    "discriminator_128": "discriminator", "discriminator_256": "discriminator",
-    "text_encoder_lstm": "text_encoder", "text_encoder_gru": "text_encoder",
-    "image_encoder": "image_encoder",
-}
+NAMES = SPEC["specs"]  # network -> [[name, shape], ...], at small widths
 
 
 def state_dict(network: str, dtype=np.float32) -> dict[str, np.ndarray]:
