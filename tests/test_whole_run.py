@@ -55,9 +55,13 @@ def test_metrics_json_holds_the_keys_of_the_contract(tiny_run):
         assert metrics[name]["candidates"] == 10 and metrics[name]["num_images"] == 30
         assert 0 <= metrics[name]["mean"] <= 100
     accuracy = metrics["attribute_accuracy"]
-    colours = [value for name, value in accuracy.items() if name.endswith("_color")]
-    np.testing.assert_allclose(accuracy["mean"], np.mean([c["accuracy"] for c in colours]))
-    np.testing.assert_allclose(accuracy["chance"], np.mean([c["chance"] for c in colours]))
+    colours = {name: value for name, value in accuracy.items() if name.endswith("_color")}
+    plumage = [value for name, value in colours.items() if name != "beak_color"]
+    assert len(plumage) == 5 and len(colours) == 6
+    np.testing.assert_allclose(accuracy["mean"], np.mean([c["accuracy"] for c in plumage]))
+    np.testing.assert_allclose(accuracy["chance"], np.mean([c["chance"] for c in plumage]))
+    np.testing.assert_allclose(accuracy["mean_with_beak"],
+                               np.mean([c["accuracy"] for c in colours.values()]))
     assert {"crown_color", "wing_color", "belly_color"} <= accuracy.keys()
     assert metrics["inception_score"] is None and metrics["fid"] is None
     assert {"inception_score", "fid"} == metrics["reasons"].keys()
