@@ -17,19 +17,19 @@ def get_config() -> ml_collections.ConfigDict:
     data = config.data = ml_collections.ConfigDict()
     data.dataset = "procedural_birds"  # which records; see attngan_jax/data/datasets.py
     data.data_dir = "data"  # where they are built and read
-    data.captions_per_image = 10
+    data.captions_per_image = 10  # the first so many of a record are used
     data.max_words = 18  # T in training; a longer caption gives a random subset of its words
     data.eval_max_words = 25  # T in evaluation
     data.crop_to_box = True  # CUB's square crop around the bird, where a record has a box
     data.resize_ratio = 76 / 64  # the shorter side is resized to this times the size, then cropped
-    data.random_flip = True
+    data.random_flip = True  # left and right, in training
     data.num_workers = 0  # processes that decode; 0: in the training process
 
     birds = config.procedural_birds = ml_collections.ConfigDict()
     birds.image_size = 64  # pixels that the birds are drawn at
     birds.num_species = 900  # of train and test together
     birds.test_species = 100  # never drawn in training
-    birds.images_per_species = 10
+    birds.images_per_species = 10  # in train and in test
     birds.seed = 1  # of the species, the pictures and the sentences
 
     text = config.text_encoder = ml_collections.ConfigDict()
@@ -47,55 +47,55 @@ def get_config() -> ml_collections.ConfigDict:
     image.image_size = 299  # that the encoder is pretrained at
 
     damsm = config.damsm = ml_collections.ConfigDict()
-    damsm.batch_size = 48
+    damsm.batch_size = 48  # global; every other example's caption is a negative; the paper has 50
     damsm.num_train_steps = 110_600  # 600 epochs of 8,855 images
-    damsm.learning_rate = 2e-3
+    damsm.learning_rate = 2e-3  # of both encoders, at the start
     damsm.decay_rate = 0.98  # of the learning rate, every decay_steps, down to a tenth
     damsm.decay_steps = 184  # an epoch
-    damsm.adam_b1 = 0.5
-    damsm.adam_b2 = 0.999
+    damsm.adam_b1 = 0.5  # Adam's decay of the mean of gradients
+    damsm.adam_b2 = 0.999  # Adam's decay of their squares
     damsm.max_grad_norm = 0.25  # of the text encoder's gradient
     damsm.gamma1 = 4.0  # Eq. 9; the paper has 5
     damsm.gamma2 = 5.0  # Eq. 10
     damsm.gamma3 = 10.0  # Eq. 11
-    damsm.checkpoint_every_steps = 2_000
+    damsm.checkpoint_every_steps = 2_000  # a killed run loses at most so many
 
     generator = config.generator = ml_collections.ConfigDict()
     generator.num_stages = 3  # m
     generator.base_size = 64  # of the first stage's image; each further stage doubles it
-    generator.gf_dim = 32
-    generator.z_dim = 100
-    generator.condition_dim = 100
-    generator.num_residual_blocks = 2
+    generator.gf_dim = 32  # channels of the hidden features at every stage
+    generator.z_dim = 100  # of the noise z
+    generator.condition_dim = 100  # of conditioning augmentation's sample
+    generator.num_residual_blocks = 2  # in each refinement stage; COCO has 3
     generator.attention = True  # False: the sentence alone, as the paper's "no attention"
     generator.single_image = False  # True: AttnDCGAN, one image, at the last stage
     generator.legacy_mask = False  # True: the released code's tiled mask, for its weights
 
     discriminator = config.discriminator = ml_collections.ConfigDict()
-    discriminator.df_dim = 64
+    discriminator.df_dim = 64  # channels after the first convolution
 
     gan = config.attngan = ml_collections.ConfigDict()
-    gan.batch_size = 20
+    gan.batch_size = 20  # global
     gan.num_train_steps = 265_800  # 600 epochs of 8,855 images
-    gan.generator_learning_rate = 2e-4
-    gan.discriminator_learning_rate = 2e-4
+    gan.generator_learning_rate = 2e-4  # at the start
+    gan.discriminator_learning_rate = 2e-4  # of every stage's, at the start
     gan.final_learning_rate_fraction = 1.0  # both fall to this by a cosine; 1: constant
-    gan.adam_b1 = 0.5
-    gan.adam_b2 = 0.999
+    gan.adam_b1 = 0.5  # as in stage 1
+    gan.adam_b2 = 0.999  # as in stage 1
     gan.ema_decay = 0.999  # of the generator's parameters
     gan.damsm_weight = 5.0  # lambda, Eq. 3
-    gan.kl_weight = 1.0
-    gan.checkpoint_every_steps = 2_000
-    gan.sample_every_steps = 2_000
+    gan.kl_weight = 1.0  # of conditioning augmentation's KL term
+    gan.checkpoint_every_steps = 2_000  # a killed run loses at most so many
+    gan.sample_every_steps = 2_000  # pictures of fixed captions for the report
 
-    config.log_every_steps = 50
+    config.log_every_steps = 50  # means of the losses since the last line
     config.per_device_batch_norm = False  # True: statistics of each device's share alone
 
     evaluation = config.eval = ml_collections.ConfigDict()
-    evaluation.batch_size = 64
-    evaluation.num_images = 30_000
+    evaluation.batch_size = 64  # global; changes no number
+    evaluation.num_images = 30_000  # pairs of test caption and generated image
     evaluation.num_candidates = 100  # 1 true caption and 99 mismatching ones
-    evaluation.fold_size = 3_000
+    evaluation.fold_size = 3_000  # images of a fold; the deviation is over folds
     evaluation.judge_steps = 500  # of the attribute classifier, where the data has attributes
-    evaluation.judge_batch_size = 64
+    evaluation.judge_batch_size = 64  # real pictures in each of its steps
     return config
