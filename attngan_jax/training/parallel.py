@@ -42,17 +42,17 @@ def parallel_step(step: Callable, mesh: Mesh) -> Callable:
     State and frozen variables are replicated, the batch is split along its first axis, metrics are
     scalars that the step has averaged. The state's buffers are donated.
     """
-    replicated, split = PartitionSpec(), PartitionSpec(AXIS)
-    mapped = jax.shard_map(step, mesh=mesh, in_specs=(replicated, replicated, split),
-                           out_specs=(replicated, replicated), check_vma=False)
+    everywhere, divided = PartitionSpec(), PartitionSpec(AXIS)
+    mapped = jax.shard_map(step, mesh=mesh, in_specs=(everywhere, everywhere, divided),
+                           out_specs=(everywhere, everywhere), check_vma=False)
     return jax.jit(mapped, donate_argnums=0)
 
 
 def parallel_map(function: Callable, mesh: Mesh) -> Callable:
     """Jits `function(variables, batch) -> outputs`, outputs split as the batch is."""
-    replicated, split = PartitionSpec(), PartitionSpec(AXIS)
-    return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=(replicated, split),
-                                 out_specs=split, check_vma=False))
+    everywhere, divided = PartitionSpec(), PartitionSpec(AXIS)
+    return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=(everywhere, divided),
+                                 out_specs=divided, check_vma=False))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -60,9 +60,14 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def split(mesh: Mesh) -> NamedSharding:
+    """The sharding of a batch: split over the devices along its first axis."""
+    return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
 def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """This host's share of a batch as global arrays, split over the mesh along the first axis."""
-    sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+    sharding = split(mesh)
     return {name: jax.make_array_from_process_local_data(sharding, array)
             for name, array in batch.items()}
 
