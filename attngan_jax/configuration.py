@@ -55,7 +55,7 @@ def save_workdir_config(config: ml_collections.ConfigDict, workdir: str | os.Pat
     """
     path = config_path(workdir)
     if path.exists():
-        differing = _differences(load_workdir_config(workdir), config)
+        differing = differences(load_workdir_config(workdir), config)
         if differing:
             raise UserError(f"{workdir} holds a run of another config ({'; '.join(differing[:3])}"
                             f"{'; ...' if len(differing) > 3 else ''}): choose another --workdir, "
@@ -88,7 +88,8 @@ def write_text(path: pathlib.Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _differences(old: ml_collections.ConfigDict, new: ml_collections.ConfigDict) -> list[str]:
+def differences(old: ml_collections.ConfigDict, new: ml_collections.ConfigDict) -> list[str]:
+    """A line for each key whose value is another, by name; `FREE_KEYS` aside."""
     old, new = flatten(old.to_dict()), flatten(json.loads(json.dumps(new.to_dict())))
     missing = "no such key"
     return [f"{key} is {old.get(key, missing)!r} there and {new.get(key, missing)!r} here"

@@ -98,11 +98,12 @@ def _explain_config(argv: Sequence[str], error: Exception) -> str:
     path = re.search(r"(?:^| )--?config[= ](\S+)", line)
     if not path:
         return _one_line(error)
-    path = path[1].split(":")[0]
+    path, colon, argument = path[1].partition(":")
     if not os.path.isfile(path):
         return f"there is no config file {path}: name one, such as configs/procedural_birds.py"
     try:
-        keys = configuration.flatten(runpy.run_path(path)["get_config"]().to_dict())
+        keys = configuration.flatten(
+            runpy.run_path(path)["get_config"](*[argument] * bool(colon)).to_dict())
     except Exception as cause:
         return (f"the config file {path} does not give a config ({type(cause).__name__}: "
                 f"{_one_line(cause)}): it needs a get_config() that returns one")

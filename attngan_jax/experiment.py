@@ -16,14 +16,18 @@ from attngan_jax.evaluation.samples import SampleWriter
 from attngan_jax.evaluation.trained import load_encoders
 from attngan_jax.interop.import_run import check_has_image_encoder
 from attngan_jax.reporting import page
-from attngan_jax.training import loop, parallel, pretrained, wall_clock
+from attngan_jax.training import loop, parallel, pretrained, shared_stage, wall_clock
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.damsm_task import DamsmTask
 from attngan_jax.training.networks import Config
 
 
-def train_and_evaluate(config: Config, workdir: str | os.PathLike) -> pathlib.Path:
+def train_and_evaluate(config: Config, workdir: str | os.PathLike, *,
+                       damsm_from: str | os.PathLike | None = None) -> pathlib.Path:
     """Runs what is not done yet and returns the path of the report.
+
+    Where stage 1 is not begun and `damsm_from` is the workdir of a run that finished the same
+    one, its copy is used.
 
     Raises `UserError` for a workdir of another config and for everything that a user can mend.
     """
@@ -36,6 +40,9 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike) -> pathlib.Pa
         pretrained.record(trunk, config.image_encoder.weights, workdir)
     use_compilation_cache(config.compilation_cache_dir)
     dataset = prepare(config, workdir)
+
+    if damsm_from is not None:
+        shared_stage.take_damsm(config, workdir, damsm_from)
 
     damsm = DamsmTask(config, len(dataset.vocabulary))
     attngan = AttnganTask(config, len(dataset.vocabulary))

@@ -1,6 +1,7 @@
 """Trains and scores a run, from data set to report: flags and one call.
 
     python -m attngan_jax.main --config configs/cub.py [--workdir DIR] [--config.KEY=VALUE ...]
+        [--damsm_from DIR]
 """
 
 import os
@@ -14,6 +15,9 @@ from attngan_jax import door
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File with get_config().")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: runs/<config name>.")
+_DAMSM_FROM = flags.DEFINE_string(
+    "damsm_from", None, "Folder of another run with the same settings up to stage 1: a copy of its "
+    "finished stage 1 is used instead of training it again.")
 flags.mark_flag_as_required("config")
 
 
@@ -24,7 +28,7 @@ def main(argv):
 
     config = _CONFIG.value.lock()
     workdir = pathlib.Path(_WORKDIR.value or f"runs/{config.name}")
-    report = train_and_evaluate(config, workdir)
+    report = train_and_evaluate(config, workdir, damsm_from=_DAMSM_FROM.value)
     print(f"All done. The report is {report}\nTry a caption of your own:\n"
           f"  {_python()} -m attngan_jax.sample --workdir {workdir} --out out --attention "
           '--caption "a small red bird with black wings and a short yellow beak"')

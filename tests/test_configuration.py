@@ -11,7 +11,7 @@ import pytest
 
 from attngan_jax import configuration
 from attngan_jax.errors import UserError
-from configs import default
+from configs import ablation, default
 from tests import tiny_runs
 
 CONFIGS = sorted(path.stem for path in (tiny_runs.ROOT / "configs").glob("[a-z]*.py"))
@@ -100,6 +100,17 @@ def test_a_config_has_the_keys_of_default_and_its_own_name(name):
     assert config.name == name
     configuration.check(config)
     json.dumps(config.to_dict())
+
+
+@pytest.mark.parametrize("variant", [name for name in ablation.VARIANTS if name])
+def test_a_variant_changes_what_it_names_and_nothing_else(variant):
+    shared, config = keys(ablation.get_config()), keys(ablation.get_config(variant))
+    changed = {key for key in shared if shared[key] != config[key]}
+    assert changed | {"attngan.damsm_weight"} == (
+        {"name", "attngan.damsm_weight"} | ablation.VARIANTS[variant].keys())
+    assert {key: config[key] for key in ablation.VARIANTS[variant]} == ablation.VARIANTS[variant]
+    assert config["name"] == f"ablation_{variant}"
+    configuration.check(ablation.get_config(variant))
 
 
 def test_every_key_is_read_somewhere():

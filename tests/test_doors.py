@@ -20,6 +20,7 @@ BIRDS = "--config=configs/procedural_birds.py"
     (["--config", "configs/procedural_birds.py", "--config.seed", "abc"],
      ["--config.seed=abc", "invalid literal"]),
     (["--config=missing.py"], ["no config file missing.py", "configs/procedural_birds.py"]),
+    (["--config=configs/ablation.py:nope"], ["no variant 'nope'", "lambda_5"]),
     (["--config=requirements.txt"], ["requirements.txt does not give a config"]),
     (["--config=attngan_jax/errors.py"], ["does not give a config", "get_config"]),
 ])

@@ -9,7 +9,8 @@ from tests.tiny_runs import ROOT
 
 PACKAGE = ROOT / "attngan_jax"
 FILES = sorted(PACKAGE.rglob("*.py"))
-DOORS = ("main", "prepare", "evaluate", "sample", "report", "convert", "compile_check")
+DOORS = ("main", "prepare", "evaluate", "sample", "report", "convert", "ablation",
+         "compile_check")
 ROOM_RULES = {
     "models": ("jax", "flax", "attngan_jax.models", "typing", "math", "collections"),
     "losses": ("jax", "attngan_jax.losses", "typing"),

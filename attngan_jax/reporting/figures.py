@@ -167,6 +167,28 @@ def attention_figure(
     save_png(canvas, path)
 
 
+def labelled_rows(images: np.ndarray, labels: list[str], pad: int = 4) -> np.ndarray:
+    """Rows of pictures, each with its name at the left.
+
+    Args:
+      images: uint8 `[rows, columns, H, W, 3]`.
+      labels: one for each row.
+
+    Returns:
+      uint8 `[rows (H + pad) + pad, width, 3]`.
+    """
+    _, columns, height, width, _ = images.shape
+    left = 2 * MARGIN + round(max(_text_width(label) for label in labels))
+    canvas = _canvas(left + columns * (width + pad), pad + len(labels) * (height + pad))
+    draw = ImageDraw.Draw(canvas)
+    for row, (line, label) in enumerate(zip(images, labels)):
+        top = pad + row * (height + pad)
+        _write_lines(draw, [label], MARGIN, top + height // 2 - LINE_HEIGHT // 2)
+        for column, image in enumerate(line):
+            canvas.paste(Image.fromarray(image), (left + column * (width + pad), top))
+    return np.asarray(canvas)
+
+
 def wrapped(text: str, width: int) -> list[str]:
     """The text in lines of at most `width` pixels; a word wider than that is broken."""
     lines = [""]

@@ -31,7 +31,7 @@ def write_report(workdir: str | os.PathLike) -> pathlib.Path:
 def render(run: run_files.Run) -> str:
     """The page as text. It loads nothing: style, script and pictures are inside."""
     script = _script()
-    return _environment().get_template("report.html").render(
+    return environment().get_template("report.html").render(
         run=run,
         name=run.config.get("name") or run.workdir.resolve().name,
         quoted_workdir=shlex.quote(str(run.workdir)),
@@ -55,7 +55,8 @@ def render(run: run_files.Run) -> str:
     )
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Where the templates are found, and how they are filled."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader("attngan_jax.reporting"), autoescape=True,
         trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)

@@ -78,14 +78,14 @@ def read_run(workdir: str | os.PathLike) -> Run:
     """Reads a workdir, whichever of its files exist; `UserError` for one that is broken."""
     workdir = pathlib.Path(workdir)
     config = load_workdir_config(workdir).to_dict()
-    metrics = _read_json(workdir / "report" / "metrics.json")
+    metrics = read_json(workdir / "report" / "metrics.json")
     words = workdir / "vocabulary.txt"
     return Run(
         workdir=workdir,
         config=config,
         num_words=_count_lines(words) if words.exists() else None,
         scalars=read_scalars(workdir / "metrics.jsonl"),
-        wall_seconds=((_read_json(workdir / "wall_seconds.json") or {})
+        wall_seconds=((read_json(workdir / "wall_seconds.json") or {})
                       | ((metrics or {}).get("wall_seconds") or {})),
         metrics=metrics,
         samples=read_samples(workdir / "samples"),
@@ -164,7 +164,8 @@ def _series(points: dict[int, float]) -> Series:
     return Series(steps, np.array([points[step] for step in steps], float))
 
 
-def _read_json(path: pathlib.Path) -> dict | None:
+def read_json(path: pathlib.Path) -> dict | None:
+    """The content of a JSON file, None where there is none; `UserError` for a broken one."""
     if not path.exists():
         return None
     try:
