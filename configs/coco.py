@@ -17,8 +17,8 @@ def get_config():
     config.name = "coco"
     config.data.dataset = "coco"
     config.data.captions_per_image = 5
-    # Differs from the released code: it trains DAMSM with 15 words, the generator with 12.
     config.data.max_words = 12
+    config.data.damsm_max_words = 15
     config.data.eval_max_words = 20
     config.data.crop_to_box = False
 

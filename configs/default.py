@@ -18,12 +18,16 @@ def get_config() -> ml_collections.ConfigDict:
     data.dataset = "procedural_birds"  # which records; see attngan_jax/data/datasets.py
     data.data_dir = "data"  # where they are built and read
     data.captions_per_image = 10  # the first so many of a record are used
-    data.max_words = 18  # T in training; a longer caption gives a random subset of its words
+    data.max_words = 18  # T in training the generator
+    data.damsm_max_words = 18  # T in training DAMSM
     data.eval_max_words = 25  # T in evaluation
+    data.overflow_rule = "random_subset"  # of a longer caption, order kept; or its "first" words
     data.crop_to_box = True  # CUB's square crop around the bird, where a record has a box
     data.resize_ratio = 76 / 64  # the shorter side is resized to this times the size, then cropped
     data.random_flip = True  # left and right, in training
     data.num_workers = 0  # processes that decode; 0: in the training process
+    data.read_threads = 1  # that decode in each of these processes
+    data.prefetch_batches = 4  # made ahead in each of these processes
 
     birds = config.procedural_birds = ml_collections.ConfigDict()
     birds.image_size = 64  # pixels that the birds are drawn at

@@ -14,6 +14,7 @@ def get_config():
     config.data.crop_to_box = False  # the birds fill their pictures already
     config.data.resize_ratio = 68 / 64
     config.data.max_words = 20
+    config.data.damsm_max_words = 20
     config.data.eval_max_words = 20
 
     config.text_encoder.word_dim = 256

@@ -14,16 +14,15 @@ import grain
 import numpy as np
 from PIL import Image
 
-from attngan_jax.data import transforms
+from attngan_jax.data import decoding, transforms
 from attngan_jax.data.vocabulary import Vocabulary
-
-PREFETCH_BATCHES = 4  # made ahead of the training step, in one thread a process
 
 Batch = dict[str, np.ndarray]
 
 
-def train_iterator(dataset, config, *, batch_size: int, image_sizes: Sequence[int], seed: int,
-                   process_index: int = 0, process_count: int = 1) -> grain.DatasetIterator:
+def train_iterator(dataset, config, *, batch_size: int, image_sizes: Sequence[int],
+                   max_words: int, seed: int, process_index: int = 0,
+                   process_count: int = 1) -> grain.DatasetIterator:
     """This host's share of the endless, shuffled and augmented training batches.
 
     Args:
@@ -31,6 +30,7 @@ def train_iterator(dataset, config, *, batch_size: int, image_sizes: Sequence[in
       config: reads `config.data`.
       batch_size: global; a multiple of `process_count`.
       image_sizes: S of every picture wanted, all from one crop.
+      max_words: T, the words of a caption; what happens to more is `overflow_rule`'s.
       seed: of the order, crops, flips, caption choices and cut captions.
       process_index, process_count: which host this is, of how many.
     Returns:
@@ -41,14 +41,14 @@ def train_iterator(dataset, config, *, batch_size: int, image_sizes: Sequence[in
     """
     seed = seed % 2**32
     make_example = TrainExample(_ExampleSettings.from_config(
-        config.data, config.data.max_words, dataset.vocabulary, image_sizes),
+        config.data, max_words, dataset.vocabulary, image_sizes),
         config.data.random_flip)
     examples = (grain.MapDataset.source(_Numbered(dataset.train))
                 .shuffle(seed=seed).repeat().random_map(make_example, seed=seed))
     return iter(grain.experimental.ElasticIterator(
         _ContiguousShares(examples, batch_size, process_count), batch_size,
         grain.sharding.ShardOptions(process_index, process_count),
-        read_options=_read_options(), multiprocessing_options=_worker_options(config)))
+        read_options=_read_options(config), multiprocessing_options=_worker_options(config)))
 
 
 def eval_batches(split, config, *, vocabulary: Vocabulary, batch_size: int,
@@ -80,7 +80,7 @@ def eval_batches(split, config, *, vocabulary: Vocabulary, batch_size: int,
     num_examples = len(split) if num_examples is None else num_examples
     pairs = grain.MapDataset.source(_Pairs(split, num_examples, batch_size)).map(make_example)
     share = _ContiguousShares(pairs, batch_size, process_count)[process_index::process_count]
-    batches = share.batch(batch_size // process_count).to_iter_dataset(_read_options())
+    batches = share.batch(batch_size // process_count).to_iter_dataset(_read_options(config))
     options = _worker_options(config)
     return EvalBatches(batches if options is None else batches.mp_prefetch(options),
                        len(pairs) // batch_size)
@@ -114,18 +114,21 @@ class _ExampleSettings:
     captions_per_image: int
     crop_to_box: bool
     resize_ratio: float
+    overflow_rule: str
 
     @classmethod
     def from_config(cls, data, max_words: int, vocabulary: Vocabulary,
                     image_sizes: Sequence[int]) -> "_ExampleSettings":
         return cls(vocabulary, tuple(image_sizes), max_words, data.captions_per_image,
-                   data.crop_to_box, data.resize_ratio)
+                   data.crop_to_box, data.resize_ratio, data.overflow_rule)
 
-    def view(self, image: Image.Image, record: Mapping[str, Any], **kwargs) -> transforms.View:
-        """The view of the largest picture; the smaller ones are resized from it."""
-        return transforms.choose_view(
+    def picture(self, record: Mapping[str, Any],
+                **kwargs) -> tuple[Image.Image, transforms.View]:
+        """The picture and the view of its largest size; smaller ones are resized from that."""
+        image, bbox = decoding.decode_with_box(record["image"], record["bbox"])
+        return image, transforms.choose_view(
             *image.size, size=max(self.image_sizes), resize_ratio=self.resize_ratio,
-            bbox=record["bbox"] if self.crop_to_box else None, **kwargs)
+            bbox=bbox if self.crop_to_box else None, **kwargs)
 
     def images(self, image: Image.Image, view: transforms.View) -> Batch:
         crop = transforms.render(image, view, max(self.image_sizes))
@@ -137,8 +140,11 @@ class _ExampleSettings:
 
     def caption(self, record: Mapping[str, Any], number: int,
                 rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        """Caption `number` as a row; one without a known word is the single word `<end>`."""
         words = self.vocabulary.tokenise(record["captions"][number].decode("utf-8"))
-        return transforms.pad_caption(self.vocabulary.encode(words), self.max_words, rng)
+        row, length = transforms.pad_caption(self.vocabulary.encode(words), self.max_words, rng,
+                                             self.overflow_rule)
+        return row, max(length, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,8 +155,7 @@ class TrainExample:
     random_flip: bool
 
     def __call__(self, record: Mapping[str, Any], rng: np.random.Generator) -> Batch:
-        image = transforms.decode_image(record["image"])
-        view = self.settings.view(image, record, random_flip=self.random_flip, rng=rng)
+        image, view = self.settings.picture(record, random_flip=self.random_flip, rng=rng)
         number = int(rng.integers(self.settings.num_captions(record)))
         caption, length = self.settings.caption(record, number, rng)
         return self.settings.images(image, view) | {
@@ -166,8 +171,7 @@ class EvalExample:
     all_captions: bool
 
     def __call__(self, record: Mapping[str, Any]) -> Batch:
-        image = transforms.decode_image(record["image"])
-        view = self.settings.view(image, record)
+        image, view = self.settings.picture(record)
         num_captions = self.settings.num_captions(record)
         number = record["caption_index"] % num_captions
         caption, length = self._caption(record, number)
@@ -195,7 +199,7 @@ class EvalExample:
             truth["attributes"] = np.asarray(record["attributes"], np.int32)
             truth["caption_attributes"] = np.asarray(record["caption_attributes"][number], np.int32)
         if "part_labels" in record:
-            labels = transforms.render(transforms.decode_labels(record["part_labels"]), view,
+            labels = transforms.render(decoding.decode_labels(record["part_labels"]), view,
                                        max(self.settings.image_sizes),
                                        resample=Image.Resampling.NEAREST)
             truth["part_labels"] = np.asarray(labels)
@@ -256,8 +260,10 @@ class _ContiguousShares(grain.MapDataset):
         return self._parent[batch * self._batch_size + process * share + place_in_share]
 
 
-def _read_options() -> grain.ReadOptions:
-    return grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH_BATCHES)
+def _read_options(config) -> grain.ReadOptions:
+    threads = config.data.read_threads
+    return grain.ReadOptions(num_threads=threads,
+                             prefetch_buffer_size=max(threads, config.data.prefetch_batches))
 
 
 def _worker_options(config) -> grain.MultiprocessingOptions | None:

@@ -5,7 +5,6 @@ geometry is chosen first (`choose_view`) and then applied (`render`), so that a 
 can go exactly the same way as its picture.
 """
 
-import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 BOX_SCALE = 0.75  # of the box's longer side: half the side of the square around its centre
+OVERFLOW_RULES = ("random_subset", "first")  # which words of a caption that is too long are kept
 
 
 class View(NamedTuple):
@@ -29,18 +29,6 @@ class View(NamedTuple):
     flip: bool
 
 
-def decode_image(encoded: bytes) -> Image.Image:
-    """An encoded picture as RGB."""
-    image = Image.open(io.BytesIO(encoded))
-    image.load()
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def decode_labels(encoded: bytes) -> Image.Image:
-    """An encoded label map (PNG) as one 8-bit channel."""
-    return Image.open(io.BytesIO(encoded)).convert("L")
-
-
 def box_bounds(width: int, height: int, bbox: Sequence[float]) -> tuple[int, int, int, int]:
     """The released code's square around a box, clipped to the picture.
 
@@ -50,7 +38,8 @@ def box_bounds(width: int, height: int, bbox: Sequence[float]) -> tuple[int, int
       width, height: of the picture, in pixels.
       bbox: x, y, width, height of the box in pixels; all zero means none.
     Returns:
-      left, top, right, bottom; the whole picture without a box.
+      left, top, right, bottom; the whole picture without a box, and where nothing of the square
+      lies inside the picture.
     """
     x, y, box_width, box_height = (int(value) for value in bbox)
     if box_width <= 0 or box_height <= 0:
@@ -58,8 +47,11 @@ def box_bounds(width: int, height: int, bbox: Sequence[float]) -> tuple[int, int
     half_side = int(max(box_width, box_height) * BOX_SCALE)
     center_x = (2 * x + box_width) // 2
     center_y = (2 * y + box_height) // 2
-    return (max(0, center_x - half_side), max(0, center_y - half_side),
-            min(width, center_x + half_side), min(height, center_y + half_side))
+    left, top = max(0, center_x - half_side), max(0, center_y - half_side)
+    right, bottom = min(width, center_x + half_side), min(height, center_y + half_side)
+    if left >= right or top >= bottom:
+        return 0, 0, width, height
+    return left, top, right, bottom
 
 
 def choose_view(width: int, height: int, *, size: int, resize_ratio: float,
@@ -117,16 +109,19 @@ def pyramid(image: Image.Image, sizes: Sequence[int]) -> dict[int, np.ndarray]:
             for size in sizes}
 
 
-def pad_caption(numbers: Sequence[int], max_words: int,
-                rng: np.random.Generator) -> tuple[np.ndarray, int]:
-    """A caption cut to `max_words` by the released code's rule and padded with zeros.
+def pad_caption(numbers: Sequence[int], max_words: int, rng: np.random.Generator,
+                overflow_rule: str = "random_subset") -> tuple[np.ndarray, int]:
+    """A caption cut to `max_words` and padded with zeros.
 
-    A longer caption keeps a random subset of its words, in their order.
-
+    Args:
+      overflow_rule: what a longer caption keeps: by the released code's rule a "random_subset"
+        of its words, in their order; or the "first" ones.
     Returns:
       int32 [T] with T = `max_words`, and how many of them are words.
     """
-    if len(numbers) > max_words:
+    if overflow_rule == "first":
+        numbers = numbers[:max_words]
+    elif len(numbers) > max_words:
         kept = np.sort(rng.choice(len(numbers), max_words, replace=False))
         numbers = np.asarray(numbers)[kept]
     caption = np.zeros(max_words, np.int32)

@@ -36,7 +36,8 @@ def read_captions(path: str | os.PathLike) -> list[str]:
     return captions
 
 
-def encode(captions: list[str], vocabulary: Vocabulary, max_words: int, seed: int):
+def encode(captions: list[str], vocabulary: Vocabulary, max_words: int, seed: int,
+           overflow_rule: str = "random_subset"):
     """Captions as `caption [N, T]`, `caption_length [N]` and the words that they keep.
 
     Words that the run never saw are named in a warning and left out. `UserError` for a caption
@@ -57,9 +58,10 @@ def encode(captions: list[str], vocabulary: Vocabulary, max_words: int, seed: in
             logging.warning("not in the vocabulary, left out: %s (of %r)", ", ".join(unknown),
                             caption)
         if len(numbers) > max_words:
-            logging.warning("%r has %d words; a random %d of them are used (--seed changes which)",
-                            caption, len(numbers), max_words)
-        rows.append(pad_caption(numbers, max_words, np.random.default_rng(seed)))
+            used = (f"the first {max_words} of them are used" if overflow_rule == "first" else
+                    f"a random {max_words} of them are used (--seed changes which)")
+            logging.warning("%r has %d words; %s", caption, len(numbers), used)
+        rows.append(pad_caption(numbers, max_words, np.random.default_rng(seed), overflow_rule))
     return np.stack([row for row, _ in rows]), np.array([n for _, n in rows], np.int32)
 
 
@@ -94,7 +96,9 @@ def draw(
     if attention and not (generator.attention and generator.num_stages > 1):
         raise UserError(f"the generator of {workdir} has no word attention to draw "
                         "(config.generator.attention, num_stages): leave --attention away")
-    rows, lengths = encode(captions, trained.vocabulary, trained.config.data.eval_max_words, seed)
+    data = trained.config.data
+    rows, lengths = encode(captions, trained.vocabulary, data.eval_max_words, seed,
+                           data.overflow_rule)
     caption_of = np.repeat(np.arange(len(captions)), num_images)
     batch = {"caption": rows[caption_of], "caption_length": lengths[caption_of],
              "number": np.tile(np.arange(num_images, dtype=np.int32), len(captions))}

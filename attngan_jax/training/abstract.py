@@ -64,7 +64,7 @@ def abstract_step(config: Config, stage: str, mesh: Mesh, vocabulary_size: int) 
 
 def abstract_batch(task) -> dict[str, jax.ShapeDtypeStruct]:
     """A global batch of `data.pipeline.train_iterator`, as shapes and dtypes."""
-    B, T = task.settings.batch_size, task.config.data.max_words
+    B, T = task.settings.batch_size, task.max_words
     batch = {f"image_{size}": jax.ShapeDtypeStruct((B, size, size, 3), jnp.uint8)
              for size in task.image_sizes}
     batch["caption"] = jax.ShapeDtypeStruct((B, T), jnp.int32)

@@ -28,6 +28,7 @@ class AttnganTask:
         self.config = config
         self.settings = gan = config.attngan
         self.image_sizes = image_sizes(config)
+        self.max_words = config.data.max_words
         self.text_encoder = build_text_encoder(config, vocabulary_size)
         self.image_encoder = build_image_encoder(config)
         self.generator = build_generator(config)
@@ -45,7 +46,7 @@ class AttnganTask:
         """Fresh networks. Works under `jax.eval_shape`."""
         generator_key, *keys = jax.random.split(key, 1 + len(self.discriminators))
         g, D = self.config.generator, self.config.text_encoder.embedding_dim
-        sentence, words = jnp.zeros((1, D)), jnp.zeros((1, self.config.data.max_words, D))
+        sentence, words = jnp.zeros((1, D)), jnp.zeros((1, self.max_words, D))
         generator = self.generator.init(
             generator_key, jnp.zeros((1, g.z_dim)), jnp.zeros((1, g.condition_dim)), sentence,
             words, jnp.ones(words.shape[:2], bool), train=False)

@@ -43,6 +43,7 @@ class DamsmTask:
         self.config = config
         self.settings = config.damsm
         self.image_sizes = (config.image_encoder.image_size,)
+        self.max_words = config.data.damsm_max_words
         self.text_encoder = build_text_encoder(config, vocabulary_size)
         self.image_encoder = build_image_encoder(config)
         adam = optax.adam(learning_rate(self.settings), self.settings.adam_b1,
@@ -55,7 +56,7 @@ class DamsmTask:
         """Fresh encoders. Works under `jax.eval_shape`."""
         text_key, image_key = jax.random.split(key)
         size = self.image_sizes[0]
-        caption = jnp.zeros((1, self.config.data.max_words), jnp.int32)
+        caption = jnp.zeros((1, self.max_words), jnp.int32)
         text = self.text_encoder.init(text_key, caption, caption == 0)["params"]
         image = self.image_encoder.init(image_key, jnp.zeros((1, size, size, 3)), train=False)
         trained, _ = split_trunk(image["params"])

@@ -15,6 +15,7 @@ from absl import logging
 from attngan_jax.data import pipeline
 from attngan_jax.training import parallel, wall_clock
 from attngan_jax.training.checkpoints import Checkpoints
+from attngan_jax.training.device_batches import DeviceBatches
 from attngan_jax.training.metrics import Metrics
 from attngan_jax.training.state import stage_key
 
@@ -52,13 +53,14 @@ def train(
     parallel.check_batch_size(settings.batch_size, mesh, f"config.{task.name}.batch_size")
     create = jax.jit(task.create_train_state, out_shardings=parallel.replicated(mesh))
     state = create(stage_key(config.seed, task.name, -1))
-    iterator = pipeline.train_iterator(dataset, config, batch_size=settings.batch_size,
-                                       image_sizes=task.image_sizes, seed=config.seed)
+    batches = DeviceBatches(pipeline.train_iterator(
+        dataset, config, batch_size=settings.batch_size, image_sizes=task.image_sizes,
+        max_words=task.max_words, seed=config.seed), mesh)
     with Checkpoints(workdir, task.name) as checkpoints:
         step = 0
         if checkpoints.latest_step() is not None:
             state, progress = checkpoints.restore(state)
-            iterator.set_state(progress["iterator"])
+            batches.set_state(progress["iterator"])
             step, clock.spent = int(state.step), progress["wall_seconds"]
             logging.info("%s: going on from step %d", task.name, step)
         elif start is not None:
@@ -67,23 +69,23 @@ def train(
         train_step = parallel.parallel_step(task.train_step, mesh)
         metrics = Metrics(workdir, task.name, settings.num_train_steps)
         sample_every = settings.get("sample_every_steps", 0) if on_sample else 0
+        scalars = None
         try:
             while step < settings.num_train_steps:
-                batch = parallel.shard_batch(next(iterator), mesh)
-                state, scalars = train_step(state, frozen, batch)
+                state, scalars = train_step(state, frozen, batches.next(after=scalars))
                 step += 1
                 last = step == settings.num_train_steps
                 metrics.add(step, scalars)
                 save = last or step % settings.checkpoint_every_steps == 0
                 if save or step % config.log_every_steps == 0:
-                    metrics.flush()
+                    metrics.flush({"data_wait_fraction": batches.wait_fraction()})
                 if sample_every and (last or step % sample_every == 0):
                     on_sample(step, state)
                 if save:
-                    checkpoints.save(step, state, {"iterator": iterator.get_state(),
+                    checkpoints.save(step, state, {"iterator": batches.get_state(),
                                                    "wall_seconds": clock.save()})
         finally:
             metrics.close()
-            iterator.close()
+            batches.close()
     clock.save()  # with the last checkpoint's writing
     return state

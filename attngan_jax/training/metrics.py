@@ -35,8 +35,12 @@ class Metrics:
         self._pending.append((step, metrics))
         self._progress(step)
 
-    def flush(self) -> None:
-        """Writes the means since the last flush; `UserError` at the first non-finite value."""
+    def flush(self, since_last: dict[str, float] | None = None) -> None:
+        """Writes the means since the last flush; `UserError` at the first non-finite value.
+
+        Args:
+          since_last: further scalars of the time since the last flush, as they are.
+        """
         if not self._pending:
             return
         rows, self._pending = jax.device_get(self._pending), []
@@ -49,6 +53,7 @@ class Metrics:
                         "and start in a new --workdir")
         means = {f"train/{name}": float(np.mean([row[name] for _, row in rows]))
                  for name in rows[0][1]}
+        means |= {f"train/{name}": value for name, value in (since_last or {}).items()}
         step = rows[-1][0]
         self.write(step, means)
         logging.info("%s step %d: %s", self.stage, step, "  ".join(

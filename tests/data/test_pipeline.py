@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 from PIL import Image
 
-from attngan_jax.data import pipeline, transforms
+from attngan_jax.data import decoding, pipeline, transforms
 from attngan_jax.data.vocabulary import Vocabulary
 
 NUM_RECORDS, NUM_CAPTIONS, NUM_ATTRIBUTES = 23, 3, 4
@@ -55,16 +55,17 @@ DATASET = types.SimpleNamespace(train=RECORDS, test=RECORDS, vocabulary=VOCABULA
 
 def _config(**data):
     return ml_collections.ConfigDict({"data": {
-        "captions_per_image": NUM_CAPTIONS, "max_words": 5, "eval_max_words": 6,
-        "crop_to_box": False, "resize_ratio": 76 / 64, "random_flip": True, "num_workers": 0,
+        "captions_per_image": NUM_CAPTIONS, "eval_max_words": 6, "overflow_rule": "random_subset",
+        "crop_to_box": False, "resize_ratio": 76 / 64, "random_flip": True,
+        "num_workers": 0, "read_threads": 1, "prefetch_batches": 4,
     } | data})
 
 
 def _train(num_batches, *, state=None, seed=0, batch_size=6, process=(0, 1), dataset=DATASET,
-           **data):
+           max_words=5, **data):
     iterator = pipeline.train_iterator(
-        dataset, _config(**data), batch_size=batch_size, image_sizes=(8, 16), seed=seed,
-        process_index=process[0], process_count=process[1])
+        dataset, _config(**data), batch_size=batch_size, image_sizes=(8, 16), max_words=max_words,
+        seed=seed,        process_index=process[0], process_count=process[1])
     if state is not None:
         iterator.set_state(json.loads(json.dumps(state)))
     batches = [next(iterator) for _ in range(num_batches)]
@@ -224,7 +225,7 @@ def test_evaluation_images_and_labels_are_the_central_crop():
     batch = _evaluate(data={"crop_to_box": True})[0]
 
     for i in range(6):
-        image = transforms.decode_image(RECORDS[i]["image"])
+        image = decoding.decode_image(RECORDS[i]["image"])
         view = transforms.choose_view(24, 20, size=16, resize_ratio=76 / 64, bbox=[4, 3, 8, 6])
         expected = np.asarray(transforms.render(image, view, 16))
         np.testing.assert_array_equal(batch["image_16"][i], expected)

@@ -1,5 +1,3 @@
-import io
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,35 +12,19 @@ def _picture(width, height, seed=0):
     return Image.fromarray(coarse.astype(np.uint8)).resize((width, height), Image.BICUBIC)
 
 
-def _encoded(image, **kwargs):
-    stream = io.BytesIO()
-    image.save(stream, "PNG", **kwargs)
-    return stream.getvalue()
-
-
-@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1"])
-def test_decoding_gives_rgb(mode):
-    image = _picture(11, 7).convert(mode)
-
-    decoded = transforms.decode_image(_encoded(image))
-
-    np.testing.assert_array_equal(np.asarray(decoded), np.asarray(image.convert("RGB")))
-
-
-def test_label_maps_keep_their_numbers():
-    labels = np.arange(35, dtype=np.uint8).reshape(5, 7)
-
-    decoded = transforms.decode_labels(_encoded(Image.fromarray(labels)))
-
-    np.testing.assert_array_equal(np.asarray(decoded), labels)
-
-
 @pytest.mark.parametrize("bbox, bounds", [
     ((0, 0, 0, 0), (0, 0, 500, 375)),
     ((200, 150, 100, 40), (175, 95, 325, 245)),  # centre 250, 170; half side 75
     ((200, 150, 41, 60), (175, 135, 265, 225)),  # centre 220.5 -> 220, 180; half side 45
     ((200.9, 150.9, 100.9, 40.9), (175, 95, 325, 245)),  # the released code drops fractions
     ((10, 20, 200, 300), (0, 0, 335, 375)),  # clipped at three sides
+    ((-40, -30, 100, 80), (0, 0, 85, 85)),  # centre 10, 10; half side 75
+    ((490, 360, 40, 60), (465, 345, 500, 375)),  # centre 510, 390; half side 45
+    ((0, 0, 5000, 5000), (0, 0, 500, 375)),
+    ((700, 100, 80, 80), (0, 0, 500, 375)),  # outside: the whole picture
+    ((100, -300, 80, 80), (0, 0, 500, 375)),
+    ((100, 100, 80, -3), (0, 0, 500, 375)),
+    ((100, 100, 1, 1), (0, 0, 500, 375)),  # half a pixel of half side is none
 ])
 def test_box_crop(bbox, bounds):
     assert transforms.box_bounds(500, 375, bbox) == bounds
@@ -136,6 +118,15 @@ def test_short_captions_are_padded():
     caption, length = transforms.pad_caption([5, 3, 9], 5, np.random.default_rng(0))
 
     assert caption.tolist() == [5, 3, 9, 0, 0] and caption.dtype == np.int32 and length == 3
+
+
+def test_by_the_other_rule_long_captions_keep_their_first_words():
+    rng = np.random.default_rng(0)
+    caption, length = transforms.pad_caption([5, 3, 9, 7], 3, rng, "first")
+
+    assert caption.tolist() == [5, 3, 9] and length == 3
+    caption, length = transforms.pad_caption([5, 3], 3, rng, "first")
+    assert caption.tolist() == [5, 3, 0] and length == 2
 
 
 def test_long_captions_keep_a_uniform_subset_in_order():

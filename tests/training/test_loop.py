@@ -53,9 +53,12 @@ def fresh_encoders(config, dataset):
 
 
 def logged(workdir):
-    """(stage, step) -> scalars, the last line of a step winning."""
-    lines = pathlib.Path(workdir, "metrics.jsonl").read_text().splitlines()
-    return {(line["stage"], line["step"]): line["scalars"] for line in map(json.loads, lines)}
+    """(stage, step) -> scalars but those of time, the last line of a step winning."""
+    scalars = {}
+    for line in map(json.loads, pathlib.Path(workdir, "metrics.jsonl").read_text().splitlines()):
+        assert 0 <= line["scalars"].pop("train/data_wait_fraction") <= 1
+        scalars[line["stage"], line["step"]] = line["scalars"]
+    return scalars
 
 
 def progress(stage, workdir, state):

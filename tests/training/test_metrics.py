@@ -26,12 +26,12 @@ def test_a_flush_writes_the_means_since_the_last_one(metrics, tmp_path):
     for step, loss in ((1, 1.0), (2, 5.0), (3, 7.0)):
         metrics.add(step, {"loss": jnp.float32(loss), "twice": jnp.float32(2 * loss)})
         if step != 1:
-            metrics.flush()
-    metrics.flush()  # nothing new: writes nothing
+            metrics.flush({"data_wait_fraction": step / 10})
+    metrics.flush({"data_wait_fraction": 0.5})  # nothing new: writes nothing
     metrics.close()
     assert [(line["step"], line["stage"], line["scalars"]) for line in lines(tmp_path)] == [
-        (2, "damsm", {"train/loss": 3.0, "train/twice": 6.0}),
-        (3, "damsm", {"train/loss": 7.0, "train/twice": 14.0})]
+        (2, "damsm", {"train/loss": 3.0, "train/twice": 6.0, "train/data_wait_fraction": 0.2}),
+        (3, "damsm", {"train/loss": 7.0, "train/twice": 14.0, "train/data_wait_fraction": 0.3})]
     events = EventAccumulator(str(tmp_path / "damsm" / "events"))
     events.Reload()
     assert {"train/loss", "train/twice"} <= set(events.Tags()["tensors"]) | set(
