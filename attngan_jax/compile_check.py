@@ -1,0 +1,41 @@
+"""What a run will need of TPUs that aren't there: flags and one call.
+
+    python -m attngan_jax.compile_check --config configs/cub.py --topology v5e:2x4
+        [--per_device_batch N] [--vocabulary_size N] [--config.KEY=VALUE ...]
+
+Compiles the training steps of both stages with the TPU's own compiler (requirements-tpu.txt) and
+prints one JSON object, on one line and last: memory, work, traffic, collectives, a roofline.
+docs/tpu.md explains them. Minutes at full size; nothing is run and no data is needed.
+"""
+
+import json
+import os
+
+from absl import flags
+from ml_collections import config_flags
+
+from attngan_jax import door
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "File with get_config().")
+_TOPOLOGY = flags.DEFINE_string("topology", None, "Chips, such as v5e:2x4 or v4:2x2x2.",
+                                required=True)
+_BATCH = flags.DEFINE_integer("per_device_batch", None, "Images of each chip, in both stages; "
+                              "default: the config's batches, shared out.", lower_bound=1)
+_WORDS = flags.DEFINE_integer("vocabulary_size", 5450, "Words of the data set; CUB's by default.",
+                              lower_bound=2)
+flags.mark_flag_as_required("config")
+
+
+def main(argv):
+    """Prints the report as JSON."""
+    door.no_arguments(argv)
+    os.environ["JAX_PLATFORMS"] = "cpu"  # for what surrounds the compiler; a TPU here stays free
+    from attngan_jax.compiling.check import compile_check
+
+    report = compile_check(_CONFIG.value.copy_and_resolve_references(), _TOPOLOGY.value,
+                           _BATCH.value, _WORDS.value)
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    door.run(main)
