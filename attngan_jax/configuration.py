@@ -16,13 +16,18 @@ FREE_KEYS = ("compilation_cache_dir", "log_every_steps", "data.data_dir", "data.
 COUNTS = ("batch_size", "num_train_steps", "every_steps", "decay_steps", "judge_steps",
           "num_images", "num_candidates", "fold_size", "words", "read_threads",
           "prefetch_batches", "captions_per_image", "image_size",
-          "base_size", "num_stages", "dim")
+          "base_size", "num_stages", "dim", "pairs")
 CHOICES = {
     "data.overflow_rule": ("random_subset", "first"),
     "compute_dtype": ("float32", "bfloat16", "float16"),
     "image_encoder.trunk": ("inception_v3", "cnn"),
     "text_encoder.rnn_type": ("lstm", "gru"),
     "text_encoder.sentence_pooling": ("last", "mean", "max"),
+    "damsm.best_checkpoint": ("", "eval/retrieval_r1", *(
+        f"eval/{direction}_r{k}" for direction in ("image_to_text", "text_to_image")
+        for k in (1, 5, 10))),
+    "eval.mismatch": ("class", "image"),
+    "eval.protocol": ("own", "paper", "dm_gan"),
     "generator.base_size": tuple(2**power for power in range(3, 12)),
 }
 

@@ -12,6 +12,7 @@ from attngan_jax import configuration
 from attngan_jax.data import datasets
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.evaluation import suite
+from attngan_jax.evaluation.retrieval import RetrievalScore
 from attngan_jax.evaluation.samples import SampleWriter
 from attngan_jax.evaluation.trained import load_encoders
 from attngan_jax.interop.import_run import check_has_image_encoder
@@ -50,8 +51,8 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike, *,
         logging.info("both stages are trained already")
     else:
         if not loop.is_finished(damsm, workdir):
-            loop.train(damsm, dataset, workdir, start=trunk and functools.partial(
-                pretrained.with_trunk, weights=trunk))
+            loop.train(damsm, dataset, workdir, score=RetrievalScore(damsm, dataset),
+                       start=trunk and functools.partial(pretrained.with_trunk, weights=trunk))
         encoders = load_encoders(config, len(dataset.vocabulary), workdir)
         loop.train(attngan, dataset, workdir, frozen=encoders,
                    on_sample=SampleWriter(attngan, dataset, encoders, workdir))

@@ -63,6 +63,8 @@ def get_config() -> ml_collections.ConfigDict:
     damsm.gamma2 = 5.0  # Eq. 10
     damsm.gamma3 = 10.0  # Eq. 11
     damsm.checkpoint_every_steps = 2_000  # a killed run loses at most so many
+    damsm.best_checkpoint = "eval/retrieval_r1"  # by which one stage 2 takes; "": the newest
+    damsm.retrieval_pairs = 1_000  # of the test split, which that is measured on
 
     generator = config.generator = ml_collections.ConfigDict()
     generator.num_stages = 3  # m
@@ -90,6 +92,7 @@ def get_config() -> ml_collections.ConfigDict:
     gan.damsm_weight = 5.0  # lambda, Eq. 3
     gan.kl_weight = 1.0  # of conditioning augmentation's KL term
     gan.checkpoint_every_steps = 2_000  # a killed run loses at most so many
+    gan.best_checkpoint = ""  # "": the newest is scored and drawn with
     gan.sample_every_steps = 2_000  # pictures of fixed captions for the report
 
     config.log_every_steps = 50  # means of the losses since the last line
@@ -100,6 +103,10 @@ def get_config() -> ml_collections.ConfigDict:
     evaluation.num_images = 30_000  # pairs of test caption and generated image
     evaluation.num_candidates = 100  # 1 true caption and 99 mismatching ones
     evaluation.fold_size = 3_000  # images of a fold; the deviation is over folds
+    evaluation.mismatch = "class"  # of another class, where there are classes; or "image"
+    evaluation.with_replacement = False  # whether a mismatching caption may be drawn twice
+    # "paper" or "dm_gan": the five above as that paper has them (evaluation/r_precision.py).
+    evaluation.protocol = "own"
     evaluation.judge_steps = 500  # of the attribute classifier, where the data has attributes
     evaluation.judge_batch_size = 64  # real pictures in each of its steps
     return config

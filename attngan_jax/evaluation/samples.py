@@ -1,7 +1,10 @@
 """Pictures of fixed captions with fixed noise, kept while training: `WORKDIR/samples/`."""
 
+import dataclasses
 import os
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,7 +26,7 @@ class SampleWriter:
         self._encoders = encoders
         size = task.image_sizes[-1]
         batch = next(iter(pipeline.eval_batches(
-            spread(dataset.test, NUM_SAMPLES), task.config, vocabulary=dataset.vocabulary,
+            Spread(dataset.test, NUM_SAMPLES), task.config, vocabulary=dataset.vocabulary,
             batch_size=NUM_SAMPLES, image_sizes=(size,))))
         captions = [" ".join(dataset.vocabulary.decode(row)) for row in batch["caption"]]
         save_arrays(self._folder / "fixed.npz", captions=np.array(captions),
@@ -41,10 +44,18 @@ class SampleWriter:
         save_arrays(self._folder / f"step_{step:08d}.npz", **images)
 
 
-def spread(split, count: int) -> list:
-    """`count` records at even distances, so that they are not all of one class."""
-    places = np.linspace(0, len(split), count, endpoint=False).astype(int)
-    return [split[int(place)] for place in places]
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """`count` records of a split at even distances, so that they are not all of one class."""
+
+    split: Sequence[Mapping[str, Any]]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, n: int) -> Mapping[str, Any]:
+        return self.split[n * len(self.split) // self.count]
 
 
 def save_arrays(path: pathlib.Path, **arrays: np.ndarray) -> None:

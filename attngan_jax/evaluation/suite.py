@@ -14,7 +14,7 @@ from attngan_jax.configuration import write_text
 from attngan_jax.data import datasets, pipeline
 from attngan_jax.data.birds.species import ATTRIBUTES, BODY_COLORS, COLOR_ATTRIBUTES
 from attngan_jax.evaluation import judges, r_precision
-from attngan_jax.evaluation.samples import save_arrays, spread
+from attngan_jax.evaluation.samples import Spread, save_arrays
 from attngan_jax.evaluation.trained import Trained
 from attngan_jax.interop.import_run import check_has_image_encoder
 from attngan_jax.losses.damsm import region_attention
@@ -77,7 +77,7 @@ def generate_and_encode(trained: Trained, split) -> dict[str, np.ndarray]:
     batches = pipeline.eval_batches(
         split, config, vocabulary=trained.vocabulary, batch_size=config.eval.batch_size,
         image_sizes=sorted({size, config.image_encoder.image_size}),
-        num_examples=config.eval.num_images)
+        num_examples=r_precision.Protocol.of_config(config.eval).num_images)
 
     def features(variables, batch):
         made = trained.synthesise(variables, batch)
@@ -108,12 +108,10 @@ def generate_and_encode(trained: Trained, split) -> dict[str, np.ndarray]:
 def score_r_precision(features: dict[str, np.ndarray], config) -> dict:
     """`r_precision` of the generated and `r_precision_real_images` of the real images."""
     result = {}
+    protocol = r_precision.Protocol.of_config(config.eval)
     for name, key in (("r_precision", "made_code"), ("r_precision_real_images", "real_code")):
-        hits = r_precision.retrieval_hits(
-            features[key], features["sentence"], features["class_id"], features["index"],
-            num_candidates=config.eval.num_candidates, seed=config.seed)
-        result[name] = r_precision.summarise(hits, num_candidates=config.eval.num_candidates,
-                                             fold_size=config.eval.fold_size)
+        result[name] = r_precision.score(features[key], features["sentence"], features["class_id"],
+                                         features["index"], protocol, config.seed)
     return result
 
 
@@ -150,7 +148,7 @@ def save_attention(trained: Trained, dataset, folder: pathlib.Path) -> None:
     """Writes the word maps that the report shows: the generator's, and DAMSM's on real images."""
     config = trained.config
     batch = next(iter(pipeline.eval_batches(
-        spread(dataset.test, NUM_SHOWN), config, vocabulary=trained.vocabulary,
+        Spread(dataset.test, NUM_SHOWN), config, vocabulary=trained.vocabulary,
         batch_size=NUM_SHOWN, image_sizes=(config.image_encoder.image_size,))))
     batch["number"] = np.arange(NUM_SHOWN, dtype=np.int32)
     inputs = {name: batch[name] for name in ("caption", "caption_length", "number")}

@@ -29,13 +29,16 @@ def generator_variables(state: AttnganState) -> dict:
 
 
 def restore_stage(task, workdir: str | os.PathLike) -> Any:
-    """The newest state of a stage; `UserError` if there is none."""
+    """The state of a stage that is used: the best by `best_checkpoint`, or the newest.
+
+    Raises `UserError` if there is none.
+    """
     abstract = jax.eval_shape(task.create_train_state, jax.random.key(0))
     sharding = parallel.replicated(parallel.make_mesh())
     abstract = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), abstract)
-    with Checkpoints(workdir, task.name) as checkpoints:
-        return checkpoints.restore(abstract)[0]
+    with Checkpoints(workdir, task.name, best=task.settings.best_checkpoint) as checkpoints:
+        return checkpoints.restore(abstract, checkpoints.best_step())[0]
 
 
 def load_encoders(config: Config, vocabulary_size: int, workdir: str | os.PathLike) -> dict:

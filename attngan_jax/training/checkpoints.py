@@ -1,6 +1,7 @@
 """Orbax checkpoints of a stage: the state, and the loop's progress beside it."""
 
 import errno
+import math
 import os
 import pathlib
 import shutil
@@ -20,12 +21,15 @@ class Checkpoints:
     """The checkpoints of one stage of a run, in `WORKDIR/<stage>/<step>/`.
 
     A save is asynchronous and atomic: a step is listed when it is whole. `close` waits for it.
+
+    Args:
+      best: name of the score by which one more checkpoint is kept, the one with the highest; "":
+        the newest alone.
     """
 
-    def __init__(self, workdir: str | os.PathLike, stage: str):
+    def __init__(self, workdir: str | os.PathLike, stage: str, *, best: str = ""):
         self.folder = pathlib.Path(workdir).absolute() / stage
-        self._manager = ocp.CheckpointManager(
-            self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=KEEP))
+        self._manager = ocp.CheckpointManager(self.folder, options=_options(best))
 
     @staticmethod
     def are_in(workdir: str | os.PathLike, stage: str) -> bool:
@@ -37,8 +41,17 @@ class Checkpoints:
         """The newest whole checkpoint's step."""
         return self._manager.latest_step()
 
-    def save(self, step: int, state: Any, progress: dict) -> None:
+    def best_step(self) -> int | None:
+        """The step with the highest score of those kept; the newest where none has one."""
+        best = self._manager.best_step()
+        return self.latest_step() if best is None else best
+
+    def save(self, step: int, state: Any, progress: dict,
+             scores: dict[str, float] | None = None) -> None:
         """Starts saving `state` (a pytree of arrays) and `progress` (JSON) as of `step`.
+
+        Args:
+          scores: of this step by name, the one that chooses the best among them.
 
         Raises `UserError` for a state that is not finite and `OSError` where the disk has no room
         for it; saves nothing then.
@@ -46,7 +59,8 @@ class Checkpoints:
         _refuse_non_finite(state, step, self.folder.name)
         self._refuse_full_disk(state)
         self._manager.save(step, args=ocp.args.Composite(
-            state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress)))
+            state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress)),
+            metrics=scores or None)
 
     def _refuse_full_disk(self, state) -> None:
         """Before Orbax finds out in its threads, each with a traceback of its own."""
@@ -54,9 +68,13 @@ class Checkpoints:
         if shutil.disk_usage(self.folder).free < size + SPARE_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
 
-    def restore(self, state: Any) -> tuple[Any, dict]:
-        """The newest checkpoint, in the shapes and shardings of `state` (arrays or abstract)."""
-        step = self.latest_step()
+    def restore(self, state: Any, step: int | None = None) -> tuple[Any, dict]:
+        """A checkpoint, in the shapes and shardings of `state` (arrays or abstract).
+
+        Args:
+          step: which; default: the newest.
+        """
+        step = self.latest_step() if step is None else step
         if step is None:
             raise UserError(f"{self.folder} holds no checkpoint: train this stage first, with "
                             "python -m attngan_jax.main")
@@ -80,6 +98,25 @@ class Checkpoints:
 
     def __exit__(self, *_) -> None:
         self.close()
+
+
+def _options(best: str) -> ocp.CheckpointManagerOptions:
+    """Keeps the newest, and by the score `best` one more.
+
+    `best_fn` with `max_to_keep` would delete the newest where it is not among the best.
+    """
+    newest = ocp.checkpoint_managers.LatestN(n=KEEP)
+    if not best:
+        return ocp.CheckpointManagerOptions(preservation_policy=newest)
+
+    def score(scores) -> float:
+        return scores.get(best, -math.inf)
+
+    return ocp.CheckpointManagerOptions(
+        best_fn=score, best_mode="max",
+        preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy([
+            newest, ocp.checkpoint_managers.BestN(get_metric_fn=score, n=1,
+                                                  keep_checkpoints_without_metrics=False)]))
 
 
 @jax.jit

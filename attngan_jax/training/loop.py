@@ -34,6 +34,7 @@ def train(
     frozen: Any = None,
     start: Callable[[Any], Any] | None = None,
     on_sample: Callable[[int, Any], None] | None = None,
+    score: Callable[[Any], dict[str, float]] | None = None,
 ) -> Any:
     """Trains `task` to its last step, from its newest checkpoint if there is one.
 
@@ -43,6 +44,8 @@ def train(
       frozen: variables that the step reads and never changes.
       start: puts what was trained elsewhere into a fresh state; not called on a restored one.
       on_sample: called with (step, state) every `sample_every_steps` and at the end.
+      score: called with the state of every checkpoint; its scalars are logged, and the checkpoint
+        with the highest `best_checkpoint` among them is kept beside the newest.
 
     Returns:
       The final state.
@@ -56,7 +59,7 @@ def train(
     batches = DeviceBatches(pipeline.train_iterator(
         dataset, config, batch_size=settings.batch_size, image_sizes=task.image_sizes,
         max_words=task.max_words, seed=config.seed), mesh)
-    with Checkpoints(workdir, task.name) as checkpoints:
+    with Checkpoints(workdir, task.name, best=settings.best_checkpoint) as checkpoints:
         step = 0
         if checkpoints.latest_step() is not None:
             state, progress = checkpoints.restore(state)
@@ -82,8 +85,11 @@ def train(
                 if sample_every and (last or step % sample_every == 0):
                     on_sample(step, state)
                 if save:
+                    scores = score(state) if score else {}
+                    if scores:
+                        metrics.write(step, scores)
                     checkpoints.save(step, state, {"iterator": batches.get_state(),
-                                                   "wall_seconds": clock.save()})
+                                                   "wall_seconds": clock.save()}, scores)
         finally:
             metrics.close()
             batches.close()

@@ -5,6 +5,7 @@ import pytest
 
 from attngan_jax.errors import UserError
 from attngan_jax.evaluation import r_precision
+from configs import default, procedural_birds
 
 N, D = 300, 16
 NO_CLASSES = np.full(N, -1)
@@ -105,3 +106,64 @@ def test_fewer_images_than_a_fold_are_one_fold():
     result = r_precision.summarise(np.array([True, False, False, False]), num_candidates=5,
                                    fold_size=10)
     assert result == {"mean": 25.0, "std": 0.0, "candidates": 5, "num_images": 4, "fold_size": 4}
+
+
+def test_another_image_of_the_class_competes_where_the_rule_is_another_image():
+    class_ids, image_ids = np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 2, 3])
+    for mismatch, wanted in (("class", {3, 4}), ("image", {2, 3, 4})):
+        drawn = {int(place) for seed in range(50) for place in r_precision.draw_mismatching(
+            class_ids, image_ids, 0, 2, np.random.default_rng(seed), mismatch=mismatch)}
+        assert drawn == wanted
+
+
+def test_with_replacement_a_small_pool_is_enough():
+    drawn = r_precision.draw_mismatching(np.full(3, -1), np.arange(3), 0, 99,
+                                         np.random.default_rng(0), with_replacement=True)
+    assert len(drawn) == 99 and set(drawn.tolist()) == {1, 2}
+    with pytest.raises(UserError, match="there are only 2"):
+        r_precision.draw_mismatching(np.full(3, -1), np.arange(3), 0, 99,
+                                     np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("with_replacement", [False, True])
+def test_chance_with_and_without_replacement(with_replacement):
+    """One in ten without; with it the true one competes with fewer different captions."""
+    codes, sentences = np.random.default_rng(1).normal(size=(2, 6_000, D))
+    pool = 15  # captions to choose from, so that repetitions matter
+    class_ids = np.arange(6_000)
+    rates = []
+    for first in range(0, 6_000, pool):
+        part = slice(first, first + pool)
+        rates.append(r_precision.retrieval_hits(
+            codes[part], sentences[part], class_ids[part], class_ids[part], num_candidates=10,
+            seed=first, with_replacement=with_replacement).mean())
+    if with_replacement:  # E[1 / (1 + number of different captions among 9 of 14)]
+        draws = np.random.default_rng(0).integers(14, size=(20_000, 9))
+        chance = np.mean([1 / (1 + len(set(row))) for row in draws.tolist()])
+    else:
+        chance = 1 / (1 + 9)
+    assert abs(np.mean(rates) - chance) < 4 * np.sqrt(0.1 * 0.9 / 6_000)
+
+
+def test_presets_and_the_configs_own_values():
+    config = default.get_config()
+    own = r_precision.Protocol.of_config(config.eval)
+    assert own == r_precision.Protocol("own", 30_000, 100, 3_000, "class", False)
+    config.eval.protocol = "paper"
+    paper = r_precision.Protocol.of_config(config.eval)
+    assert (paper.num_images, paper.num_candidates, paper.fold_size) == (30_000, 100, 100)
+    assert (paper.mismatch, paper.with_replacement) == ("image", False)
+    config.eval.protocol = "dm_gan"
+    dm_gan = r_precision.Protocol.of_config(config.eval)
+    assert (dm_gan.num_images, dm_gan.num_candidates, dm_gan.fold_size) == (30_000, 100, 3_000)
+    assert (dm_gan.mismatch, dm_gan.with_replacement) == ("class", True)
+    birds = r_precision.Protocol.of_config(procedural_birds.get_config().eval)
+    assert (birds.num_images, birds.num_candidates, birds.fold_size) == (2_000, 100, 200)
+
+
+def test_a_score_tells_its_protocol(vectors):
+    protocol = r_precision.Protocol("own", N, 50, 100, "image", True)
+    result = r_precision.score(vectors, vectors, NO_CLASSES, IMAGES, protocol, seed=0)
+    assert result == {"mean": 100.0, "std": 0.0, "candidates": 50, "num_images": N,
+                      "fold_size": 100, "chance": 2.0, "mismatch": "image",
+                      "with_replacement": True, "protocol": "own"}
