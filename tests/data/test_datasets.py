@@ -61,8 +61,8 @@ def config(tmp_path, monkeypatch):
     monkeypatch.setattr(Colors, "fails_at", None)
     return ml_collections.ConfigDict({"data": {
         "dataset": "colors", "data_dir": str(tmp_path / "data"), "captions_per_image": 2,
-        "max_words": 3, "eval_max_words": 3, "crop_to_box": True, "resize_ratio": 1.0,
-        "random_flip": False, "num_workers": 0}})
+        "eval_max_words": 3, "overflow_rule": "first", "crop_to_box": True, "resize_ratio": 1.0,
+        "random_flip": False, "num_workers": 0, "read_threads": 1, "prefetch_batches": 2}})
 
 
 def _folder(config) -> pathlib.Path:
@@ -239,7 +239,8 @@ def test_records_reach_batches_through_spawned_workers(config):
     batches = []
     for workers in (0, 2):
         config.data.num_workers = workers
-        iterator = pipeline.train_iterator(dataset, config, batch_size=4, image_sizes=(12,), seed=1)
+        iterator = pipeline.train_iterator(dataset, config, batch_size=4, image_sizes=(12,),
+                                           max_words=3, seed=1)
         batches.append([next(iterator) for _ in range(5)])
         iterator.close()
 

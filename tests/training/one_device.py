@@ -36,7 +36,7 @@ def batches(task, dataset, count):
     """The first batches of a stage."""
     iterator = pipeline.train_iterator(
         dataset, task.config, batch_size=task.settings.batch_size, image_sizes=task.image_sizes,
-        seed=0)
+        max_words=task.max_words, seed=0)
     result = [next(iterator) for _ in range(count)]
     iterator.close()
     return result
