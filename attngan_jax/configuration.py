@@ -9,8 +9,8 @@ import ml_collections
 from attngan_jax.errors import UserError
 
 # Keys that may differ between two starts of one run: they change no result.
-FREE_KEYS = ("compilation_cache_dir", "log_every_steps", "data.data_dir", "data.num_workers",
-             "data.read_threads", "data.prefetch_batches",
+FREE_KEYS = ("compilation_cache_dir", "log_every_steps", "data.data_dir", "data.source",
+             "data.max_left_out", "data.num_workers", "data.read_threads", "data.prefetch_batches",
              "damsm.checkpoint_every_steps", "attngan.checkpoint_every_steps")
 # Values that are counts of something, by the last part of their keys.
 COUNTS = ("batch_size", "num_train_steps", "every_steps", "decay_steps", "judge_steps",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import os
 import pathlib
 
@@ -9,7 +10,7 @@ import jax
 from absl import logging
 
 from attngan_jax import configuration
-from attngan_jax.data import datasets
+from attngan_jax.data import datasets, preparation
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.evaluation import suite
 from attngan_jax.evaluation.retrieval import RetrievalScore
@@ -76,8 +77,13 @@ def prepare(config: Config, workdir: pathlib.Path) -> datasets.Dataset:
     A workdir that has a vocabulary keeps it: its networks know these words, in this order.
     """
     clock = wall_clock.Clock(workdir, "prepare")
-    datasets.prepare(config)
+    if datasets.prepare(config):
+        logging.info("the data set is built\n%s", preparation.table(datasets.report(config)))
     dataset = datasets.load(config)
+    report = datasets.report(config)
+    if report is not None:
+        configuration.write_text(workdir / preparation.REPORT_FILE,
+                                 json.dumps(report, indent=2) + "\n")
     if "prepare" not in wall_clock.read(workdir):
         clock.save()
     path = workdir / "vocabulary.txt"

@@ -19,13 +19,16 @@ flags.mark_flag_as_required("config")
 def main(argv):
     """Builds what is missing and says what is there."""
     door.no_arguments(argv)
-    from attngan_jax.data import datasets  # heavy: after the flags are right
+    from attngan_jax.data import datasets, preparation  # heavy: after the flags are right
 
     start = time.time()
     config = _CONFIG.value.lock()
     config.data.data_dir = _DATA_DIR.value or config.data.data_dir
     datasets.prepare(config, _SOURCE.value)
     dataset = datasets.load(config)
+    report = datasets.report(config)
+    if report is not None:
+        print(preparation.table(report))
     print(f"{dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test images, "
           f"{len(dataset.vocabulary)} words, in {datasets.folder(config)} "
           f"({time.time() - start:.0f} s)")

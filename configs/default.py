@@ -17,6 +17,9 @@ def get_config() -> ml_collections.ConfigDict:
     data = config.data = ml_collections.ConfigDict()
     data.dataset = "procedural_birds"  # which records; see attngan_jax/data/datasets.py
     data.data_dir = "data"  # where they are built and read
+    data.source = ""  # folder to build them from, where they are not drawn; as prepare's --source
+    data.max_left_out = 0.01  # share of unusable pictures; with more the build stops
+    data.min_word_count = 1  # words that occur less often in the captions get no number
     data.captions_per_image = 10  # the first so many of a record are used
     data.max_words = 18  # T in training the generator
     data.damsm_max_words = 18  # T in training DAMSM
@@ -35,6 +38,11 @@ def get_config() -> ml_collections.ConfigDict:
     birds.test_species = 100  # never drawn in training
     birds.images_per_species = 10  # in train and in test
     birds.seed = 1  # of the species, the pictures and the sentences
+
+    folder = config.folder = ml_collections.ConfigDict()
+    folder.title = "pictures"  # of a collection of one's own; another title, another data set
+    folder.test_fraction = 0.1  # of the pictures that don't say their split
+    folder.seed = 1  # of the choice of these
 
     text = config.text_encoder = ml_collections.ConfigDict()
     text.rnn_type = "lstm"  # or "gru"

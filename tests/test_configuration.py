@@ -117,8 +117,10 @@ def test_every_key_is_read_somewhere():
     """A key that nothing reads is a promise that nobody keeps."""
     code = "\n".join(path.read_text() for path in (tiny_runs.ROOT / "attngan_jax").rglob("*.py"))
     # These go to the builder as keyword arguments of their names.
-    by_name = {key for key in keys(default.get_config()) if key.startswith("procedural_birds.")}
+    by_name = {key for key in keys(default.get_config())
+               if key.startswith(("procedural_birds.", "folder."))}
     assert "ProceduralBirdsConfig(**config.procedural_birds)" in code
+    assert "FolderConfig(**config.folder)" in code
     for key in keys(default.get_config()).keys() - by_name:
         last = key.rpartition(".")[2]
         assert re.search(rf"\.{last}\b|get\(\"{last}\"", code), f"nothing reads config.{key}"

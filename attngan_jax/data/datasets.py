@@ -1,8 +1,8 @@
 """The data sets by name: building them on disk and reading them back.
 
 A data set lies in `data_dir/<builder>/<config>/<version>/`, as TFDS lays it out, in ArrayRecord
-files, with `vocabulary.txt` beside them. TFDS builds into a folder called `incomplete.*` and
-renames it at the end; the vocabulary is written last.
+files, with `report/prepare.json` and `vocabulary.txt` beside them. TFDS builds into a folder
+called `incomplete.*` and renames it at the end; the vocabulary is written last.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,11 @@ import tensorflow_datasets as tfds
 from absl import logging
 from array_record.python import array_record_module
 from google.protobuf import json_format
-from tqdm import tqdm
 
+from attngan_jax.data import preparation
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.errors import UserError
 
-VOCABULARY_FILE = "vocabulary.txt"
 SPLITS = ("train", "test")
 
 
@@ -49,13 +49,13 @@ class Dataset:
 @dataclasses.dataclass(frozen=True)
 class Source:
     """How a data set is built: its TFDS builder from (config, source folder or ""), and
-    its number of classes from the config."""
+    its number of classes from the config (None: the build has found them)."""
 
-    builder: Callable[[Any, str], tfds.core.GeneratorBasedBuilder]
-    num_classes: Callable[[Any], int]
+    builder: Callable[[Any, str], tfds.core.DatasetBuilder]
+    num_classes: Callable[[Any], int] | None
 
 
-def _procedural_birds(config, source: str) -> tfds.core.GeneratorBasedBuilder:
+def _procedural_birds(config, source: str) -> tfds.core.DatasetBuilder:
     from attngan_jax.data.procedural_birds import ProceduralBirds, ProceduralBirdsConfig
 
     if source:
@@ -67,13 +67,43 @@ def _procedural_birds(config, source: str) -> tfds.core.GeneratorBasedBuilder:
     return ProceduralBirds(config=settings, data_dir=config.data.data_dir)
 
 
+def _cub(config, source: str) -> tfds.core.DatasetBuilder:
+    from attngan_jax.data.cub import Cub
+
+    return Cub(**_photograph_settings(config, source))
+
+
+def _coco(config, source: str) -> tfds.core.DatasetBuilder:
+    from attngan_jax.data.coco import Coco
+
+    return Coco(**_photograph_settings(config, source))
+
+
+def _folder(config, source: str) -> tfds.core.DatasetBuilder:
+    from attngan_jax.data.folder import Folder, FolderConfig
+
+    try:
+        settings = FolderConfig(**config.folder)
+    except ValueError as error:
+        raise UserError(f"config.folder: {error}") from error
+    return Folder(config=settings, **_photograph_settings(config, source))
+
+
+def _photograph_settings(config, source: str) -> dict[str, Any]:
+    return {"source": source or config.data.source, "max_left_out": config.data.max_left_out,
+            "num_captions": config.data.captions_per_image, "data_dir": config.data.data_dir}
+
+
 SOURCES = {
     "procedural_birds": Source(_procedural_birds,
                                lambda config: config.procedural_birds.num_species),
+    "cub": Source(_cub, lambda config: 200),
+    "coco": Source(_coco, lambda config: 0),
+    "folder": Source(_folder, None),
 }
 
 
-def get_builder(config, source: str = "") -> tfds.core.GeneratorBasedBuilder:
+def get_builder(config, source: str = "") -> tfds.core.DatasetBuilder:
     """The TFDS builder of `config.data.dataset`; builds nothing yet.
 
     Raises:
@@ -94,19 +124,21 @@ def folder(config) -> Path:
     return Path(get_builder(config).data_path)
 
 
-def prepare(config, source: str = "") -> None:
-    """Builds the data set if it is missing or half built.
+def prepare(config, source: str = "") -> bool:
+    """Builds the data set if it is missing or half built; whether there was anything to do.
 
     A kill at any moment leaves nothing that is taken for whole; the next call finishes.
 
     Args:
-      source: the folder or file to build from, where the data set needs one.
+      source: the folder to build from, where the data set needs one; "": config.data.source.
     Raises:
       UserError: the disk is full or read-only, or the source can't be used.
     """
+    start = time.monotonic()
     builder = get_builder(config, source)
-    if _has_records(builder) and _has_vocabulary(builder):
-        return
+    if _is_whole(builder, config):
+        _warn_of_another_source(builder, source or config.data.source)
+        return False
     target = Path(builder.data_path)
     with _explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -116,8 +148,21 @@ def prepare(config, source: str = "") -> None:
                 _remove_leftovers(target)
                 builder = get_builder(config, source)  # forgets what it read from there
                 builder.download_and_prepare()
-            if not _has_vocabulary(builder):
-                _write_vocabulary(builder)
+            if not _has_vocabulary(builder, config):
+                _summarise(builder, config, time.monotonic() - start)
+    return True
+
+
+def report(config) -> dict[str, Any] | None:
+    """What `report/prepare.json` of the data set says; None if there is none."""
+    return preparation.read_report(folder(config))
+
+
+def _warn_of_another_source(builder, source: str) -> None:
+    built_from = preparation.build_facts(Path(builder.data_path)).get("source")
+    if source and built_from and Path(source).resolve() != Path(built_from):
+        logging.warning("%s was built from %s and is used as it is; delete it to build it from %s",
+                        builder.data_path, built_from, source)
 
 
 def load(config) -> Dataset:
@@ -127,12 +172,14 @@ def load(config) -> Dataset:
       UserError: it isn't there, or isn't whole.
     """
     builder = get_builder(config)
-    if not (_has_records(builder) and _has_vocabulary(builder)):
+    if not _is_whole(builder, config):
         raise UserError(f"the data set {config.data.dataset} is not (or not wholly) built in "
                         f"{builder.data_path}: run python -m attngan_jax.prepare with this config")
     train, test = (_open_split(builder, split) for split in SPLITS)
-    return Dataset(config.data.dataset, train, test, Vocabulary.load(_vocabulary_path(builder)),
-                   SOURCES[config.data.dataset].num_classes(config))
+    num_classes = SOURCES[config.data.dataset].num_classes or (
+        lambda _: preparation.build_facts(Path(builder.data_path))["num_classes"])
+    return Dataset(config.data.dataset, train, test,
+                   Vocabulary.load(_vocabulary_path(builder, config)), num_classes(config))
 
 
 def _remove_leftovers(target: Path) -> None:
@@ -142,14 +189,10 @@ def _remove_leftovers(target: Path) -> None:
         shutil.rmtree(leftover)
 
 
-def _write_vocabulary(builder) -> None:
-    def captions() -> Iterator[str]:
-        for split in SPLITS:
-            records = _open_split(builder, split)
-            for i in tqdm(range(len(records)), desc=f"Words of {split}", unit=" images"):
-                yield from (caption.decode("utf-8") for caption in records[i]["captions"])
-
-    Vocabulary.from_captions(captions()).save(_vocabulary_path(builder))
+def _summarise(builder, config, seconds: float) -> None:
+    preparation.summarise(config.data.dataset, Path(builder.data_path),
+                          {split: _open_split(builder, split) for split in SPLITS},
+                          config.data.min_word_count, seconds)
 
 
 def _open_split(builder, split: str) -> Sequence[Mapping[str, Any]]:
@@ -157,10 +200,6 @@ def _open_split(builder, split: str) -> Sequence[Mapping[str, Any]]:
     encoded = {name: tfds.decode.SkipDecoding() for name, feature in builder.info.features.items()
                if isinstance(feature, tfds.features.Image)}
     return builder.as_data_source(split, decoders=encoded)
-
-
-def _vocabulary_path(builder) -> Path:
-    return Path(builder.data_path) / VOCABULARY_FILE
 
 
 def _has_records(builder) -> bool:
@@ -181,9 +220,17 @@ def _num_records(path) -> int:
         return -1
 
 
-def _has_vocabulary(builder) -> bool:
+def _vocabulary_path(builder, config) -> Path:
+    return preparation.vocabulary_file(Path(builder.data_path), config.data.min_word_count)
+
+
+def _is_whole(builder, config) -> bool:
+    return _has_records(builder) and _has_vocabulary(builder, config)
+
+
+def _has_vocabulary(builder, config) -> bool:
     try:
-        return bool(Vocabulary.load(_vocabulary_path(builder)))
+        return bool(Vocabulary.load(_vocabulary_path(builder, config)))
     except UserError:
         return False
 

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from attngan_jax.configuration import write_text
@@ -24,6 +25,11 @@ def tokenise(text: str) -> list[str]:
     return [kept for word in words if (kept := word.encode("ascii", "ignore").decode("ascii"))]
 
 
+def count_words(captions: Iterable[str]) -> Counter[str]:
+    """How often each word occurs, in the order in which they first do."""
+    return Counter(word for text in captions for word in tokenise(text))
+
+
 class Vocabulary:
     """Words and their numbers. Number 0 is `<end>`, the others count in the order given."""
 
@@ -38,7 +44,12 @@ class Vocabulary:
     @classmethod
     def from_captions(cls, captions: Iterable[str]) -> "Vocabulary":
         """Every word of the captions, in the order in which they first occur."""
-        return cls([END, *dict.fromkeys(word for text in captions for word in tokenise(text))])
+        return cls.from_counts(count_words(captions))
+
+    @classmethod
+    def from_counts(cls, counts: Mapping[str, int], min_count: int = 1) -> "Vocabulary":
+        """The words that occur at least `min_count` times, in the order of `counts`."""
+        return cls([END, *(word for word, count in counts.items() if count >= min_count)])
 
     def __len__(self) -> int:
         return len(self.words)

@@ -61,6 +61,7 @@ def config(tmp_path, monkeypatch):
     monkeypatch.setattr(Colors, "fails_at", None)
     return ml_collections.ConfigDict({"data": {
         "dataset": "colors", "data_dir": str(tmp_path / "data"), "captions_per_image": 2,
+        "min_word_count": 1, "source": "",
         "eval_max_words": 3, "overflow_rule": "first", "crop_to_box": True, "resize_ratio": 1.0,
         "random_flip": False, "num_workers": 0, "read_threads": 1, "prefetch_batches": 2}})
 
@@ -105,11 +106,11 @@ def test_prepare_and_load(config):
 
 def test_preparing_again_touches_nothing(config):
     datasets.prepare(config)
-    before = {path: path.stat().st_mtime_ns for path in _folder(config).iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in _folder(config).rglob("*")}
 
     datasets.prepare(config)
 
-    assert {path: path.stat().st_mtime_ns for path in _folder(config).iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in _folder(config).rglob("*")} == before
     assert Colors.generated == 10
 
 
@@ -255,7 +256,8 @@ def test_records_reach_batches_through_spawned_workers(config):
 def birds(tmp_path):
     return ml_collections.ConfigDict({
         "data": {"dataset": "procedural_birds", "data_dir": str(tmp_path), "captions_per_image": 10,
-                 "eval_max_words": 20, "crop_to_box": False, "resize_ratio": 1.0, "num_workers": 0},
+                 "min_word_count": 1, "source": "", "eval_max_words": 20, "crop_to_box": False,
+                 "resize_ratio": 1.0, "num_workers": 0},
         "procedural_birds": {"image_size": 32, "num_species": 3, "test_species": 1,
                              "images_per_species": 2, "seed": 1}})
 
@@ -296,7 +298,7 @@ def test_the_door_says_in_one_line_what_is_wrong(tmp_path):
                 "--config.data.dataset=birds")
 
     assert run.returncode == 1
-    assert "there are procedural_birds" in run.stderr.splitlines()[-1]
+    assert "there are coco, cub, folder, procedural_birds" in run.stderr.splitlines()[-1]
     assert "Traceback" not in run.stderr
 
 

@@ -1,0 +1,179 @@
+"""Caltech-UCSD Birds 200-2011 with the captions of Reed et al., in the released code's split.
+
+150 species to train on and 50 others to test on, which is not CUB's own train_test_split.txt.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from attngan_jax.data.photographs import Entry, Listing, PhotographBuilder
+from attngan_jax.errors import UserError
+from attngan_jax.interop.metadata import read_captions, read_class_ids, read_filenames
+
+NUM_CLASSES = 200
+_TEXT_FOLDERS = ("text", "text_c10")
+_DEPTH = 3  # folders below the source that are searched for the parts
+
+
+class Cub(PhotographBuilder):
+    """CUB from the released code's layout.
+
+    `CUB_200_2011/` with `images/`, `images.txt` and `bounding_boxes.txt`;
+    `text/<class>/<image>.txt`, a caption a line; the split from `train/` and `test/` with
+    `filenames.pickle` and `class_info.pickle`, or from a list of the training classes; the words'
+    numbers from `captions.pickle`, if it is there. A class is its number in CUB less one.
+    """
+
+    NUM_CAPTIONS = 10
+
+    @classmethod
+    def how_to_get(cls) -> str:
+        return ("It needs CUB_200_2011 (https://data.caltech.edu/records/65de6-vp158, "
+                "CUB_200_2011.tgz, SHA-256 0c685df5597a8b24909f6a7c9db6d11e008733779a671760afef78fe"
+                "b49bf081) and the captions with the split (birds.zip, the preprocessed metadata "
+                "linked from https://github.com/taoxugit/AttnGAN, or cvpr2016_cub.tar.gz linked "
+                "from https://github.com/reedscot/cvpr2016): unpack both in one folder")
+
+    def _list_entries(self, source: Path, dl_manager) -> Listing:
+        del dl_manager
+        birds = _find(source, "images.txt", "bounding_boxes.txt", "images")
+        text = _find_text(source)
+        if birds is None or text is None:
+            missing = [what for what, found in (
+                ("CUB_200_2011/ with images.txt, bounding_boxes.txt and images/", birds),
+                ("text/<class>/<image>.txt", text)) if found is None]
+            raise UserError(f"{source} lacks {' and '.join(missing)}. {self.how_to_get()}")
+        boxes = read_boxes(birds)
+        notes: dict[str, list[str]] = {}
+        splits = {split: [_entry(name, class_number, boxes)
+                          for name, class_number in pictures]
+                  for split, pictures in _read_split(source, boxes, notes).items()}
+        images = (birds / "images").resolve()
+        return Listing(splits, dict.fromkeys(splits, images), text.resolve(),
+                       _read_words(source, notes), notes)
+
+
+def _entry(name: str, class_number: int | None, boxes: dict) -> Entry:
+    """The picture `name`, as `class/image` without its ending."""
+    bbox = boxes.get(name)
+    repaired = () if bbox is not None else ("no box listed: whole picture used",)
+    # The folder has the class's number. A list of numbers could be shifted, the folder can't.
+    number = class_of(name)
+    if class_number is not None and number is not None and number != class_number:
+        repaired += ("class number differs from its folder's: folder's used",)
+    number = class_number if number is None else number
+    return Entry(name, f"{name}.jpg", f"{name}.txt", bbox=bbox, repaired=repaired,
+                 class_id=-1 if number is None else number - 1,
+                 left_out="no class number" if number is None else "")
+
+
+def class_of(name: str) -> int | None:
+    """The number at the start of a class's folder: 2 of `002.Laysan_Albatross/...`."""
+    number = re.match(r"(\d+)\.", name)
+    return int(number[1]) if number else None
+
+
+def read_boxes(birds: Path) -> dict[str, tuple[float, ...] | None]:
+    """Image name without its ending -> its box (None: none listed), in the order of images.txt.
+
+    The two lists are joined by the picture's number, whatever their lengths.
+    """
+    boxes = {}
+    for line in _lines(birds / "bounding_boxes.txt"):
+        number, *values = line.split()
+        try:
+            boxes[number] = tuple(map(float, values))
+        except ValueError:
+            continue  # the picture counts as one without a box
+    names = {}
+    for line in _lines(birds / "images.txt"):
+        number, _, name = line.strip().partition(" ")
+        names.setdefault(_without_ending(name.strip()), boxes.get(number))
+    return names
+
+
+def _read_split(source: Path, names: dict, notes: dict) -> dict[str, list[tuple]]:
+    """Split -> (image name, class number or None) of its pictures."""
+    train = _find(source, "train/filenames.pickle", "test/filenames.pickle")
+    if train is not None:
+        return {split: _read_pickles(train / split, notes) for split in ("train", "test")}
+    classes = _training_classes(source)
+    if classes is None:
+        raise UserError(f"{source} does not say which pictures to train on: it needs "
+                        "train/filenames.pickle and test/filenames.pickle, or a list of the 150 "
+                        f"training classes in trainvalclasses.txt. {Cub.how_to_get()}")
+    splits = {"train": [], "test": []}
+    for name in names:
+        splits["train" if class_of(name) in classes else "test"].append((name, None))
+    return splits
+
+
+def _read_pickles(folder: Path, notes: dict) -> list[tuple[str, int | None]]:
+    names = [_without_ending(name) for name in read_filenames(folder / "filenames.pickle")]
+    path = folder / "class_info.pickle"
+    try:
+        ids = read_class_ids(path)
+    except UserError as error:
+        notes.setdefault("class_info.pickle not used: classes from folder names", []).append(
+            str(error))
+        ids = []
+    if ids and len(ids) != len(names):
+        notes.setdefault("class_info.pickle and filenames.pickle disagree in length: classes from "
+                         "folder names", []).append(f"{path}: {len(ids)}, not {len(names)}")
+        ids = []
+    return list(zip(names, ids or [None] * len(names)))
+
+
+def _training_classes(source: Path) -> set[int] | None:
+    """Numbers of the classes in `trainvalclasses.txt`, or in Reed et al.'s two parts of it."""
+    for files in (("trainvalclasses.txt",), ("train_classes.txt",),
+                  ("trainclasses.txt", "valclasses.txt"), ("trainclasses.txt",)):
+        folder = _find(source, *files)
+        if folder is not None:
+            lines = [line for file in files for line in _lines(folder / file)]
+            numbers = [re.search(r"\d+", line) for line in lines]
+            if not all(numbers):
+                raise UserError(f"{folder / files[0]} has a line without a class's number: each "
+                                "must be like 001.Black_footed_Albatross")
+            return {int(number[0]) for number in numbers}
+    return None
+
+
+def _read_words(source: Path, notes: dict) -> list[str] | None:
+    folder = _find(source, "captions.pickle")
+    if folder is None:
+        return None
+    try:
+        return read_captions(folder / "captions.pickle").words
+    except UserError as error:
+        notes["captions.pickle not used: words numbered anew"] = [str(error)]
+        return None
+
+
+def _find(source: Path, *parts: str) -> Path | None:
+    """The first folder at or below `source` that has all `parts`."""
+    return next((folder for folder in _folders(source)
+                 if all((folder / part).exists() for part in parts)), None)
+
+
+def _find_text(source: Path) -> Path | None:
+    return next((folder for folder in _folders(source) if folder.name in _TEXT_FOLDERS
+                 and any(class_of(path.name) is not None for path in folder.iterdir())), None)
+
+
+def _folders(source: Path, depth: int = _DEPTH) -> Iterator[Path]:
+    yield source
+    if depth:
+        for folder in sorted(path for path in source.iterdir() if path.is_dir()):
+            if class_of(folder.name) is None:  # these hold pictures or texts of one class
+                yield from _folders(folder, depth - 1)
+
+
+def _lines(path: Path) -> Sequence[str]:
+    text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _without_ending(name: str) -> str:
+    return re.sub(r"\.(jpe?g|png)$", "", name, flags=re.IGNORECASE)

@@ -1,0 +1,239 @@
+"""What the builders of CUB, COCO and a folder have in common: from lists of pictures to records.
+
+A subclass says which pictures there are (`_list_entries`). Each is checked and written here, shard
+by shard in the order of the lists, so that no more than one shard is ever in memory. A picture
+and its captions are looked up by one name or number, never by their positions in two lists.
+"""
+
+import abc
+import dataclasses
+import functools
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from attngan_jax.data import pictures
+from attngan_jax.data.caption_text import read_caption_file, usable_captions
+from attngan_jax.data.pictures import LeftOut
+from attngan_jax.data.tally import Tally
+from attngan_jax.errors import UserError
+
+BUILD_FILE = "build.json"  # in the data set's folder: what `preparation.py` reports of the build
+_PICTURES_PER_SHARD = 1_000
+_BYTES_PER_SHARD = 200_000_000
+NO_CLASS = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A picture that a source lists.
+
+    name: what it is called there, and in its record.
+    image: its file, relative to the folder of the pictures.
+    captions: their file, relative to the folder of the texts; or the captions.
+    bbox: x, y, width, height in pixels, as listed.
+    repaired: what the lists needed for it.
+    left_out: why it can't be used, if the lists say so already.
+    """
+
+    name: str
+    image: str
+    captions: str | Sequence[str]
+    class_id: int = NO_CLASS
+    bbox: Sequence[float] | None = None
+    repaired: tuple[str, ...] = ()
+    left_out: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """What a source holds.
+
+    splits: the pictures of each split, in order.
+    image_roots: split -> the folder of the pictures, resolved.
+    text_root: folder of the caption files, resolved.
+    words: numbered words that the source brings along, `<end>` first; None: those of its captions.
+    notes: reason -> names, for what was found and ignored, or mended for the whole source.
+    """
+
+    splits: Mapping[str, Sequence[Entry]]
+    image_roots: Mapping[str, Path]
+    text_root: Path
+    words: Sequence[str] | None = None
+    notes: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+
+
+class PhotographBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
+    """Pictures with captions from files; records as `datasets.Dataset` describes them."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    NUM_CAPTIONS: int | None = None  # of a record at most; None: all
+
+    def __init__(self, *, source: str = "", max_left_out: float = 0.01, num_captions: int = 1,
+                 file_format: str = "array_record", **kwargs):
+        """
+        Args:
+          source: folder to build from; not needed to read what is built.
+          max_left_out: share of the pictures that may be left out.
+          num_captions: wanted of each picture; having fewer is counted.
+        """
+        self._source = Path(source) if source else None
+        self._max_left_out = max_left_out
+        self._num_captions = num_captions
+        super().__init__(file_format=file_format, **kwargs)
+
+    @abc.abstractmethod
+    def _list_entries(self, source: Path, dl_manager) -> Listing:
+        """What `source` holds. Raises `UserError` if its layout isn't the one expected."""
+
+    @classmethod
+    @abc.abstractmethod
+    def how_to_get(cls) -> str:
+        """One sentence: which files are needed and where they are published."""
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self, disable_shuffling=True, features=tfds.features.FeaturesDict({
+                "image": tfds.features.Image(shape=(None, None, 3)),
+                "captions": tfds.features.Sequence(tfds.features.Text()),
+                "class_id": np.int64,
+                "bbox": tfds.features.Tensor(shape=(4,), dtype=np.float32),
+                "name": tfds.features.Text(),
+            }))
+
+    def _download_and_prepare(self, dl_manager, download_config=None) -> None:
+        start = time.monotonic()
+        source = self._checked_source()
+        listing = self._list_entries(source, dl_manager)
+        self._check_splits(listing)
+        self._listing, self._tally, self._seen = listing, Tally(self._max_left_out), set()
+        for reason, names in listing.notes.items():
+            for name in names:
+                self._tally.repaired.add(reason, name)
+        with tqdm(total=self._num_listed, desc=f"Preparing {self.name}", unit=" images",
+                  smoothing=0.1) as self._progress:
+            super()._download_and_prepare(dl_manager, download_config)
+        self._tally.check(self._num_listed, finished=True)
+        for split, info in self.info.splits.items():
+            if not info.num_examples:
+                raise UserError(f"none of the {split} pictures in {source} can be used: "
+                                f"{self._tally.left_out.counts}")
+        self._write_build_file(source, time.monotonic() - start)
+
+    def _checked_source(self) -> Path:
+        if self._source is None:
+            raise UserError(f"the data set {self.name} is not in {self.data_dir_root} yet: build "
+                            f"it with --source FOLDER (in main: --config.data.source=FOLDER). "
+                            f"{self.how_to_get()}")
+        if not self._source.is_dir():
+            raise UserError(f"the source {self._source} is no folder: give the folder that holds "
+                            f"the files of {self.name}. {self.how_to_get()}")
+        return self._source.resolve()
+
+    def _check_splits(self, listing: Listing) -> None:
+        self._num_listed = sum(map(len, listing.splits.values()))
+        for split, entries in listing.splits.items():
+            if not entries:
+                raise UserError(f"{self._source} has no {split} pictures. {self.how_to_get()}")
+
+    def _shard_iterators_per_split(self, dl_manager):
+        del dl_manager
+        roots = self._listing.image_roots
+        return {split: [functools.partial(self._records, shard, roots[split])
+                        for shard in _shards(entries, roots[split])]
+                for split, entries in self._listing.splits.items()}
+
+    def _records(self, entries: Sequence[Entry], root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+        for entry in entries:
+            name = entry.name.encode("utf-8", "backslashreplace").decode("utf-8")
+            repaired = list(entry.repaired)
+            try:
+                if entry.name in self._seen:
+                    raise LeftOut("listed twice")
+                self._seen.add(entry.name)
+                record = self._make_record(entry, root, repaired) | {"name": name}
+            except LeftOut as reason:
+                self._tally.leave_out(str(reason), name)
+                self._tally.check(self._num_listed, finished=False)
+            else:
+                for what in dict.fromkeys(repaired):
+                    self._tally.repaired.add(what, name)
+                yield name, record
+            self._progress.update()
+
+    def _make_record(self, entry: Entry, root: Path, repaired: list[str]) -> dict[str, Any]:
+        if entry.left_out:
+            raise LeftOut(entry.left_out)
+        path = pictures.inside(root, entry.image)
+        captions = entry.captions
+        if isinstance(captions, str):
+            file = pictures.inside(self._listing.text_root, captions, "caption file missing")
+            captions = read_caption_file(file, repaired.append)
+        captions = usable_captions(captions, self.NUM_CAPTIONS, self._num_captions,
+                                   repaired.append)
+        picture = pictures.read_picture(path)
+        return {"image": picture.encoded, "captions": captions, "class_id": entry.class_id,
+                "bbox": usable_box(entry.bbox, picture.width, picture.height, repaired)}
+
+    def _write_build_file(self, source: Path, seconds: float) -> None:
+        build = {"source": str(source), "seconds": round(seconds, 1), "listed": self._num_listed,
+                 "num_classes": 1 + max(entry.class_id for entries in self._listing.splits.values()
+                                        for entry in entries),
+                 "left_out": self._tally.left_out.to_json(),
+                 "repaired": self._tally.repaired.to_json()}
+        if self._listing.words is not None:
+            build["words"] = list(self._listing.words)
+        (Path(self.data_dir) / BUILD_FILE).write_text(json.dumps(build), encoding="utf-8")
+
+
+def _shards(entries: Sequence[Entry], root: Path) -> list[list[Entry]]:
+    """TFDS holds a whole shard in memory, so that one has a limit in bytes, too."""
+    shards, size = [[]], 0
+    for entry in entries:
+        size += _file_size(root, entry.image)
+        if shards[-1] and (len(shards[-1]) == _PICTURES_PER_SHARD or size > _BYTES_PER_SHARD):
+            shards.append([])
+            size = _file_size(root, entry.image)
+        shards[-1].append(entry)
+    return shards
+
+
+def _file_size(root: Path, name: str) -> int:
+    try:
+        return min((root / name).stat().st_size, pictures.MAX_BYTES)
+    except (OSError, ValueError):  # missing, or no name that a file can have
+        return 0
+
+
+def usable_box(bbox: Sequence[float] | None, width: int, height: int,
+               repaired: list[str]) -> np.ndarray:
+    """The part of a box that lies in a picture of `width` x `height`.
+
+    Args:
+      bbox: x, y, width, height in pixels, or None.
+      repaired: what had to be mended is added here.
+    Returns:
+      float32 [4]; all 0: no box, the whole picture is used.
+    """
+    if bbox is None:
+        return np.zeros(4, np.float32)
+    box = np.asarray(bbox, np.float64)
+    if box.shape != (4,) or not np.isfinite(box).all():
+        repaired.append("box that is not four numbers: whole picture used")
+        return np.zeros(4, np.float32)
+    start = np.maximum(box[:2], 0)
+    end = np.minimum(box[:2] + box[2:], (width, height))
+    if (end - start < 1).any() or (box[2:] < 1).any():
+        repaired.append("box empty or outside the picture: whole picture used")
+        return np.zeros(4, np.float32)
+    clipped = np.concatenate([start, end - start])
+    if np.allclose(clipped, box, atol=1e-3):
+        return box.astype(np.float32)
+    repaired.append("box cut to the picture")
+    return clipped.astype(np.float32)

@@ -1,0 +1,99 @@
+"""Is a file a picture that training can use? Its bytes are kept as they came.
+
+The whole file is decoded once, at an eighth of its size where the format can, so that a picture
+that is cut short is found while the data set is built and not in the middle of a training run.
+"""
+
+import io
+import stat
+import warnings
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from PIL import Image
+
+MAX_PIXELS = 100_000_000
+MAX_BYTES = 4 * MAX_PIXELS  # no picture of so many pixels needs more; other files may
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+class LeftOut(Exception):
+    """A picture can't be part of the data set; the message is the reason, the same for all of
+    its kind."""
+
+
+class Picture(NamedTuple):
+    """The file's bytes, and its size in pixels as it is shown (turned as EXIF says)."""
+
+    encoded: bytes
+    width: int
+    height: int
+
+
+def inside(root: Path, name: str, missing: str = "picture missing") -> Path:
+    """The file called `name` under `root`, which must be `root.resolve()`.
+
+    Raises:
+      LeftOut: the name or a link leads out of `root`, or no ordinary file is there; `missing` is
+        the reason if nothing is.
+    """
+    pure = PurePosixPath(name.replace("\\", "/"))
+    if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\0" in name:
+        raise LeftOut("name that leads out of the source")
+    path = root.joinpath(*pure.parts)
+    try:
+        resolved = path.resolve(strict=True)
+        mode = resolved.stat().st_mode
+    # RuntimeError: links that go round in a circle; ValueError: no name that a file can have.
+    except (OSError, RuntimeError, ValueError) as error:
+        raise LeftOut(missing) from error
+    if not resolved.is_relative_to(root):
+        raise LeftOut("link that leads out of the source")
+    if not stat.S_ISREG(mode):  # reading a pipe would wait for ever
+        raise LeftOut("not an ordinary file")
+    return resolved
+
+
+def read_picture(path: Path) -> Picture:
+    """Reads and checks the picture at `path`.
+
+    Raises:
+      LeftOut: it is empty, no picture, cut short, or of more than `MAX_PIXELS`.
+    """
+    try:
+        size = path.stat().st_size
+        if not size:
+            raise LeftOut("empty file")
+        if size > MAX_BYTES:
+            raise LeftOut("enormous picture (over 100 megapixels)")
+        encoded = path.read_bytes()
+    except OSError as error:
+        raise LeftOut("unreadable file") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's about size: the limit here is our own
+        return Picture(encoded, *_checked_size(encoded))
+
+
+def _checked_size(encoded: bytes) -> tuple[int, int]:
+    try:
+        image = Image.open(io.BytesIO(encoded))
+    except Image.DecompressionBombError as error:
+        raise LeftOut("enormous picture (over 100 megapixels)") from error
+    except Exception as error:  # Pillow's readers raise many kinds over a header that is none
+        raise LeftOut("not a picture") from error
+    with image:
+        width, height = image.size
+        if not width or not height:
+            raise LeftOut("picture of no pixels")
+        if width * height > MAX_PIXELS:
+            raise LeftOut("enormous picture (over 100 megapixels)")
+        try:
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        except Exception:  # damaged EXIF says nothing; the pixels may be whole
+            turned = False
+        try:
+            image.draft("RGB", (1, 1))
+            image.load()
+        except Exception as error:
+            raise LeftOut("damaged or cut short picture") from error
+    return (height, width) if turned else (width, height)

@@ -1,0 +1,26 @@
+"""Pictures of one's own at 128 x 128: some thousand with a caption or more each.
+
+    python -m attngan_jax.main --config configs/folder.py --config.data.source=FOLDER
+        --config.image_encoder.weights=inception_v3_google-0cc3c7bd.pth
+
+The folder holds pictures with `name.txt` beside `name.jpg`, or a `captions.jsonl`: see
+docs/data.md. Many sizes of collections need other numbers of steps: both stages save pictures and
+losses to judge that by.
+"""
+
+from configs import default
+
+
+def get_config():
+    """Two stages of 64 and 128 pixels; every other caption is a negative unless classes are given."""
+    config = default.get_config()
+    config.name = "folder"
+    config.data.dataset = "folder"
+    config.data.captions_per_image = 5
+
+    config.damsm.num_train_steps = 20_000
+    config.generator.num_stages = 2
+    config.attngan.num_train_steps = 60_000
+    config.eval.num_images = 5_000
+    config.eval.fold_size = 500
+    return config

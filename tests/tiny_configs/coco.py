@@ -1,0 +1,12 @@
+"""The tiny twin of `configs/coco.py`, for sources of `tests/made_up_sources.py`: no classes and no boxes."""
+
+from configs import coco
+from tests.tiny_configs.sizes import shrink
+
+
+def get_config():
+    """The experiment's own settings but for widths, sizes and numbers of steps."""
+    config = coco.get_config()
+    config.name = "tiny_coco"
+    config.image_encoder.trunk = "cnn"
+    return shrink(config)
