@@ -65,7 +65,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike, *,
 def check(config: Config) -> None:
     """`UserError` for what would stop the run hours later, or leave it a workdir of no use."""
     configuration.check(config)
-    datasets.get_builder(config)
+    datasets.check(config)
     for key in ("damsm", "attngan", "eval"):
         parallel.check_batch_size(config[key].batch_size, parallel.make_mesh(),
                                   f"config.{key}.batch_size")

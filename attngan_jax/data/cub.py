@@ -7,13 +7,15 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from attngan_jax.data import archives
 from attngan_jax.data.photographs import Entry, Listing, PhotographBuilder
+from attngan_jax.data.vocabulary import END, Vocabulary
 from attngan_jax.errors import UserError
 from attngan_jax.interop.metadata import read_captions, read_class_ids, read_filenames
 
 NUM_CLASSES = 200
 _TEXT_FOLDERS = ("text", "text_c10")
-_DEPTH = 3  # folders below the source that are searched for the parts
+_DEPTH = 4  # folders below the source that are searched for the parts
 
 
 class Cub(PhotographBuilder):
@@ -22,7 +24,8 @@ class Cub(PhotographBuilder):
     `CUB_200_2011/` with `images/`, `images.txt` and `bounding_boxes.txt`;
     `text/<class>/<image>.txt`, a caption a line; the split from `train/` and `test/` with
     `filenames.pickle` and `class_info.pickle`, or from a list of the training classes; the words'
-    numbers from `captions.pickle`, if it is there. A class is its number in CUB less one.
+    numbers from `captions.pickle`, if it is there. What is still packed, as `CUB_200_2011.tgz` and
+    an archive of the captions, is unpacked while the build lasts. A class is its number less one.
     """
 
     NUM_CAPTIONS = 10
@@ -37,8 +40,8 @@ class Cub(PhotographBuilder):
 
     def _list_entries(self, source: Path, dl_manager) -> Listing:
         del dl_manager
-        birds = _find(source, "images.txt", "bounding_boxes.txt", "images")
-        text = _find_text(source)
+        roots = self._unpack_missing(source)
+        birds, text = _find_birds(roots), _find_text(roots)
         if birds is None or text is None:
             missing = [what for what, found in (
                 ("CUB_200_2011/ with images.txt, bounding_boxes.txt and images/", birds),
@@ -46,12 +49,24 @@ class Cub(PhotographBuilder):
             raise UserError(f"{source} lacks {' and '.join(missing)}. {self.how_to_get()}")
         boxes = read_boxes(birds)
         notes: dict[str, list[str]] = {}
-        splits = {split: [_entry(name, class_number, boxes)
-                          for name, class_number in pictures]
-                  for split, pictures in _read_split(source, boxes, notes).items()}
+        splits = {split: [_entry(name, class_number, boxes) for name, class_number in pictures]
+                  for split, pictures in _read_split(roots, boxes, notes).items()}
         images = (birds / "images").resolve()
         return Listing(splits, dict.fromkeys(splits, images), text.resolve(),
-                       _read_words(source, notes), notes)
+                       _read_words(roots, notes), notes)
+
+    def _unpack_missing(self, source: Path) -> list[Path]:
+        """The folders to search: `source`, and its archives unpacked if it lacks something."""
+        packed = archives.find_archives(source)
+        pictures = [path for path in packed if path.name.lower().startswith("cub_200_2011")]
+        texts = [path for path in packed if path not in pictures]
+        wanted = [] if _find_birds([source]) else pictures
+        if not (_find_text([source]) and _has_split([source])):
+            wanted += texts
+        if not wanted:
+            return [source]
+        archives.unpack(wanted, self.unpacked_dir, self.how_to_get())
+        return [source, self.unpacked_dir]
 
 
 def _entry(name: str, class_number: int | None, boxes: dict) -> Entry:
@@ -93,14 +108,19 @@ def read_boxes(birds: Path) -> dict[str, tuple[float, ...] | None]:
     return names
 
 
-def _read_split(source: Path, names: dict, notes: dict) -> dict[str, list[tuple]]:
+def _has_split(roots: Sequence[Path]) -> bool:
+    return (_find(roots, "train/filenames.pickle") is not None
+            or _training_classes(roots) is not None)
+
+
+def _read_split(roots: Sequence[Path], names: dict, notes: dict) -> dict[str, list[tuple]]:
     """Split -> (image name, class number or None) of its pictures."""
-    train = _find(source, "train/filenames.pickle", "test/filenames.pickle")
+    train = _find(roots, "train/filenames.pickle", "test/filenames.pickle")
     if train is not None:
         return {split: _read_pickles(train / split, notes) for split in ("train", "test")}
-    classes = _training_classes(source)
+    classes = _training_classes(roots)
     if classes is None:
-        raise UserError(f"{source} does not say which pictures to train on: it needs "
+        raise UserError(f"{roots[0]} does not say which pictures to train on: it needs "
                         "train/filenames.pickle and test/filenames.pickle, or a list of the 150 "
                         f"training classes in trainvalclasses.txt. {Cub.how_to_get()}")
     splits = {"train": [], "test": []}
@@ -125,11 +145,11 @@ def _read_pickles(folder: Path, notes: dict) -> list[tuple[str, int | None]]:
     return list(zip(names, ids or [None] * len(names)))
 
 
-def _training_classes(source: Path) -> set[int] | None:
+def _training_classes(roots: Sequence[Path]) -> set[int] | None:
     """Numbers of the classes in `trainvalclasses.txt`, or in Reed et al.'s two parts of it."""
     for files in (("trainvalclasses.txt",), ("train_classes.txt",),
                   ("trainclasses.txt", "valclasses.txt"), ("trainclasses.txt",)):
-        folder = _find(source, *files)
+        folder = _find(roots, *files)
         if folder is not None:
             lines = [line for file in files for line in _lines(folder / file)]
             numbers = [re.search(r"\d+", line) for line in lines]
@@ -140,34 +160,39 @@ def _training_classes(source: Path) -> set[int] | None:
     return None
 
 
-def _read_words(source: Path, notes: dict) -> list[str] | None:
-    folder = _find(source, "captions.pickle")
+def _read_words(roots: Sequence[Path], notes: dict) -> Sequence[str] | None:
+    folder = _find(roots, "captions.pickle")
     if folder is None:
         return None
     try:
-        return read_captions(folder / "captions.pickle").words
-    except UserError as error:
+        return Vocabulary([END, *read_captions(folder / "captions.pickle").words[1:]]).words
+    except (UserError, ValueError) as error:
         notes["captions.pickle not used: words numbered anew"] = [str(error)]
         return None
 
 
-def _find(source: Path, *parts: str) -> Path | None:
-    """The first folder at or below `source` that has all `parts`."""
-    return next((folder for folder in _folders(source)
+def _find(roots: Sequence[Path], *parts: str) -> Path | None:
+    """The first folder at or below one of `roots` that has all `parts`."""
+    return next((folder for folder in _folders(roots)
                  if all((folder / part).exists() for part in parts)), None)
 
 
-def _find_text(source: Path) -> Path | None:
-    return next((folder for folder in _folders(source) if folder.name in _TEXT_FOLDERS
+def _find_birds(roots: Sequence[Path]) -> Path | None:
+    return _find(roots, "images.txt", "bounding_boxes.txt", "images")
+
+
+def _find_text(roots: Sequence[Path]) -> Path | None:
+    return next((folder for folder in _folders(roots) if folder.name in _TEXT_FOLDERS
                  and any(class_of(path.name) is not None for path in folder.iterdir())), None)
 
 
-def _folders(source: Path, depth: int = _DEPTH) -> Iterator[Path]:
-    yield source
-    if depth:
-        for folder in sorted(path for path in source.iterdir() if path.is_dir()):
-            if class_of(folder.name) is None:  # these hold pictures or texts of one class
-                yield from _folders(folder, depth - 1)
+def _folders(roots: Sequence[Path], depth: int = _DEPTH) -> Iterator[Path]:
+    for root in roots:
+        yield root
+        if depth and root.is_dir():
+            yield from _folders(sorted(
+                path for path in root.iterdir()  # folders of one class hold files alone
+                if class_of(path.name) is None and path.is_dir()), depth - 1)
 
 
 def _lines(path: Path) -> Sequence[str]:

@@ -23,6 +23,7 @@ from array_record.python import array_record_module
 from google.protobuf import json_format
 
 from attngan_jax.data import preparation
+from attngan_jax.data.photographs import PhotographBuilder
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.errors import UserError
 
@@ -117,6 +118,13 @@ def get_builder(config, source: str = "") -> tfds.core.DatasetBuilder:
     except (json_format.ParseError, json.JSONDecodeError) as error:
         raise UserError(f"the data set {name} in {config.data.data_dir} is damaged ({error}): "
                         "delete its folder there and build it again") from error
+
+
+def check(config) -> None:
+    """`UserError` if the data set is neither built nor can be: its name or its source is wrong."""
+    builder = get_builder(config)
+    if isinstance(builder, PhotographBuilder) and not _has_records(builder):
+        builder.check_source()
 
 
 def folder(config) -> Path:

@@ -9,6 +9,7 @@ import abc
 import dataclasses
 import functools
 import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -109,7 +110,7 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
     def _download_and_prepare(self, dl_manager, download_config=None) -> None:
         start = time.monotonic()
-        source = self._checked_source()
+        source = self.check_source()
         listing = self._list_entries(source, dl_manager)
         self._check_splits(listing)
         self._listing, self._tally, self._seen = listing, Tally(self._max_left_out), set()
@@ -125,8 +126,15 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                 raise UserError(f"none of the {split} pictures in {source} can be used: "
                                 f"{self._tally.left_out.counts}")
         self._write_build_file(source, time.monotonic() - start)
+        shutil.rmtree(self.unpacked_dir, ignore_errors=True)
 
-    def _checked_source(self) -> Path:
+    @property
+    def unpacked_dir(self) -> Path:
+        """For a source's archives while the build lasts; goes with a build that fails."""
+        return Path(self.data_dir) / "unpacked"
+
+    def check_source(self) -> Path:
+        """The folder to build from; `UserError` says what is needed if there is none."""
         if self._source is None:
             raise UserError(f"the data set {self.name} is not in {self.data_dir_root} yet: build "
                             f"it with --source FOLDER (in main: --config.data.source=FOLDER). "

@@ -1,6 +1,10 @@
 """CUB: every form of source gives the same records, and damage never shifts a caption."""
 
+import os
 import pickle
+import shutil
+import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -79,3 +83,161 @@ def test_words_come_from_captions_pickle_where_it_is(config, source):
     report = datasets.report(config)
     assert (report["words"], report["words_from"]) == (5, "captions.pickle")
     assert report["words_without_number"] == 13
+
+
+def test_a_list_of_training_classes_instead_of_the_pickles(config, source):
+    before = build(config, source)
+    for split in ("train", "test"):
+        for file in (source / split).iterdir():
+            file.unlink()
+    made_up_sources.write(source / "trainvalclasses.txt", "".join(
+        f"{number:03d}.Some_Name\n" for number in (1, 2, 4, 5, 6)))
+    config.data.data_dir += "2"
+
+    dataset = build(config, source)
+
+    assert sorted(names(dataset.train)) == sorted(names(before.train))
+    assert sorted(names(dataset.test)) == sorted(names(before.test))
+    assert_every_caption_is_its_pictures(dataset)
+
+
+def test_reed_s_two_lists_of_training_classes(config, source):
+    for split in ("train", "test"):
+        (source / split / "filenames.pickle").unlink()
+    made_up_sources.write(source / "trainclasses.txt", "001.A\n002.B\n004.C\n")
+    made_up_sources.write(source / "valclasses.txt", "005.D\n006.E\n")
+
+    dataset = build(config, source)
+
+    assert {int(record["class_id"]) for record in dataset.train} == {0, 1, 3, 4, 5}
+
+
+def _pack(source, target):
+    """As published: the pictures in a .tgz, and a zip of lists with a zip of the texts in it."""
+    target.mkdir()
+    with tarfile.open(target / "CUB_200_2011.tgz", "w:gz") as packed:
+        packed.add(source / "CUB_200_2011", "CUB_200_2011")
+    with zipfile.ZipFile(source / "text.zip", "w") as packed:
+        for file in sorted((source / "text").rglob("*.txt")):
+            packed.write(file, file.relative_to(source))
+    with zipfile.ZipFile(target / "birds.zip", "w") as packed:
+        packed.write(source / "text.zip", "birds/text.zip")
+        for file in sorted(source.glob("t*/*.pickle")):
+            packed.write(file, f"birds/{file.relative_to(source)}")
+
+
+def test_archives_as_published(config, source, tmp_path):
+    before = build(config, source)
+    _pack(source, tmp_path / "packed")
+    config.data.data_dir += "2"
+
+    dataset = build(config, tmp_path / "packed")
+
+    assert names(dataset.train) == names(before.train)
+    assert names(dataset.test) == names(before.test)
+    assert_every_caption_is_its_pictures(dataset)
+    assert not list((tmp_path / "data2").rglob("unpacked"))
+
+
+def test_a_damaged_archive_is_named(config, source, tmp_path):
+    _pack(source, tmp_path / "packed")
+    archive = tmp_path / "packed" / "CUB_200_2011.tgz"
+    archive.write_bytes(archive.read_bytes()[:-3000])
+
+    with pytest.raises(UserError, match="CUB_200_2011.tgz is damaged or cut short.*SHA-256"):
+        datasets.prepare(config, str(tmp_path / "packed"))
+
+    assert not list((tmp_path / "data").rglob("*.array_record*"))
+
+
+def test_names_in_archives_that_lead_outside_are_passed_over(config, source, tmp_path):
+    _pack(source, tmp_path / "packed")
+    with zipfile.ZipFile(tmp_path / "packed" / "evil.zip", "w") as packed:
+        packed.writestr("../../../../../evil.txt", "evil")
+        packed.writestr("/tmp/evil_of_a_zip.txt", "evil")
+
+    build(config, tmp_path / "packed")
+
+    assert not list(tmp_path.rglob("evil*.txt"))
+
+
+@pytest.mark.parametrize("lost, complaint", [
+    ("text", r"lacks text/<class>.*birds\.zip"),
+    ("CUB_200_2011", "lacks CUB_200_2011/ with images.txt.*65de6-vp158.*0c685df5597a"),
+    ("train", "which pictures to train on.*trainvalclasses.txt"),
+])
+def test_what_is_missing_is_asked_for_by_name(config, source, lost, complaint):
+    shutil.rmtree(source / lost)
+
+    with pytest.raises(UserError, match=complaint):
+        datasets.prepare(config, str(source))
+
+
+def test_without_a_source_the_files_are_asked_for_by_name(config):
+    with pytest.raises(UserError, match="--source FOLDER.*CUB_200_2011.tgz, SHA-256"):
+        datasets.check(config)
+
+
+def reasons(config, key):
+    return {reason: row["count"] for reason, row in datasets.report(config)[key].items()}
+
+
+def test_lists_that_disagree_in_length(config, source):
+    for split in ("train", "test"):
+        path = source / split / "class_info.pickle"
+        path.write_bytes(pickle.dumps(pickle.loads(path.read_bytes())[1:], 2))
+    path = source / "CUB_200_2011" / "bounding_boxes.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], "2 nonsense", *lines[4:]]) + "\n")
+
+    dataset = build(config, source)
+
+    assert {int(record["class_id"]) for record in dataset.train} == {0, 1, 3, 4, 5}
+    for record in dataset.train:
+        k = made_up_sources.shown(record)
+        box = [0, 0, 0, 0] if k in (1, 2, 3) else [10 + k % 5, 5, 30, 20 + k % 7]
+        np.testing.assert_array_equal(record["bbox"], box)
+        assert record["class_id"] == k // 3
+    assert reasons(config, "repaired") == {
+        "class_info.pickle and filenames.pickle disagree in length: classes from folder names": 2,
+        "no box listed: whole picture used": 3}
+
+
+def test_class_numbers_that_are_shifted(config, source):
+    path = source / "train" / "class_info.pickle"
+    ids = pickle.loads(path.read_bytes())
+    path.write_bytes(pickle.dumps(ids[1:] + ids[:1], 2))
+
+    dataset = build(config, source)
+
+    assert all(record["class_id"] == made_up_sources.shown(record) // 3 for record in dataset.train)
+    assert reasons(config, "repaired") == {
+        "class number differs from its folder's: folder's used": 5}
+
+
+class Foreign:
+    """A pickle of it would make a folder."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_pickles_with_foreign_objects_are_not_run(config, source, tmp_path):
+    trap = tmp_path / "trap"
+    for file in ("train/class_info.pickle", "captions.pickle"):
+        (source / file).write_bytes(pickle.dumps([Foreign(trap)], 2))
+
+    dataset = build(config, source)
+
+    assert not trap.exists() and len(dataset.train) == 15
+    assert reasons(config, "repaired") == {
+        "class_info.pickle not used: classes from folder names": 1,
+        "captions.pickle not used: words numbered anew": 1}
+    (source / "train" / "filenames.pickle").write_bytes(pickle.dumps([Foreign(trap)], 2))
+    config.data.data_dir += "2"
+    with pytest.raises(UserError, match="filenames.pickle is not read: it asks for"):
+        datasets.prepare(config, str(source))
+    assert not trap.exists()
