@@ -23,7 +23,7 @@ class LeftOut(Exception):
 
 
 class Picture(NamedTuple):
-    """The file's bytes, and its size in pixels as it is shown (turned as EXIF says)."""
+    """The file's bytes, and its size in pixels as stored: before any turn that EXIF asks for."""
 
     encoded: bytes
     width: int
@@ -88,12 +88,8 @@ def _checked_size(encoded: bytes) -> tuple[int, int]:
         if width * height > MAX_PIXELS:
             raise LeftOut("enormous picture (over 100 megapixels)")
         try:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-        except Exception:  # damaged EXIF says nothing; the pixels may be whole
-            turned = False
-        try:
             image.draft("RGB", (1, 1))
             image.load()
         except Exception as error:
             raise LeftOut("damaged or cut short picture") from error
-    return (height, width) if turned else (width, height)
+    return width, height

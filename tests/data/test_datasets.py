@@ -10,7 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 from absl import flags
 
-from attngan_jax.data import datasets, pipeline, transforms
+from attngan_jax.data import datasets, decoding, pipeline
 from attngan_jax.data.vocabulary import END, Vocabulary
 from attngan_jax.errors import UserError
 
@@ -93,7 +93,7 @@ def test_prepare_and_load(config):
     _assert_whole(config)
     assert dataset.name == "colors" and dataset.num_classes == 7
     record = dataset.train[0]
-    picture = np.asarray(transforms.decode_image(record["image"]))
+    picture = np.asarray(decoding.decode_image(record["image"]))
     assert picture.shape == (12, 12, 3) and (picture == 10 * record["class_id"]).all()
     assert record["captions"][1].decode() == "caf\u00e9 train"
     # The vocabulary follows the records' order on disk, training first.
@@ -257,7 +257,8 @@ def birds(tmp_path):
     return ml_collections.ConfigDict({
         "data": {"dataset": "procedural_birds", "data_dir": str(tmp_path), "captions_per_image": 10,
                  "min_word_count": 1, "source": "", "eval_max_words": 20, "crop_to_box": False,
-                 "resize_ratio": 1.0, "num_workers": 0},
+                 "overflow_rule": "first", "resize_ratio": 1.0, "num_workers": 0,
+                 "read_threads": 1, "prefetch_batches": 2},
         "procedural_birds": {"image_size": 32, "num_species": 3, "test_species": 1,
                              "images_per_species": 2, "seed": 1}})
 
@@ -286,9 +287,9 @@ def test_the_door_builds_procedural_birds(birds, tmp_path):
         caption = record["captions"][batch["caption_index"][i]].decode()
         words = dataset.vocabulary.tokenise(caption)
         assert dataset.vocabulary.decode(batch["caption"][i]) == words
-        picture = np.asarray(transforms.decode_image(record["image"]))
+        picture = np.asarray(decoding.decode_image(record["image"]))
         np.testing.assert_array_equal(batch["image_32"][i], picture)
-        labels = np.asarray(transforms.decode_labels(record["part_labels"]))
+        labels = np.asarray(decoding.decode_labels(record["part_labels"]))
         np.testing.assert_array_equal(batch["part_labels"][i], labels)
         assert len(np.unique(labels)) > 3
 
