@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 NEGATIVE = -1e9
 EPSILON = 1e-8  # of the cosines, as in the released code
-BLOCK_ELEMENTS = 2**23  # of one attention map: 32 MiB in float32
+BLOCK_ELEMENTS = 2**20  # of the attention maps at a time: 4 MiB in float32, which caches hold
 
 
 class DamsmLoss(NamedTuple):
@@ -37,28 +37,51 @@ class DamsmLoss(NamedTuple):
 def region_attention(words, word_mask, regions, *, gamma1: float) -> tuple[jax.Array, jax.Array]:
     """Which regions does each word look at: alpha of Eqs. 8 and 9, and s of Eq. 7.
 
-    `words [M, T, D]`, `word_mask [M, T]`, `regions [B, R, D]`, every image with every caption;
-    both results are `[B, M, T, R]`.
+    `words [M, T, D]`, `word_mask [M, T]`, `regions [R, D]` of an image or `[B, R, D]` of several,
+    every image with every caption; both results are `[M, T, R]` or `[B, M, T, R]`.
     """
-    s = jnp.einsum("mtd,brd->bmtr", words, regions)  # Eq. 7
-    masked = jnp.where(word_mask[None, :, :, None], s, NEGATIVE)
-    normalised = jax.nn.softmax(masked, axis=2)  # Eq. 8, over words
-    return jax.nn.softmax(gamma1 * normalised, axis=3), s  # Eq. 9, over regions
+    s = jnp.einsum("mtd,...rd->...mtr", words, regions)  # Eq. 7
+    masked = jnp.where(word_mask[..., None], s, NEGATIVE)
+    normalised = jax.nn.softmax(masked, axis=-2)  # Eq. 8, over words
+    return jax.nn.softmax(gamma1 * normalised, axis=-1), s  # Eq. 9, over regions
 
 
-def _block_scores(words, word_mask, regions, gram, gamma1, gamma2):
-    """Scores `[B, M]`, without the region contexts c = sum_r alpha_r v_r that they speak of.
+@jax.custom_vjp
+def _context_squares(alpha, regions):
+    """|c|^2 of the contexts c = sum_r alpha_r v_r: `[N, R]`, `[R, D]` -> `[N]`.
 
-    The cosine of c and e needs only c.e = sum_r alpha_r s_r and |c|^2 = alpha' (v v') alpha, so
-    that neither `[B, M, T, D]` contexts nor their gradients exist.
+    As alpha' (v v') alpha, which is symmetric, so that the forward pass has half of the gradient.
     """
+    return _context_squares_forward(alpha, regions)[0]
+
+
+def _context_squares_forward(alpha, regions):
+    half = alpha @ (regions @ regions.T)
+    return (half * alpha).sum(-1), (alpha, half, regions)
+
+
+def _context_squares_backward(saved, gradient):
+    alpha, half, regions = saved
+    weighted = gradient[:, None] * alpha
+    return 2.0 * gradient[:, None] * half, 2.0 * (weighted.T @ alpha) @ regions
+
+
+_context_squares.defvjp(_context_squares_forward, _context_squares_backward)
+
+
+def _image_scores(regions, words, word_mask, gamma1, gamma2):
+    """Scores `[M]` of one image's `[R, D]`, without the contexts c = sum_r alpha_r v_r.
+
+    The cosine of c and e needs only c.e = sum_r alpha_r s_r and |c|^2, so that neither the
+    `[M, T, D]` contexts nor their gradients exist.
+    """
+    (M, T), R = word_mask.shape, len(regions)
     alpha, s = region_attention(words, word_mask, regions, gamma1=gamma1)
     dots = (alpha * s).sum(-1)
-    context_squares = (jnp.einsum("bmtr,brq->bmtq", alpha, gram) * alpha).sum(-1)
+    context_squares = _context_squares(alpha.reshape(M * T, R), regions).reshape(M, T)
     squares = context_squares * (words * words).sum(-1)
     relevance = dots * jax.lax.rsqrt(jnp.maximum(squares, EPSILON**2))  # R(c_i, e_i)
-    relevance = jnp.where(word_mask[None], gamma2 * relevance, NEGATIVE)
-    return jax.nn.logsumexp(relevance, axis=2)  # Eq. 10
+    return jax.nn.logsumexp(jnp.where(word_mask, gamma2 * relevance, NEGATIVE), axis=1)  # Eq. 10
 
 
 def word_scores(
@@ -74,26 +97,25 @@ def word_scores(
 
     Args:
       regions: `[B, R, D]`. words: `[M, T, D]`. word_mask: bool `[M, T]`, True at words.
-      block_size: captions at a time, so that the `[B, block, T, R]` maps never exist for all M;
-        they are computed again in the backward pass. Default: as many as `BLOCK_ELEMENTS` allows.
+      block_size: images at a time, so that the `[block, M, T, R]` maps never exist for all B; they
+        are computed again in the backward pass. Default: as many as `BLOCK_ELEMENTS` allows.
 
     Differs from the paper: Eq. 10 raises the sum to 1 / gamma2; the released code
     (`words_loss`) drops that power.
     """
     (B, R, _), (M, T) = regions.shape, word_mask.shape
     if block_size is None:
-        block_size = max(1, BLOCK_ELEMENTS // (B * T * R))
-    block_size = next(size for size in range(min(block_size, M), 0, -1) if M % size == 0)
-    gram = jnp.einsum("brd,bqd->brq", regions, regions)
+        block_size = max(1, BLOCK_ELEMENTS // (M * T * R))
+    block_size = next(size for size in range(min(block_size, B), 0, -1) if B % size == 0)
 
-    def score(block):
-        return _block_scores(*block, regions, gram, gamma1, gamma2)
+    def scores(image):
+        return _image_scores(image, words, word_mask, gamma1, gamma2)
 
-    if block_size == M:
-        return score((words, word_mask))
-    blocks = jax.tree.map(lambda x: x.reshape(-1, block_size, *x.shape[1:]), (words, word_mask))
-    scores = jax.lax.map(jax.checkpoint(score), blocks)  # [M / block, B, block]
-    return scores.swapaxes(0, 1).reshape(B, M)
+    if block_size == B:
+        return jax.vmap(scores)(regions)
+    # A vmap over one image would be several times slower on the CPU.
+    return jax.lax.map(jax.checkpoint(scores), regions,
+                       batch_size=block_size if block_size > 1 else None)
 
 
 def sentence_scores(codes: jax.Array, sentences: jax.Array) -> jax.Array:

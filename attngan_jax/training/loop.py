@@ -13,6 +13,7 @@ import jax
 from absl import logging
 
 from attngan_jax.data import pipeline
+from attngan_jax.interop.import_run import check_has_image_encoder
 from attngan_jax.training import parallel, wall_clock
 from attngan_jax.training.checkpoints import Checkpoints
 from attngan_jax.training.device_batches import DeviceBatches
@@ -49,7 +50,12 @@ def train(
 
     Returns:
       The final state.
+
+    Raises:
+      UserError: the devices don't divide the batch, or the run was imported without an image
+        encoder.
     """
+    check_has_image_encoder(workdir)
     config, settings = task.config, task.settings
     clock = wall_clock.Clock(workdir, task.name)
     mesh = parallel.make_mesh()

@@ -23,7 +23,7 @@ from attngan_jax.interop.import_run import has_image_encoder, write_workdir
 from attngan_jax.interop.name_tables import TABLES
 from attngan_jax.interop.original_files import read_original
 from attngan_jax.models.image_encoder import ImageEncoder
-from attngan_jax.training import parallel
+from attngan_jax.training import loop, parallel
 from attngan_jax.training.damsm_task import DamsmTask
 from configs import default
 
@@ -153,6 +153,8 @@ def test_networks_that_were_not_given_start_afresh(files, originals, tmp_path):
     np.testing.assert_allclose(flat.T @ flat, np.eye(flat.shape[1]), atol=1e-5)  # orthogonal
     damsm = restore_stage(DamsmTask(trained.config, len(WORDS)), tmp_path / "run")
     assert int(damsm.step) == config.damsm.num_train_steps
+    with pytest.raises(UserError, match="imported without an image encoder"):
+        loop.train(trained.task, None, tmp_path / "run")
 
 
 def test_an_image_encoder_is_there_by_default(workdir):

@@ -1,5 +1,7 @@
 """DAMSM's losses against a plain NumPy loop, and their invariances."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -106,3 +108,45 @@ def test_matching_loss_of_known_scores():
     classes = jnp.array([0, 1])
     for loss in damsm.matching_loss(scores, classes, classes):
         np.testing.assert_allclose(loss, np.log(4 / 3), rtol=1e-6)
+
+
+@functools.partial(jax.jit, static_argnames="block_size")
+def word_loss(regions, words, block_size=None):
+    """Both word terms, with gradients towards both."""
+    everything = jnp.ones(words.shape[:2], bool)
+    classes = jnp.full(len(regions), -1)
+
+    def loss(regions, words):
+        scores = damsm.word_scores(regions, words, everything, gamma1=GAMMA1, gamma2=GAMMA2,
+                                   block_size=block_size)
+        return sum(damsm.matching_loss(GAMMA3 * scores, classes, classes))
+
+    return jax.value_and_grad(loss, argnums=(0, 1))(regions, words)
+
+
+@pytest.mark.parametrize("block_size", [1, 2, 3])
+def test_blocks_change_no_gradient(features, block_size):
+    regions, _, words, _ = features
+    (whole, gradients), (loss, blocked) = (word_loss(regions, words, block_size=size)
+                                           for size in (B, block_size))
+    np.testing.assert_allclose(loss, whole, rtol=1e-6)
+    for gradient, expected in zip(blocked, gradients):
+        np.testing.assert_allclose(gradient, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_gradient_equals_finite_differences(features):
+    regions, _, words, _ = features
+    rng = np.random.default_rng(1)
+    directions = [rng.normal(size=x.shape).astype(np.float32) for x in (regions, words)]
+    step = 1e-2
+    ahead, back = (word_loss(regions + sign * step * directions[0], words + sign * step * directions[1])[0]
+                   for sign in (1, -1))
+    slope = sum((g * d).sum() for g, d in zip(word_loss(regions, words)[1], directions))
+    np.testing.assert_allclose(slope, (ahead - back) / (2 * step), rtol=1e-2)
+
+
+def test_memory_of_a_large_batch():
+    """Every image of a global batch of 512 with every caption, at CUB's sizes, on one device."""
+    array = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)  # noqa: E731
+    compiled = word_loss.lower(array(512, 289, 256), array(512, 18, 256)).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes <= 2**30
