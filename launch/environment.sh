@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Makes the virtual environment .venv and installs requirements files into it. To be sourced, from
 # the project's root, with the requirements files as arguments. Sets $python to its interpreter.
 #   PYTHON  the Python to make it with, 3.11 to 3.13 (TensorFlow, which writes the event files, has
