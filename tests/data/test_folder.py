@@ -1,0 +1,115 @@
+"""A folder of one's own: texts beside pictures or a list, splits that depend on names alone."""
+
+import pytest
+
+from attngan_jax.data import datasets
+from attngan_jax.data.folder import choose_test
+from attngan_jax.data.vocabulary import Vocabulary
+from attngan_jax.errors import UserError
+from tests import made_up_sources
+from tests.tiny_configs import cub
+
+
+@pytest.fixture
+def config(tmp_path):
+    config = cub.get_config()
+    config.data.dataset = "folder"
+    config.data.data_dir = str(tmp_path / "data")
+    config.folder.test_fraction = 0.25
+    return config
+
+
+def build(config, source):
+    datasets.prepare(config, str(source))
+    return datasets.load(config)
+
+
+def test_texts_beside_pictures(config, tmp_path):
+    made_up_sources.make_folder(tmp_path / "source")
+
+    dataset = build(config, tmp_path / "source")
+
+    assert (len(dataset.train), len(dataset.test), dataset.num_classes) == (15, 5, 0)
+    shown = [made_up_sources.shown(record) for record in (*dataset.train, *dataset.test)]
+    assert sorted(shown) == list(range(20))
+    for record in (*dataset.train, *dataset.test):
+        k = made_up_sources.shown(record)
+        assert made_up_sources.is_picture(record, k)
+        assert len(record["captions"]) == 1 + k % 4
+        assert record["name"].decode() == ("some birds/" if k % 3 else "") + f"bird {k}"
+
+
+def test_a_list_with_every_field(config, tmp_path):
+    made_up_sources.make_jsonl(tmp_path / "source")
+
+    dataset = build(config, tmp_path / "source")
+
+    assert [made_up_sources.shown(record) for record in dataset.train] == list(range(15))
+    assert [made_up_sources.shown(record) for record in dataset.test] == list(range(15, 20))
+    assert dataset.num_classes == 4
+    assert [dataset.train[k]["class_id"] for k in range(5)] == [0, 1, 2, 3, 0]
+    assert list(dataset.test[0]["bbox"]) == [5, 5, 40, 30]
+    report = datasets.report(config)
+    assert report["splits"]["train"] == {"images": 15, "captions": 45, "classes": 4}
+    assert sum(report["caption_lengths"]["train"].values()) == 45
+    assert report["left_out"] == {} and report["bytes"] > 0
+
+
+def test_the_choice_depends_on_names_and_seed_alone():
+    names = [f"bird {k}" for k in range(100)]
+    chosen = choose_test(names, 0.2, seed=1)
+
+    assert len(chosen) == 20 and chosen == choose_test(names[::-1], 0.2, seed=1)
+    assert chosen != choose_test(names, 0.2, seed=2)
+    # One picture more changes nobody's place but, at most, one's.
+    assert len(chosen - choose_test([*names, "another"], 0.2, seed=1)) <= 1
+    assert [len(choose_test(names[:n], 0.01, seed=1)) for n in (0, 1, 2, 3)] == [0, 0, 1, 1]
+
+
+def test_another_title_is_another_data_set(config, tmp_path):
+    made_up_sources.make_folder(tmp_path / "source")
+    made_up_sources.make_jsonl(tmp_path / "other", count=8, num_test=3)
+    first = build(config, tmp_path / "source")
+    config.folder.title = "others"
+
+    second = build(config, tmp_path / "other")
+
+    assert (len(first.train), len(second.train)) == (15, 5)
+
+
+def test_words_that_are_rare(config, tmp_path):
+    made_up_sources.make_jsonl(tmp_path / "source")
+    made_up_sources.write(tmp_path / "source" / "3.jpg", made_up_sources.encoded(3))
+    with open(tmp_path / "source" / "captions.jsonl", "a") as file:
+        file.write('{"file": "3.jpg", "captions": ["a unique bird"], "split": "train"}\n')
+    everything = build(config, tmp_path / "source").vocabulary
+    config.data.min_word_count = 2
+
+    kept = build(config, tmp_path / "source").vocabulary
+
+    assert set(everything.words) - set(kept.words) == {"a", "unique"}
+    assert [word for word in everything.words if word in kept.words] == list(kept.words)
+    assert datasets.report(config)["words_without_number"] == 2
+    config.data.min_word_count = 1
+    assert datasets.load(config).vocabulary == everything
+
+
+def test_counts_of_words():
+    counts = {"bird": 5, "rare": 1, "wing": 2}
+    assert Vocabulary.from_counts(counts, 2).words == ("<end>", "bird", "wing")
+
+
+@pytest.mark.parametrize("settings, complaint", [
+    ({"test_fraction": 1.0}, "config.folder: test_fraction"),
+    ({"title": "a/b"}, "config.folder: title"),
+])
+def test_settings_that_make_no_split(config, settings, complaint):
+    config.folder.update(settings)
+
+    with pytest.raises(UserError, match=complaint):
+        datasets.prepare(config, "anything")
+
+
+def test_an_empty_folder(config, tmp_path):
+    with pytest.raises(UserError, match="has no train pictures.*name.jpg and name.txt"):
+        datasets.prepare(config, str(tmp_path))
