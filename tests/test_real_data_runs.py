@@ -1,0 +1,65 @@
+"""CUB and COCO as they lie on disk, to some steps of both stages, at reduced width."""
+
+import importlib
+import json
+
+import numpy as np
+import pytest
+
+from attngan_jax import experiment
+from attngan_jax.errors import UserError
+from attngan_jax.evaluation.trained import load_encoders
+from attngan_jax.training import loop
+from attngan_jax.training.attngan_task import AttnganTask
+from attngan_jax.training.damsm_task import DamsmTask
+from tests import made_up_sources, tiny_runs
+
+
+def tiny(name, folder):
+    config = importlib.import_module(f"tests.tiny_configs.{name}").get_config()
+    config.data.data_dir = str(folder / "data")
+    config.data.source = str(folder / "source")
+    return config
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cub", "coco"])
+def test_both_stages_train_on_a_source_in_the_data_sets_layout(name, tmp_path):
+    config, workdir = tiny(name, tmp_path), tmp_path / "run"
+    getattr(made_up_sources, f"make_{name}")(tmp_path / "source")
+
+    dataset = experiment.prepare(config, workdir)
+    damsm = DamsmTask(config, len(dataset.vocabulary))
+    loop.train(damsm, dataset, workdir)
+    encoders = load_encoders(config, len(dataset.vocabulary), workdir)
+    attngan = AttnganTask(config, len(dataset.vocabulary))
+    loop.train(attngan, dataset, workdir, frozen=encoders)
+
+    assert loop.is_finished(damsm, workdir) and loop.is_finished(attngan, workdir)
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    losses = {(line["stage"], line["step"]): line["scalars"] for line in lines}
+    for stage, loss in (("damsm", "train/damsm_loss"), ("attngan", "train/g_loss")):
+        assert [step for at, step in losses if at == stage] == [2, 4]
+        assert all(np.isfinite(losses[stage, step][loss]) for step in (2, 4))
+    report = json.loads((workdir / "report" / "prepare.json").read_text())
+    images = {split: row["images"] for split, row in report["splits"].items()}
+    assert images == ({"train": 15, "test": 9} if name == "cub" else {"train": 12, "test": 6})
+    assert report["words"] == len((workdir / "vocabulary.txt").read_text().splitlines())
+
+
+@pytest.mark.parametrize("name, parts", [
+    ("cub", ["--source FOLDER", "config.data.source", "CUB_200_2011.tgz", "SHA-256"]),
+    ("coco", ["--source FOLDER", "config.data.source", "train2014.zip", "SHA-256"]),
+])
+def test_main_asks_for_what_it_needs_before_it_makes_a_workdir(name, parts, tmp_path):
+    done = tiny_runs.start_door("main", "--config", f"tests/tiny_configs/{name}.py", "--workdir",
+                                tmp_path / "run", f"--config.data.data_dir={tmp_path / 'data'}")
+
+    tiny_runs.assert_one_line(done, 1, *parts)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_source_that_is_none(tmp_path):
+    config = tiny("cub", tmp_path)
+    with pytest.raises(UserError, match=f"the source {tmp_path / 'source'} is no folder"):
+        experiment.check(config)
