@@ -62,7 +62,7 @@ def _encode(rng: np.random.Generator, path: pathlib.Path) -> bytes:
         (width, height), Image.Resampling.BICUBIC)
     fine = Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).filter(
         ImageFilter.GaussianBlur(0.7))
-    Image.blend(coarse, fine, 0.35).save(path, quality=92)
+    Image.blend(coarse, fine, 0.4).save(path, quality=94)
     encoded = path.read_bytes()
     path.unlink()
     return encoded

@@ -7,11 +7,14 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from absl import logging
+
 from attngan_jax.data import archives
 from attngan_jax.data.photographs import Entry, Listing, PhotographBuilder
 from attngan_jax.data.vocabulary import END, Vocabulary
 from attngan_jax.errors import UserError
 from attngan_jax.interop.metadata import read_captions, read_class_ids, read_filenames
+from attngan_jax.interop.state_dict_files import sha256
 
 NUM_CLASSES = 200
 _TEXT_FOLDERS = ("text", "text_c10")
@@ -29,18 +32,19 @@ class Cub(PhotographBuilder):
     """
 
     NUM_CAPTIONS = 10
+    IMAGES_URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1"
+    IMAGES_SHA256 = "0c685df5597a8b24909f6a7c9db6d11e008733779a671760afef78feb49bf081"
 
     @classmethod
     def how_to_get(cls) -> str:
         return ("It needs CUB_200_2011 (https://data.caltech.edu/records/65de6-vp158, "
-                "CUB_200_2011.tgz, SHA-256 0c685df5597a8b24909f6a7c9db6d11e008733779a671760afef78fe"
-                "b49bf081) and the captions with the split (birds.zip, the preprocessed metadata "
-                "linked from https://github.com/taoxugit/AttnGAN, or cvpr2016_cub.tar.gz linked "
-                "from https://github.com/reedscot/cvpr2016): unpack both in one folder")
+                f"CUB_200_2011.tgz, SHA-256 {cls.IMAGES_SHA256}) and the captions with the split "
+                "(birds.zip, the preprocessed metadata linked from "
+                "https://github.com/taoxugit/AttnGAN, or cvpr2016_cub.tar.gz linked from "
+                "https://github.com/reedscot/cvpr2016): put both in one folder, packed or unpacked")
 
     def _list_entries(self, source: Path, dl_manager) -> Listing:
-        del dl_manager
-        roots = self._unpack_missing(source)
+        roots = self._unpack_missing(source, dl_manager)
         birds, text = _find_birds(roots), _find_text(roots)
         if birds is None or text is None:
             missing = [what for what, found in (
@@ -55,18 +59,37 @@ class Cub(PhotographBuilder):
         return Listing(splits, dict.fromkeys(splits, images), text.resolve(),
                        _read_words(roots, notes), notes)
 
-    def _unpack_missing(self, source: Path) -> list[Path]:
-        """The folders to search: `source`, and its archives unpacked if it lacks something."""
+    def _unpack_missing(self, source: Path, dl_manager) -> list[Path]:
+        """The folders to search: `source`, and its archives unpacked if it lacks something.
+
+        Where only the pictures are lacking, they are downloaded.
+        """
         packed = archives.find_archives(source)
         pictures = [path for path in packed if path.name.lower().startswith("cub_200_2011")]
         texts = [path for path in packed if path not in pictures]
-        wanted = [] if _find_birds([source]) else pictures
+        wanted = []
+        if _find_birds([source]) is None:
+            wanted = pictures
+            if not pictures and (texts or _find_text([source])):
+                wanted = [self._download_images(dl_manager)]
         if not (_find_text([source]) and _has_split([source])):
             wanted += texts
         if not wanted:
             return [source]
         archives.unpack(wanted, self.unpacked_dir, self.how_to_get())
         return [source, self.unpacked_dir]
+
+    def _download_images(self, dl_manager) -> Path:
+        logging.info("downloading the pictures, 1.2 GB, from %s", self.IMAGES_URL)
+        try:
+            path = Path(dl_manager.download(self.IMAGES_URL))
+        except Exception as error:  # TFDS raises what its parts raise
+            raise UserError(f"{self.IMAGES_URL} cannot be downloaded ({type(error).__name__}: "
+                            f"{error}). {self.how_to_get()}") from error
+        if sha256(path) != self.IMAGES_SHA256:
+            raise UserError(f"{path} is not the CUB_200_2011.tgz that was published (SHA-256 "
+                            f"{self.IMAGES_SHA256}): delete it. {self.how_to_get()}")
+        return path
 
 
 def _entry(name: str, class_number: int | None, boxes: dict) -> Entry:

@@ -108,6 +108,11 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                 "name": tfds.features.Text(),
             }))
 
+    def _log_download_bytes(self) -> None:
+        """TFDS would speak of a download of unknown size."""
+
+    _log_download_done = _log_download_bytes
+
     def _download_and_prepare(self, dl_manager, download_config=None) -> None:
         start = time.monotonic()
         source = self.check_source()

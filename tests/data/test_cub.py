@@ -1,15 +1,20 @@
 """CUB: every form of source gives the same records, and damage never shifts a caption."""
 
+import functools
+import hashlib
+import http.server
 import os
 import pickle
 import shutil
 import tarfile
+import threading
 import zipfile
 
 import numpy as np
 import pytest
 
 from attngan_jax.data import datasets
+from attngan_jax.data.cub import Cub
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.errors import UserError
 from tests import made_up_sources
@@ -161,9 +166,39 @@ def test_names_in_archives_that_lead_outside_are_passed_over(config, source, tmp
     assert not list(tmp_path.rglob("evil*.txt"))
 
 
+@pytest.fixture
+def server(tmp_path):
+    """Serves `tmp_path`/served on this machine; gives its address."""
+    (tmp_path / "served").mkdir()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler,
+                                directory=str(tmp_path / "served"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_the_pictures_are_downloaded_where_they_alone_are_missing(config, source, tmp_path, server,
+                                                                  monkeypatch):
+    archive = tmp_path / "served" / "CUB_200_2011.tgz"
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(source / "CUB_200_2011", "CUB_200_2011")
+    shutil.rmtree(source / "CUB_200_2011")
+    monkeypatch.setattr(Cub, "IMAGES_URL", f"{server}/CUB_200_2011.tgz")
+
+    with pytest.raises(UserError, match="is not the CUB_200_2011.tgz that was published"):
+        datasets.prepare(config, str(source))
+    monkeypatch.setattr(Cub, "IMAGES_SHA256", hashlib.sha256(archive.read_bytes()).hexdigest())
+    assert_every_caption_is_its_pictures(build(config, source))
+
+    monkeypatch.setattr(Cub, "IMAGES_URL", f"{server}/nothing.tgz")
+    config.data.data_dir += "2"
+    with pytest.raises(UserError, match="nothing.tgz cannot be downloaded.*65de6-vp158"):
+        datasets.prepare(config, str(source))
+
+
 @pytest.mark.parametrize("lost, complaint", [
     ("text", r"lacks text/<class>.*birds\.zip"),
-    ("CUB_200_2011", "lacks CUB_200_2011/ with images.txt.*65de6-vp158.*0c685df5597a"),
     ("train", "which pictures to train on.*trainvalclasses.txt"),
 ])
 def test_what_is_missing_is_asked_for_by_name(config, source, lost, complaint):
@@ -171,6 +206,11 @@ def test_what_is_missing_is_asked_for_by_name(config, source, lost, complaint):
 
     with pytest.raises(UserError, match=complaint):
         datasets.prepare(config, str(source))
+
+
+def test_a_folder_of_something_else(config, tmp_path):
+    with pytest.raises(UserError, match="lacks CUB_200_2011/ with images.txt.*0c685df5597a"):
+        datasets.prepare(config, str(tmp_path))
 
 
 def test_without_a_source_the_files_are_asked_for_by_name(config):
