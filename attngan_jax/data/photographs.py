@@ -116,7 +116,11 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     def _download_and_prepare(self, dl_manager, download_config=None) -> None:
         start = time.monotonic()
         source = self.check_source()
-        listing = self._list_entries(source, dl_manager)
+        try:
+            listing = self._list_entries(source, dl_manager)
+        except PermissionError as error:
+            raise UserError(f"{error.filename} cannot be read ({error.strerror}): mend its "
+                            "permissions") from error
         self._check_splits(listing)
         self._listing, self._tally, self._seen = listing, Tally(self._max_left_out), set()
         for reason, names in listing.notes.items():
