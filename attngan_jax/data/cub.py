@@ -215,7 +215,8 @@ def _folders(roots: Sequence[Path], depth: int = _DEPTH) -> Iterator[Path]:
         if depth and root.is_dir():
             yield from _folders(sorted(
                 path for path in root.iterdir()  # folders of one class hold files alone
-                if class_of(path.name) is None and path.is_dir()), depth - 1)
+                if class_of(path.name) is None and not path.name.startswith(".")
+                and path.is_dir()), depth - 1)
 
 
 def _lines(path: Path) -> Sequence[str]:

@@ -163,7 +163,7 @@ def prepare(config, source: str = "") -> bool:
 
 def report(config) -> dict[str, Any] | None:
     """What `report/prepare.json` of the data set says; None if there is none."""
-    return preparation.read_report(folder(config))
+    return preparation.read_report(folder(config), config.data.min_word_count)
 
 
 def _warn_of_another_source(builder, source: str) -> None:

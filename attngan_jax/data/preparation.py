@@ -12,7 +12,7 @@ from attngan_jax.configuration import write_text
 from attngan_jax.data.photographs import BUILD_FILE
 from attngan_jax.data.vocabulary import END, Vocabulary, tokenise
 
-REPORT_FILE = Path("report", "prepare.json")
+REPORT_FILE = Path("report", "prepare.json")  # in a workdir, and beside the records
 _BAR = 40  # characters of the histogram's longest bar
 
 Records = Sequence[Mapping[str, Any]]
@@ -20,14 +20,22 @@ Records = Sequence[Mapping[str, Any]]
 
 def vocabulary_file(folder: Path, min_word_count: int) -> Path:
     """Where the words are that occur so often."""
-    name = "vocabulary" if min_word_count == 1 else f"vocabulary_min{min_word_count}"
-    return folder / f"{name}.txt"
+    return folder / f"vocabulary{_suffix(min_word_count)}.txt"
 
 
-def read_report(folder: Path) -> dict[str, Any] | None:
-    """`report/prepare.json`; None if it isn't there, or is damaged."""
+def report_file(folder: Path, min_word_count: int) -> Path:
+    """Where the report is of a vocabulary of the words that occur so often."""
+    return folder / REPORT_FILE.with_stem(f"{REPORT_FILE.stem}{_suffix(min_word_count)}")
+
+
+def _suffix(min_word_count: int) -> str:
+    return "" if min_word_count == 1 else f"_min{min_word_count}"
+
+
+def read_report(folder: Path, min_word_count: int) -> dict[str, Any] | None:
+    """What `summarise` wrote; None if it isn't there, or is damaged."""
     try:
-        return json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
+        return json.loads(report_file(folder, min_word_count).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
@@ -72,7 +80,7 @@ def summarise(name: str, folder: Path, splits: Mapping[str, Records], min_word_c
         "left_out": facts.get("left_out", {}), "repaired": facts.get("repaired", {}),
         "seconds": facts.get("seconds", round(seconds, 1)),
         "bytes": sum(path.stat().st_size for path in folder.glob("*.array_record*"))}
-    write_text(folder / REPORT_FILE, json.dumps(report, indent=2) + "\n")
+    write_text(report_file(folder, min_word_count), json.dumps(report, indent=2) + "\n")
     vocabulary.save(vocabulary_file(folder, min_word_count))
 
 

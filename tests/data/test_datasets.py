@@ -280,6 +280,12 @@ def test_the_door_builds_procedural_birds(birds, tmp_path):
     assert run.stdout.splitlines()[-1].startswith(
         f"procedural_birds: 4 training and 2 test images, {len(dataset.vocabulary)} words, in ")
     assert dataset.num_classes == 3
+    report = datasets.report(birds)
+    assert report["splits"] == {"train": {"images": 4, "captions": 40, "classes": 2},
+                                "test": {"images": 2, "captions": 20, "classes": 1}}
+    assert report["words"] == len(dataset.vocabulary) and report["left_out"] == {}
+    assert [line.split()[:3] for line in run.stdout.splitlines() if line.startswith("t")] == [
+        ["train", "4", "40"], ["test", "2", "20"]]
     (batch,) = pipeline.eval_batches(dataset.test, birds, vocabulary=dataset.vocabulary,
                                      batch_size=2, image_sizes=(32,))
     for i in range(2):

@@ -91,6 +91,7 @@ def test_words_that_are_rare(config, tmp_path):
     assert [word for word in everything.words if word in kept.words] == list(kept.words)
     assert datasets.report(config)["words_without_number"] == 2
     config.data.min_word_count = 1
+    assert datasets.report(config)["words_without_number"] == 0
     assert datasets.load(config).vocabulary == everything
 
 
