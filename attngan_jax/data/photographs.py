@@ -127,7 +127,7 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             for name in names:
                 self._tally.repaired.add(reason, name)
         with tqdm(total=self._num_listed, desc=f"Preparing {self.name}", unit=" images",
-                  smoothing=0.1) as self._progress:
+                  mininterval=1.0) as self._progress:
             super()._download_and_prepare(dl_manager, download_config)
         self._tally.check(self._num_listed, finished=True)
         for split, info in self.info.splits.items():
