@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attngan_jax.data import datasets
+from attngan_jax.data import datasets, photographs
 from attngan_jax.data.decoding import decode_image
 from attngan_jax.errors import UserError
 from tests import made_up_sources
@@ -264,4 +264,31 @@ def test_one_too_many_at_the_very_end_stops_it_too(config, source):
     config.data.data_dir += "2"
     write(source / "1.jpg", b"")
     with pytest.raises(UserError, match="2 of 24 pictures cannot be used, more"):
+        datasets.prepare(config, str(source))
+
+
+def test_a_shard_of_nothing_but_bad_pictures(config, source, monkeypatch):
+    monkeypatch.setattr(photographs, "_PICTURES_PER_SHARD", 4)
+    for k in range(4, 8):
+        write(source / f"{k}.jpg", b"")
+    rows = [f'{{"file": "{k}.jpg", "captions": ["{captions(k)[0]}"], '
+            f'"split": "{"train" if k < 20 else "test"}"}}' for k in range(COUNT)]
+    write(source / "captions.jsonl", "\n".join(rows))
+
+    datasets.prepare(config, str(source))
+
+    shown = [made_up_sources.shown(record) for record in datasets.load(config).train]
+    assert shown == [k for k in range(20) if not 4 <= k < 8]
+    assert datasets.prepare(config, str(source)) is False
+
+
+def test_a_split_of_nothing_but_bad_pictures(config, source):
+    config.data.max_left_out = 1.0
+    rows = [f'{{"file": "{k}.jpg", "captions": ["{captions(k)[0]}"], '
+            f'"split": "{"train" if k < 20 else "test"}"}}' for k in range(COUNT)]
+    write(source / "captions.jsonl", "\n".join(rows))
+    for k in range(20, COUNT):
+        write(source / f"{k}.jpg", b"")
+
+    with pytest.raises(UserError, match="none of the test pictures"):
         datasets.prepare(config, str(source))
