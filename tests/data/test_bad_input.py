@@ -195,6 +195,7 @@ def test_captions_that_need_mending(config, source):
 
 @pytest.mark.parametrize("box, kept, repair", [
     ([5, 6, 20, 30], [5, 6, 20, 30], None),
+    ([40, 6, 21, 30], [40, 6, 21, 30], None),
     ([-10, 6, 30, 30], [0, 6, 20, 30], "box cut to the picture"),
     ([50, 40, 30, 30], [50, 40, 10, 5], "box cut to the picture"),
     ([80, 6, 20, 30], [0] * 4, "box empty or outside the picture: whole picture used"),
