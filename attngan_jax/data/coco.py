@@ -10,7 +10,7 @@ from attngan_jax.errors import UserError
 _SPLITS = {"train": "train2014", "test": "val2014"}
 
 
-class Coco(PhotographBuilder):
+class Coco(PhotographBuilder, skip_registration=True):  # TFDS has a "coco" of its own
     """`captions_{train,val}2014.json`, there or in `annotations/`, and the two image folders.
 
     The first five captions of a picture are kept, in the order of the file.

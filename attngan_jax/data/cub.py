@@ -21,7 +21,7 @@ _TEXT_FOLDERS = ("text", "text_c10")
 _DEPTH = 4  # folders below the source that are searched for the parts
 
 
-class Cub(PhotographBuilder):
+class Cub(PhotographBuilder, skip_registration=True):
     """CUB from the released code's layout.
 
     `CUB_200_2011/` with `images/`, `images.txt` and `bounding_boxes.txt`;

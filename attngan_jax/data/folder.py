@@ -40,7 +40,7 @@ class FolderConfig(tfds.core.BuilderConfig):
         self.name = f"{self.title}_{self.test_fraction:g}test_seed{self.seed}"
 
 
-class Folder(PhotographBuilder):
+class Folder(PhotographBuilder, skip_registration=True):
     """Pictures anywhere below a folder, with `name.txt` beside `name.jpg`, a caption a line.
 
     Or `captions.jsonl` at its top, a picture a line: `{"file", "captions"}` and, where wanted,
