@@ -12,7 +12,7 @@ from configs import default
 
 
 def get_config():
-    """Two stages of 64 and 128 pixels; every other caption is a negative unless classes are given."""
+    """Two stages of 64 and 128 pixels."""
     config = default.get_config()
     config.name = "folder"
     config.data.dataset = "folder"

@@ -16,7 +16,6 @@ from attngan_jax.errors import UserError
 from attngan_jax.interop.metadata import read_captions, read_class_ids, read_filenames
 from attngan_jax.interop.state_dict_files import sha256
 
-NUM_CLASSES = 200
 _TEXT_FOLDERS = ("text", "text_c10")
 _DEPTH = 4  # folders below the source that are searched for the parts
 
@@ -69,7 +68,7 @@ class Cub(PhotographBuilder, skip_registration=True):
         texts = [path for path in packed if path not in pictures]
         wanted = []
         if _find_birds([source]) is None:
-            wanted = pictures
+            wanted = list(pictures)
             if not pictures and (texts or _find_text([source])):
                 wanted = [self._download_images(dl_manager)]
         if not (_find_text([source]) and _has_split([source])):

@@ -166,7 +166,8 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                         for shard in _shards(entries, roots[split])]
                 for split, entries in self._listing.splits.items()}
 
-    def _records(self, entries: Sequence[Entry], root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _records(self, entries: Sequence[Entry],
+                 root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         for entry in entries:
             name = entry.name.encode("utf-8", "backslashreplace").decode("utf-8")
             repaired = list(entry.repaired)

@@ -1,4 +1,4 @@
-"""The tiny twin of `configs/coco.py`, for sources of `tests/made_up_sources.py`: no classes and no boxes."""
+"""The tiny twin of `configs/coco.py`, for the sources of `tests/made_up_sources.py`."""
 
 from configs import coco
 from tests.tiny_configs.sizes import shrink

@@ -1,4 +1,4 @@
-"""The tiny twin of `configs/cub.py`, for sources of `tests/made_up_sources.py`: eight classes of three pictures."""
+"""The tiny twin of `configs/cub.py`, for the sources of `tests/made_up_sources.py`."""
 
 from configs import cub
 from tests.tiny_configs.sizes import shrink
