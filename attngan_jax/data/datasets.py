@@ -122,9 +122,7 @@ def get_builder(config, source: str = "") -> tfds.core.DatasetBuilder:
 
 def check(config) -> None:
     """`UserError` if the data set is neither built nor can be: its name or its source is wrong."""
-    builder = get_builder(config)
-    if isinstance(builder, PhotographBuilder) and not _has_records(builder):
-        builder.check_source()
+    _check_source(get_builder(config))
 
 
 def folder(config) -> Path:
@@ -147,6 +145,7 @@ def prepare(config, source: str = "") -> bool:
     if _is_whole(builder, config):
         _warn_of_another_source(builder, source or config.data.source)
         return False
+    _check_source(builder)
     target = Path(builder.data_path)
     with _explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -188,6 +187,11 @@ def load(config) -> Dataset:
         lambda _: preparation.build_facts(Path(builder.data_path))["num_classes"])
     return Dataset(config.data.dataset, train, test,
                    Vocabulary.load(_vocabulary_path(builder, config)), num_classes(config))
+
+
+def _check_source(builder) -> None:
+    if isinstance(builder, PhotographBuilder) and not _has_records(builder):
+        builder.check_source()
 
 
 def _remove_leftovers(target: Path) -> None:
