@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
+from attngan_jax.models.generator import draw
 from attngan_jax.training.networks import build_generator
 from configs import cub
 
@@ -35,20 +36,19 @@ def make_sampler(batch_size: int):
     variables = jax.tree.map(  # orthogonal kernels would take long to draw
         lambda x: 0.5 + jnp.abs(normal(*x.shape)) if x.ndim == 1
         else normal(*x.shape) / np.prod(x.shape[:-1]) ** 0.5, shapes)
-    draw = jax.jit(lambda variables, *inputs: generator.apply(
-        variables, *inputs, train=False).images)
-    return lambda: draw(variables, *inputs)
+    sample = jax.jit(lambda variables, *inputs: draw(generator, variables, *inputs).images)
+    return lambda: sample(variables, *inputs)
 
 
 def main(argv):
     """Draws for a while and prints the median rate."""
     del argv
-    draw = make_sampler(_BATCH_SIZE.value)
-    jax.block_until_ready(draw())
+    sample = make_sampler(_BATCH_SIZE.value)
+    jax.block_until_ready(sample())
     times, start = [], time.perf_counter()
     while time.perf_counter() - start < _SECONDS.value or len(times) < 2:
         begin = time.perf_counter()
-        jax.block_until_ready(draw())
+        jax.block_until_ready(sample())
         times.append(time.perf_counter() - begin)
     median, best = np.median(times), min(times)
     print(f"{_BATCH_SIZE.value / median:.1f} images/s (median of {len(times)} batches of "

@@ -71,10 +71,10 @@ def state_dict(names_and_shapes, seed: int = SPEC["seed"]) -> dict[str, np.ndarr
     return {name: weight(name, tuple(shape), seed) for name, shape in names_and_shapes}
 
 
-def network(name: str):
-    """A network of `spec.json` as (module, seeded variables)."""
+def network(name: str, **fields):
+    """A network of `spec.json` as (module, seeded variables); `fields` of the module on top."""
     kind, weights = KINDS[name], state_dict(SPEC["specs"][name])
-    return module(kind, weights), variables_from_state_dict(kind, weights)
+    return module(kind, weights, **fields), variables_from_state_dict(kind, weights)
 
 
 def module(kind: str, weights, **fields):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from attngan_jax.configuration import load_workdir_config
 from attngan_jax.data.vocabulary import Vocabulary
+from attngan_jax.models.generator import draw
 from attngan_jax.training import parallel
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.checkpoints import Checkpoints
@@ -93,9 +94,8 @@ class Trained:
         key = stage_key(self.config.seed if seed is None else seed, "evaluation", 0)
         drawn = jax.vmap(lambda n: jax.random.normal(
             jax.random.fold_in(key, n), (g.z_dim + g.condition_dim,)))(batch["number"])
-        made = self.task.generator.apply(
-            variables["generator"], drawn[:, : g.z_dim], drawn[:, g.z_dim :], sentence, words,
-            mask, train=False)
+        made = draw(self.task.generator, variables["generator"], drawn[:, : g.z_dim],
+                    drawn[:, g.z_dim :], sentence, words, mask)
         sizes = self.task.image_sizes
         result = {f"image_{size}": quantise(image) for size, image in zip(sizes, made.images)}
         _, code = self.encode_images(variables, result[f"image_{sizes[-1]}"])

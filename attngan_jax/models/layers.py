@@ -38,16 +38,44 @@ def upsampled_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
     `x [B, H, W, C]`, `kernel [3, 3, C, O]` -> `[B, 2H, 2W, O]`.
     """
-    B, H, W, _ = x.shape
-    rows = []
-    for row, row_kernel in enumerate(_parity_kernels(kernel, axis=0)):
-        columns = [
-            jax.lax.conv_general_dilated(
-                x, parity_kernel, (1, 1), ((1 - row, row), (1 - column, column)),
-                dimension_numbers=("NHWC", "HWIO", "NHWC"))
-            for column, parity_kernel in enumerate(_parity_kernels(row_kernel, axis=1))]
-        rows.append(jnp.stack(columns, axis=3))
-    return jnp.stack(rows, axis=2).reshape(B, 2 * H, 2 * W, kernel.shape[-1])
+    return _interleave([
+        [_conv(x, parity_kernel, ((1 - row, row), (1 - column, column)))
+         for column, parity_kernel in enumerate(_parity_kernels(row_kernel, axis=1))]
+        for row, row_kernel in enumerate(_parity_kernels(kernel, axis=0))])
+
+
+def upsampled_conv_parities(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The same by one wide convolution, not yet interleaved; `interleave_parities` does that.
+
+    On the CPU a third faster than the four, but its gradients are many times slower.
+
+    `x [B, H, W, C]`, `kernel [3, 3, C, O]` -> `[B, H + 1, W + 1, 4, O]`, where the parities of an
+    output pixel come from neighbouring windows: a row and a column of each parity are surplus.
+    """
+    (B, H, W, _), O = x.shape, kernel.shape[-1]
+    kernels = [parity_kernel for row_kernel in _parity_kernels(kernel, axis=0)
+               for parity_kernel in _parity_kernels(row_kernel, axis=1)]
+    parities = _conv(x, jnp.concatenate(kernels, axis=-1), ((1, 1), (1, 1)))
+    return parities.reshape(B, H + 1, W + 1, 4, O)
+
+
+def interleave_parities(x: jax.Array) -> jax.Array:
+    """`[B, H + 1, W + 1, 4, O] -> [B, 2H, 2W, O]`; see `upsampled_conv_parities`."""
+    H, W = x.shape[1] - 1, x.shape[2] - 1
+    return _interleave([[x[:, row : row + H, column : column + W, 2 * row + column]
+                         for column in (0, 1)] for row in (0, 1)])
+
+
+def _interleave(parities):
+    """Images `[B, H, W, O]` by parity of row and column -> `[B, 2H, 2W, O]`."""
+    B, H, W, O = parities[0][0].shape
+    rows = [jnp.stack(columns, axis=3) for columns in parities]
+    return jnp.stack(rows, axis=2).reshape(B, 2 * H, 2 * W, O)
+
+
+def _conv(x, kernel, padding):
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding,
+                                        dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def _parity_kernels(kernel, axis):
@@ -136,17 +164,18 @@ class ConvNorm(nn.Module):
 
 
 class UpConv(nn.Module):
-    """Nearest upsampling by two and a 3x3 convolution; see `upsampled_conv`."""
+    """Nearest upsampling by two and a 3x3 convolution, by one of the two functions above."""
 
     features: int
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """`[B, H, W, C] -> [B, 2H, 2W, features]`."""
+    def __call__(self, x: jax.Array, *, parities: bool = False) -> jax.Array:
+        """`[B, H, W, C] -> [B, 2H, 2W, features]`, or `[B, H + 1, W + 1, 4, features]`."""
         kernel = self.param("kernel", kernel_init, (3, 3, x.shape[-1], self.features),
                             jnp.float32)
-        return upsampled_conv(x.astype(self.dtype), kernel.astype(self.dtype))
+        convolve = upsampled_conv_parities if parities else upsampled_conv
+        return convolve(x.astype(self.dtype), kernel.astype(self.dtype))
 
 
 class UpBlock(nn.Module):
@@ -159,8 +188,9 @@ class UpBlock(nn.Module):
     @nn.compact
     def __call__(self, x, *, train: bool):
         """`[B, H, W, C] -> [B, 2H, 2W, features]`."""
-        x = UpConv(2 * self.features, self.dtype, name="conv")(x)
-        return glu(BatchNorm(self.axis_name, dtype=self.dtype, name="norm")(x, train=train))
+        x = UpConv(2 * self.features, self.dtype, name="conv")(x, parities=not train)
+        x = glu(BatchNorm(self.axis_name, dtype=self.dtype, name="norm")(x, train=train))
+        return x if train else interleave_parities(x)
 
 
 class ResidualBlock(nn.Module):
