@@ -3,8 +3,8 @@
     python -m benchmarks.damsm [--batch_size N ...] [--repeats N]
 
 Prints a line for each batch size and way: in blocks of images, as training does it; and in one
-piece. With the environment variable TORCH_PYTHON naming a Python that has PyTorch, also the released
-code's way, a loop over captions (`benchmarks/damsm_loop.py`). T is 18, R 289, D 256.
+piece. With the environment variable TORCH_PYTHON naming a Python that has PyTorch, also the
+released code's way, a loop over captions (`benchmarks/damsm_loop.py`). T is 18, R 289, D 256.
 """
 
 import os
@@ -59,8 +59,8 @@ def main(argv):
             ways["in one piece"] = batch_size
         for way, block_size in ways.items():
             seconds, memory = measure(batch_size, block_size)
-            print(f"batch {batch_size}, {way}: {seconds:.3f} s, {memory:.0f} MiB of temporaries, on "
-                  f"{jax.devices()[0].device_kind}, jax {jax.__version__}", flush=True)
+            print(f"batch {batch_size}, {way}: {seconds:.3f} s, {memory:.0f} MiB of temporaries, "
+                  f"on {jax.devices()[0].device_kind}, jax {jax.__version__}", flush=True)
     if python := os.environ.get("TORCH_PYTHON"):
         loop = os.path.join(os.path.dirname(__file__), "damsm_loop.py")
         subprocess.run([python, loop, "48", str(_REPEATS.value)], check=True)

@@ -139,7 +139,8 @@ def test_gradient_equals_finite_differences(features):
     rng = np.random.default_rng(1)
     directions = [rng.normal(size=x.shape).astype(np.float32) for x in (regions, words)]
     step = 1e-2
-    ahead, back = (word_loss(regions + sign * step * directions[0], words + sign * step * directions[1])[0]
+    ahead, back = (word_loss(*(x + sign * step * direction
+                               for x, direction in zip((regions, words), directions)))[0]
                    for sign in (1, -1))
     slope = sum((g * d).sum() for g, d in zip(word_loss(regions, words)[1], directions))
     np.testing.assert_allclose(slope, (ahead - back) / (2 * step), rtol=1e-2)

@@ -21,6 +21,10 @@ COUNTS = {
     "cub_dcgan": CUB | {"generator": 7_082_864, "discriminators": [71_850_753]},
     "coco": CUB | {"generator": 13_811_456,
                    "discriminators": [13_304_450, 42_800_258, 160_774_274]},
+    "folder": CUB | {"generator": 6_816_592, "discriminators": [6_313_730, 19_424_002]},
+    "ablation": {
+        "generator": 354_848, "discriminators": [581_122, 612_482],
+        "image_encoder": 386_400, "text_encoder": 1_790_464},
     "procedural_birds": {
         "generator": 396_496, "discriminators": [581_122, 612_482, 619_970],
         "image_encoder": 386_400, "text_encoder": 1_790_464},
