@@ -1,4 +1,4 @@
-"""CUB and COCO as they lie on disk, to some steps of both stages, at reduced width."""
+"""CUB and COCO as they lie on disk, to some steps of both stages and scores, at reduced width."""
 
 import importlib
 import json
@@ -8,8 +8,6 @@ import pytest
 
 from attngan_jax import experiment
 from attngan_jax.errors import UserError
-from attngan_jax.evaluation.trained import load_encoders
-from attngan_jax.training import loop
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.damsm_task import DamsmTask
 from tests import made_up_sources
@@ -24,27 +22,36 @@ def tiny(name, folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cub", "coco"])
-def test_both_stages_train_on_a_source_in_the_data_sets_layout(name, tmp_path):
+def test_both_stages_train_and_are_scored_on_a_source_in_the_layout(name, tmp_path):
     config, workdir = tiny(name, tmp_path), tmp_path / "run"
     getattr(made_up_sources, f"make_{name}")(tmp_path / "source")
 
-    dataset = experiment.prepare(config, workdir)
-    damsm = DamsmTask(config, len(dataset.vocabulary))
-    loop.train(damsm, dataset, workdir)
-    encoders = load_encoders(config, len(dataset.vocabulary), workdir)
-    attngan = AttnganTask(config, len(dataset.vocabulary))
-    loop.train(attngan, dataset, workdir, frozen=encoders)
+    page = experiment.train_and_evaluate(config, workdir)
 
-    assert loop.is_finished(damsm, workdir) and loop.is_finished(attngan, workdir)
+    assert "<html" in page.read_text()
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    losses = {(line["stage"], line["step"]): line["scalars"] for line in lines}
+    losses = {}
+    for line in lines:
+        losses.setdefault((line["stage"], line["step"]), {}).update(line["scalars"])
     for stage, loss in (("damsm", "train/damsm_loss"), ("attngan", "train/g_loss")):
         assert [step for at, step in losses if at == stage] == [2, 4]
         assert all(np.isfinite(losses[stage, step][loss]) for step in (2, 4))
+    metrics = json.loads((workdir / "report" / "metrics.json").read_text())
+    assert (metrics["dataset"], metrics["split"], metrics["step"]) == (name, "test", 4)
+    for score in ("r_precision", "r_precision_real_images"):
+        assert metrics[score]["num_images"] == 30 and 0 <= metrics[score]["mean"] <= 100
     report = json.loads((workdir / "report" / "prepare.json").read_text())
     images = {split: row["images"] for split, row in report["splits"].items()}
     assert images == ({"train": 15, "test": 9} if name == "cub" else {"train": 12, "test": 6})
     assert report["words"] == len((workdir / "vocabulary.txt").read_text().splitlines())
+
+
+@pytest.mark.parametrize("name, limits", [("cub", (18, 18, 25)), ("coco", (15, 12, 20))])
+def test_the_released_code_s_word_limits(name, limits):
+    """Of DAMSM's training, the generator's, and evaluation."""
+    config = importlib.import_module(f"configs.{name}").get_config()
+    assert (DamsmTask(config, 9).max_words, AttnganTask(config, 9).max_words,
+            config.data.eval_max_words) == limits
 
 
 @pytest.mark.parametrize("name, file", [("cub", "CUB_200_2011.tgz"), ("coco", "train2014.zip")])

@@ -76,11 +76,13 @@ def test_logged_scalars_have_their_names(tiny_run):
              for stage in ("damsm", "attngan")}
     assert names == {
         "damsm": {"train/damsm_loss", "train/word_loss", "train/sentence_loss",
+                  "train/data_wait_fraction",
                   "eval/retrieval_r1",
                   *(f"eval/{direction}_{name}" for direction in ("image_to_text", "text_to_image")
                     for name in ("r1", "r5", "r10", "median_rank"))},
         "attngan": {"train/d_loss_8", "train/d_loss_16", "train/g_loss_8", "train/g_loss_16",
-                    "train/damsm_loss", "train/kl_loss", "train/g_loss"}}
+                    "train/damsm_loss", "train/kl_loss", "train/g_loss",
+                    "train/data_wait_fraction"}}
     assert [(line["stage"], line["step"]) for line in lines] == [
         ("damsm", 2), ("damsm", 2), ("damsm", 4), ("damsm", 4), ("attngan", 2), ("attngan", 4)]
 

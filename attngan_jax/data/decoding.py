@@ -53,6 +53,14 @@ def decode_with_box(encoded: bytes, bbox: Sequence[float]) -> tuple[Image.Image,
     return rgb, _turned_box(bbox, orientation, *rgb.size)
 
 
+def stored_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an opened, not yet loaded picture's pixels as they are stored."""
+    width, height = image.size
+    # Pillow gives a TIFF's size after the turn.
+    swapped = image.format == "TIFF" and _orientation(image) in _SWAPS_SIDES
+    return (height, width) if swapped else (width, height)
+
+
 def decode_labels(encoded: bytes) -> Image.Image:
     """An encoded label map (PNG) as one 8-bit channel."""
     return Image.open(io.BytesIO(encoded)).convert("L")

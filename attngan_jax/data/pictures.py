@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from attngan_jax.data.decoding import decode_image, stored_size
+
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 4 * MAX_PIXELS  # no picture of so many pixels needs more; other files may
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -82,14 +84,17 @@ def _checked_size(encoded: bytes) -> tuple[int, int]:
     except Exception as error:  # Pillow's readers raise many kinds over a header that is none
         raise LeftOut("not a picture") from error
     with image:
-        width, height = image.size
+        width, height = stored_size(image)
         if not width or not height:
             raise LeftOut("picture of no pixels")
         if width * height > MAX_PIXELS:
             raise LeftOut("enormous picture (over 100 megapixels)")
         try:
-            image.draft("RGB", (1, 1))
-            image.load()
+            if image.format == "JPEG":
+                image.draft("RGB", (1, 1))
+                image.load()
+            else:  # as training will, with whatever kind of pixels it holds
+                decode_image(encoded)
         except Exception as error:
             raise LeftOut("damaged or cut short picture") from error
     return width, height

@@ -109,6 +109,7 @@ def test_turned_pictures_come_out_upright_with_their_boxes(orientation, image_fo
 
     image, box = decoding.decode_with_box(encoded, stored_box)
 
+    assert decoding.stored_size(Image.open(io.BytesIO(encoded))) == stored.size
     assert tuple(box) == bbox
     _assert_close(np.asarray(image).astype(int), upright, 25)
     yellow = np.asarray(image.crop((32, 16, 40, 24))).mean((0, 1))

@@ -176,12 +176,73 @@ def test_hosts_share_out_the_global_batch():
     _assert_equal(whole, joined)
 
 
-def test_resume_on_another_number_of_hosts():
-    straight, _ = _train(5)
-    _, state = _train(2, process=(1, 2))
-    resumed, _ = _train(3, state=state)
+def _train_on_hosts(num_batches, num_hosts, **kwargs):
+    """The global batches, of the hosts' shares laid end to end, and the state of them all."""
+    shares = [_train(num_batches, batch_size=8, process=(host, num_hosts), **kwargs)
+              for host in range(num_hosts)]
+    assert all(state == shares[0][1] for _, state in shares)
+    return [{key: np.concatenate([batches[i][key] for batches, _ in shares])
+             for key in shares[0][0][0]} for i in range(num_batches)], shares[0][1]
 
-    _assert_equal(straight[2:], resumed)
+
+@pytest.mark.parametrize("hosts_before, hosts_after, workers, threads", [
+    (1, 4, 0, 1), (4, 2, 0, 3), (2, 1, 2, 1), (4, 1, 2, 2)])
+def test_resume_on_other_hosts_workers_and_threads(hosts_before, hosts_after, workers, threads):
+    straight, _ = _train_on_hosts(6, 1)
+    before, state = _train_on_hosts(2, hosts_before)
+    after, end = _train_on_hosts(4, hosts_after, state=state, num_workers=workers,
+                                 read_threads=threads, prefetch_batches=threads)
+
+    assert end == {"global_next_index": 48}
+    _assert_equal(straight, before + after)
+
+
+@pytest.mark.parametrize("num_hosts", [2, 4])
+def test_hosts_read_different_records(num_hosts):
+    """Over two epochs of 24 records each is read twice, whoever reads it."""
+    records = [*RECORDS, _record(NUM_RECORDS)]
+    dataset = types.SimpleNamespace(train=records, vocabulary=VOCABULARY)
+    shares = [_train(6, batch_size=8, process=(host, num_hosts), dataset=dataset)[0]
+              for host in range(num_hosts)]
+    epochs = [[index for share in shares for batch in share[part] for index in batch["index"]]
+              for part in (slice(0, 3), slice(3, 6))]
+
+    assert all(sorted(epoch) == list(range(24)) for epoch in epochs)
+
+
+def test_by_the_other_rule_captions_keep_their_first_words():
+    (batch,), _ = _train(1, max_words=3, overflow_rule="first")
+
+    for i in range(6):
+        words = VOCABULARY.decode(batch["caption"][i])
+        assert words[0] == f"image{batch['index'][i]}" and words[1].startswith("caption")
+        assert words[2] == "one"
+
+
+def test_a_caption_without_a_known_word_is_the_word_end():
+    """So it can be with a vocabulary from elsewhere; a caption of no word has no features."""
+    dataset = types.SimpleNamespace(train=RECORDS, vocabulary=Vocabulary(["<end>", "caption0"]))
+    batches, _ = _train(4, dataset=dataset)
+    captions, lengths = (np.concatenate([batch[key] for batch in batches])
+                         for key in ("caption", "caption_length"))
+
+    assert (lengths == 1).all()
+    assert set(captions[:, 0]) == {0, 1} and (captions[:, 1:] == 0).all()
+
+
+def test_a_turned_picture_is_cropped_to_its_box_as_stored():
+    """Stored on its side, with a red square where the box is: the crop shows red alone."""
+    pixels = np.zeros((24, 20, 3), np.uint8)
+    pixels[2:10, 12:20] = 255, 0, 0
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", exif=exif)
+    record = RECORDS[0] | {"image": stream.getvalue(), "bbox": np.float32([14, 4, 4, 4])}
+    (batch,) = pipeline.eval_batches([record], _config(crop_to_box=True, resize_ratio=1.0),
+                                     vocabulary=VOCABULARY, batch_size=1, image_sizes=(8,))
+
+    assert (batch["image_8"] == [255, 0, 0]).all()
 
 
 def test_a_batch_that_hosts_cannot_share_is_refused():
