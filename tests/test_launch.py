@@ -9,6 +9,7 @@ import types
 
 import pytest
 
+from configs import ablation
 from tests import tiny_runs
 
 FAKE_PYTHON = """#!/bin/sh
@@ -24,6 +25,7 @@ case "$*" in
     mkdir -p "$folder/bin"
     cp "$0" "$folder/bin/python" ;;
   *"pip install"*) exit "${PIP_FAILS:-0}" ;;
+  ${FAILING:-}) exit 1 ;;
 esac
 """
 
@@ -65,6 +67,29 @@ def test_quickstart_installs_once_and_trains(launch):
         file.write("another\n")
     _, asked, _ = launch("quickstart.sh")
     assert len(asked) == 2 and "pip install" in asked[0]
+
+
+def test_the_ablation_runs_seed_by_seed_and_shares_stage_1(launch):
+    done, asked, _ = launch("ablation.sh", "--config.log_every_steps=9", SEEDS="3 4",
+                            VARIANTS="lambda_5 dcgan", RUNS="runs/a")
+    assert done.returncode == 0, done.stderr
+    runs = [line for line in asked if ".main" in line]
+    assert runs == [f"python -m attngan_jax.main --config configs/ablation.py:{variant} "
+                    f"--config.seed={seed} --workdir runs/a/seed_{seed}/{variant}"
+                    f"{share} --config.log_every_steps=9"
+                    for seed in (3, 4) for variant, share in (
+                        ("lambda_5", ""), ("dcgan", f" --damsm_from runs/a/seed_{seed}/lambda_5"))]
+    assert asked.count("python -m attngan_jax.ablation --runs runs/a") == 4
+    _, asked, _ = launch("ablation.sh")
+    variants = [re.search(r"ablation.py:(\S+)", line)[1] for line in asked if ".main" in line]
+    assert sorted(variants) == sorted([name for name in ablation.VARIANTS if name] * 2)
+
+
+def test_a_variant_that_fails_is_named_and_the_others_run(launch):
+    done, asked, _ = launch("ablation.sh", SEEDS="0", VARIANTS="no_damsm dcgan",
+                            FAILING="*no_damsm*")
+    assert done.returncode == 1 and "runs/ablation/seed_0/no_damsm" in done.stderr
+    assert sum(".main" in line for line in asked) == 2 and "--damsm_from" not in asked[-2]
 
 
 def test_the_tests_have_their_own_requirements(launch):

@@ -2,23 +2,33 @@
 
 import dataclasses
 
+from attngan_jax.reporting import published
+from attngan_jax.reporting.published import Comparison
+
 NOT_MEASURED = "not measured; no reason was recorded"
+MISMATCH = {"class": "mismatching: of another class", "image": "mismatching: of another image"}
+PROTOCOLS = {"paper": " This is the paper's protocol as far as it states one.",
+             "dm_gan": " This is DM-GAN's protocol."}
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A line of the metric table; `value` is None where the metric is null, and `note` says why."""
+    """A line of the metric table; `value` is None where the metric is null, and `note` says why.
+
+    `published` is what others report, or why nothing of theirs stands beside this number.
+    """
 
     name: str
     value: str | None
     spread: str
     protocol: str
     note: str
+    published: Comparison
 
 
 @dataclasses.dataclass(frozen=True)
 class Bar:
-    """An attribute's accuracy next to chance, both in percent; `real` on real pictures."""
+    """A share next to chance, both in percent; `real` on real pictures."""
 
     name: str
     percent: float
@@ -27,14 +37,22 @@ class Bar:
 
 
 def metric_rows(metrics: dict) -> list[Row]:
-    """The table of `metrics.json`, in reading order; shares are in percent there."""
-    return [
-        _r_precision(metrics, "r_precision", "R-precision, generated images"),
-        _r_precision(metrics, "r_precision_real_images", "R-precision, real images"),
-        _attribute_accuracy(metrics),
-        _inception_score(metrics),
-        _frechet_distance(metrics),
-    ]
+    """The table of `metrics.json`, in reading order; shares are in percent there.
+
+    Metrics that the file does not know are left out; those that are null say why.
+    """
+    rows = [_r_precision(metrics, "r_precision", "R-precision, generated images"),
+            _r_precision(metrics, "r_precision_real_images", "R-precision, real images")]
+    if "damsm_retrieval" in metrics:
+        rows.append(_retrieval(metrics))
+    rows.append(_attribute_accuracy(metrics))
+    if "grounding" in metrics:
+        rows += _grounding(metrics)
+    rows += [_inception_score(metrics), _frechet_distance(metrics, "fid")]
+    rows += [build(metrics, key) for key, build in (
+        ("fid_damsm", _frechet_distance), ("kid", _kernel_distance),
+        ("kid_damsm", _kernel_distance)) if key in metrics]
+    return rows
 
 
 def attribute_bars(metrics: dict) -> list[Bar]:
@@ -69,9 +87,14 @@ def _r_precision(metrics: dict, key: str, name: str) -> Row:
     if values is None:
         return _null_row(metrics, key, name)
     candidates = values["candidates"]
+    drawn = [f"{candidates - 1:,} mismatching" if values.get("mismatch") not in MISMATCH
+             else f"{candidates - 1:,} {MISMATCH[values['mismatch']]}"]
+    if "with_replacement" in values:
+        drawn.append(f"drawn with{'' if values['with_replacement'] else 'out'} replacement")
     protocol = (f"{values['num_images']:,} images; DAMSM must find the image's own caption among "
-                f"{candidates:,} (1 true, {candidates - 1:,} mismatching); ± over folds of "
-                f"{values['fold_size']:,}.")
+                f"{candidates:,} (1 true, {', '.join(drawn)}), by the cosine of its global "
+                f"vectors; ± over folds of {values['fold_size']:,}."
+                f"{PROTOCOLS.get(values.get('protocol'), '')}")
     note = f"Chance {percent(100 / candidates)}."
     real = metrics.get("r_precision_real_images")
     if key == "r_precision":
@@ -79,7 +102,26 @@ def _r_precision(metrics: dict, key: str, name: str) -> Row:
         note += ceiling + " This DAMSM also trained the generator, which flatters it."
     else:
         note += " How well DAMSM reads pictures it never saw: the ceiling for generated ones."
-    return Row(name, percent(values["mean"]), f"± {values['std']:.1f}", protocol, note)
+    return Row(name, percent(values["mean"]), f"± {values['std']:.1f}", protocol, note,
+               published.compare(metrics, key))
+
+
+def _retrieval(metrics: dict) -> Row:
+    key, name = "damsm_retrieval", "DAMSM retrieval, R@1"
+    values = metrics.get(key)
+    if values is None:
+        return _null_row(metrics, key, name)
+    ways = []
+    for way, words in (("image_to_text", "Image to caption"), ("text_to_image", "caption to image")):
+        one = values[way]
+        ways.append(f"{words}: R@1 / 5 / 10 {one['r1']:.1f} / {one['r5']:.1f} / "
+                    f"{percent(one['r10'])}, median rank {one['median_rank']:g}")
+    protocol = (f"{values['num_pairs']:,} real test pairs, each against all the others; other "
+                f"pairs of the same class do not compete. DAMSM of step {values['step']:,}.")
+    mean = (values["image_to_text"]["r1"] + values["text_to_image"]["r1"]) / 2
+    return Row(name, percent(mean), "", protocol,
+               f"{'; '.join(ways)}. Chance {values['chance_r1']:.2g} %.",
+               published.compare(metrics, key))
 
 
 def _attribute_accuracy(metrics: dict) -> Row:
@@ -94,13 +136,40 @@ def _attribute_accuracy(metrics: dict) -> Row:
     ceiling = f" On real images: {percent(real['mean'])}." if real else ""
     note = (f"Chance {percent(values['chance'])}: the same answers, sentences dealt out at random."
             f"{ceiling} It never saw the generator.")
-    return Row(name, percent(values["mean"]), "", protocol, note)
+    return Row(name, percent(values["mean"]), "", protocol, note, published.compare(metrics, key))
 
 
 def _with_beak(values: dict) -> str:
     if "mean_with_beak" not in values:
         return ""
     return f" (with the beak's: {percent(values['mean_with_beak'])})"
+
+
+def _grounding(metrics: dict) -> list[Row]:
+    """The pointing game of DAMSM and of each refinement stage."""
+    key, values = "grounding", metrics.get("grounding")
+    if values is None:
+        return [_null_row(metrics, key, "Grounding")]
+    accuracy = values.get("judge_pixel_accuracy")
+    segmenter = "" if accuracy is None else f" (right on {percent(accuracy)} of real pixels)"
+    rows = []
+    for network, one in values.items():
+        if not isinstance(one, dict):
+            continue
+        size = network.removeprefix("generator_")
+        name, where = "Grounding, DAMSM's maps", "real test images, with their true masks"
+        if size != network:
+            name = f"Grounding, generator's maps at {size} px"
+            where = ("generated images; where the parts are says a segmenter trained on real "
+                     f"images alone{segmenter}")
+        rows.append(Row(
+            name, percent(one["mean"]), "",
+            f"Pointing game: does a word that names a part have its map's peak inside that part? "
+            f"{one['count']:,} words, on {where}.",
+            f"Chance, any pixel of the picture: {percent(one['chance'])}. The peaks of the "
+            f"caption's other part words: {percent(one['other_words'])}.",
+            published.compare(metrics, key)))
+    return rows
 
 
 def _inception_score(metrics: dict) -> Row:
@@ -113,22 +182,41 @@ def _inception_score(metrics: dict) -> Row:
              f"classifier {values['classifier']}" if "classifier" in values else ""]
     spread = f"± {values['std']:.2f}" if "std" in values else ""
     return Row(name, f"{values['mean']:.2f}", spread, _sentence(parts),
-               "Higher is better; comparable only with the same classifier.")
+               "Higher is better; comparable only with the same classifier.",
+               published.compare(metrics, key))
 
 
-def _frechet_distance(metrics: dict) -> Row:
-    values = metrics.get("fid")
+def _frechet_distance(metrics: dict, key: str) -> Row:
+    values = metrics.get(key)
     if values is None:
-        return _null_row(metrics, "fid", "FID")
-    parts = [f"{values['num_images']:,} images", f"against {values['reference']}",
-             f"weights {values['family']}"]
-    return Row(f"FID ({values['family']})", f"{values['value']:.2f}", "", _sentence(parts),
-               "Lower is better; comparable only within one family of weights.")
+        return _null_row(metrics, key, key.replace("_", ", ").replace("fid", "FID"))
+    return Row(f"FID ({values['family']})", f"{values['value']:.2f}", "", _against(values),
+               "Lower is better; comparable only within one family of weights.",
+               published.compare(metrics, key))
+
+
+def _kernel_distance(metrics: dict, key: str) -> Row:
+    values = metrics.get(key)
+    if values is None:
+        return _null_row(metrics, key, key.replace("_", ", ").replace("kid", "KID"))
+    spread = ""
+    if "low" in values:
+        spread = f"{values['confidence']:g} %: {values['low']:.4f} to {values['high']:.4f}"
+    return Row(f"KID ({values['family']})", f"{values['value']:.4f}", spread, _against(values),
+               "Lower is better; its expectation does not depend on the number of images, so that "
+               "small sets compare.", published.compare(metrics, key))
+
+
+def _against(values: dict) -> str:
+    return _sentence([f"{values['num_images']:,} images", f"against {values['reference']}",
+                      f"weights {values['family']}",
+                      f"resized by {values['resize']}" if "resize" in values else ""])
 
 
 def _null_row(metrics: dict, key: str, name: str) -> Row:
     reason = (metrics.get("reasons") or {}).get(key, NOT_MEASURED)
-    return Row(name, None, "", "", f"{reason[:1].upper()}{reason[1:]}")
+    return Row(name, None, "", "", f"{reason[:1].upper()}{reason[1:]}",
+               published.compare(metrics, key))
 
 
 def _sentence(parts: list[str]) -> str:

@@ -162,16 +162,6 @@ def test_a_failed_write_leaves_the_old_page(finished, monkeypatch):
     assert not [name for name in os.listdir(path.parent) if name.startswith(".")]
 
 
-def test_given_inception_metrics_name_their_family():
-    rows = metric_rows.metric_rows(METRICS | {
-        "inception_score": {"mean": 4.361, "std": 0.031, "splits": 10},
-        "fid": {"value": 23.984, "family": "torchvision", "num_images": 30000,
-                "reference": "CUB test"}})
-    assert (rows[3].value, rows[3].spread, rows[3].protocol) == ("4.36", "± 0.03", "10 splits.")
-    assert rows[4].name == "FID (torchvision)" and rows[4].value == "23.98"
-    assert "30,000 images" in rows[4].protocol and "CUB test" in rows[4].protocol
-
-
 @pytest.mark.parametrize("seconds, text", [
     (3.21, "3.2 s"), (59.6, "1 min 0 s"), (431, "7 min 11 s"), (4000, "1 h 7 min")])
 def test_durations(seconds, text):
