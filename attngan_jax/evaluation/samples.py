@@ -11,6 +11,7 @@ import numpy as np
 
 from attngan_jax.data import pipeline
 from attngan_jax.evaluation.trained import Trained, generator_variables
+from attngan_jax.reporting.figures import image_grid
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.state import AttnganState
 
@@ -18,7 +19,10 @@ NUM_SAMPLES = 16
 
 
 class SampleWriter:
-    """Called with (step, state) by the training loop; writes `samples/step_<step>.npz`."""
+    """Called with (step, state) by the training loop; writes `samples/step_<step>.npz`.
+
+    Returns a grid of each stage's pictures, uint8 `[H, W, 3]` by name.
+    """
 
     def __init__(self, task: AttnganTask, dataset, encoders: dict, workdir: str | os.PathLike):
         self._folder = pathlib.Path(workdir) / "samples"
@@ -36,12 +40,14 @@ class SampleWriter:
         trained = Trained(task.config, dataset.vocabulary, task, {}, 0)
         self._synthesise = jax.jit(trained.synthesise)
 
-    def __call__(self, step: int, state: AttnganState) -> None:
+    def __call__(self, step: int, state: AttnganState) -> dict[str, np.ndarray]:
         variables = self._encoders | {"generator": generator_variables(state)}
         made = jax.device_get(self._synthesise(variables, self._batch))
         images = {name.replace("image_", "images_"): value for name, value in made.items()
                   if name.startswith("image_")}
         save_arrays(self._folder / f"step_{step:08d}.npz", **images)
+        return {name.replace("images_", "samples/"): image_grid(value, columns=4)
+                for name, value in images.items()}
 
 
 @dataclasses.dataclass(frozen=True)

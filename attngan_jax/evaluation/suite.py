@@ -14,6 +14,7 @@ from attngan_jax.configuration import write_text
 from attngan_jax.data import datasets, pipeline
 from attngan_jax.data.birds.species import ATTRIBUTES, BODY_COLORS, COLOR_ATTRIBUTES
 from attngan_jax.evaluation import judges, r_precision
+from attngan_jax.evaluation.explorations import save_explorations
 from attngan_jax.evaluation.samples import Spread, save_arrays
 from attngan_jax.evaluation.trained import Trained
 from attngan_jax.interop.import_run import check_has_image_encoder
@@ -49,6 +50,7 @@ def evaluate(workdir: str | os.PathLike) -> dict:
         reasons["attribute_accuracy"] = f"{config.data.dataset} has no record of what it shows"
     metrics |= {"inception_score": None, "fid": None, "reasons": reasons}
     save_attention(trained, dataset, workdir / "report")
+    save_explorations(trained, dataset, workdir / "report")
     clock.save()
     metrics["wall_seconds"] = dict.fromkeys(wall_clock.PARTS, 0.0) | wall_clock.read(workdir)
     write_text(workdir / "report" / "metrics.json", json.dumps(metrics, indent=2) + "\n")

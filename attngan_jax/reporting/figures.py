@@ -117,7 +117,7 @@ def captioned_grid(
         for column, index in enumerate(row):
             left = MARGIN + column * (width + MARGIN)
             canvas.paste(Image.fromarray(tiles[index]), (left, top))
-            _write_lines(draw, texts[index], left, top + height + MARGIN // 2)
+            write_lines(draw, texts[index], left, top + height + MARGIN // 2)
         top += row_height + MARGIN
     save_png(canvas, path)
 
@@ -151,19 +151,19 @@ def attention_figure(
 
     canvas = _canvas((len(shown) + 1) * (tile + MARGIN) + MARGIN, header + step * len(stages))
     draw = ImageDraw.Draw(canvas)
-    _write_lines(draw, title, MARGIN, MARGIN // 2)
+    write_lines(draw, title, MARGIN, MARGIN // 2)
     for row, size in enumerate(stages):
         top = header + row * step
         picture = enlarged(images[size], tile)
-        _write_lines(draw, [f"{size} x {size}"], MARGIN, top, MUTED)
+        write_lines(draw, [f"{size} x {size}"], MARGIN, top, MUTED)
         canvas.paste(Image.fromarray(picture), (MARGIN, top + LINE_HEIGHT))
         for column, word in enumerate(shown, start=1):
             left = MARGIN + column * (tile + MARGIN)
             lit = overlay_attention(picture, maps[size][word])
-            _write_lines(draw, wrapped(words[word], tile)[:1], left, top)
+            write_lines(draw, wrapped(words[word], tile)[:1], left, top)
             canvas.paste(Image.fromarray(lit), (left, top + LINE_HEIGHT))
             peak = f"{maps[size][word].max():.0%}"
-            _write_lines(draw, [peak], left, top + LINE_HEIGHT + tile, MUTED)
+            write_lines(draw, [peak], left, top + LINE_HEIGHT + tile, MUTED)
     save_png(canvas, path)
 
 
@@ -183,7 +183,7 @@ def labelled_rows(images: np.ndarray, labels: list[str], pad: int = 4) -> np.nda
     draw = ImageDraw.Draw(canvas)
     for row, (line, label) in enumerate(zip(images, labels)):
         top = pad + row * (height + pad)
-        _write_lines(draw, [label], MARGIN, top + height // 2 - LINE_HEIGHT // 2)
+        write_lines(draw, [label], MARGIN, top + height // 2 - LINE_HEIGHT // 2)
         for column, image in enumerate(line):
             canvas.paste(Image.fromarray(image), (left + column * (width + pad), top))
     return np.asarray(canvas)
@@ -230,6 +230,7 @@ def _text_width(text: str) -> float:
     return _font().getlength(text)
 
 
-def _write_lines(draw: ImageDraw.ImageDraw, lines: list[str], left: int, top: int, fill=INK):
+def write_lines(draw: ImageDraw.ImageDraw, lines: list[str], left: int, top: int, fill=INK):
+    """Writes lines of text, one under the other."""
     for number, line in enumerate(lines):
         draw.text((left, top + number * LINE_HEIGHT), line, fill=fill, font=_font())

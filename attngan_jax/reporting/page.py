@@ -11,7 +11,14 @@ import jinja2
 from markupsafe import Markup
 
 from attngan_jax.configuration import write_text
-from attngan_jax.reporting import curves, figures, metric_rows, pictures, run_files
+from attngan_jax.reporting import (
+    curves,
+    figures,
+    metric_rows,
+    paper_figures,
+    pictures,
+    run_files,
+)
 
 STAGE_NAMES = {"prepare": "Data set", "damsm": "DAMSM", "attngan": "AttnGAN",
                "evaluate": "Evaluation"}
@@ -20,11 +27,15 @@ STAGE_NAMES = {"prepare": "Data set", "damsm": "DAMSM", "attngan": "AttnGAN",
 def write_report(workdir: str | os.PathLike) -> pathlib.Path:
     """Writes the page of a run, finished or still training, and returns its path.
 
+    Beside it, `figures/` gets the same pictures as PNGs, for a paper or a talk.
+
     Raises:
       UserError: the workdir holds no run, or one of its files is broken.
     """
     path = pathlib.Path(workdir) / "report" / "index.html"
-    write_text(path, render(run_files.read_run(workdir)))
+    run = run_files.read_run(workdir)
+    paper_figures.write_figures(run, path.parent / "figures")
+    write_text(path, render(run))
     return path
 
 
@@ -48,6 +59,7 @@ def render(run: run_files.Run) -> str:
         cards=pictures.sample_cards(run.samples) if run.samples else [],
         generator_explorers=pictures.explorers(run.attention) if run.attention else [],
         damsm_explorers=pictures.explorers(run.damsm_attention) if run.damsm_attention else [],
+        explorations=pictures.exploration_cards(run.explorations),
         heat=",".join(map(str, (*figures.HEAT, figures.HEAT_STRENGTH, figures.DIMMED))),
         settings=sorted(_flat(run.config).items()),
         script=Markup(script),

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from attngan_jax.reporting.figures import attention_scores, enlarged, overlay_attention
-from attngan_jax.reporting.run_files import Attention, Samples
+from attngan_jax.reporting.run_files import Attention, Exploration, Samples
 
 LOSSLESS_UP_TO = 32  # pixels; WebP halves the colour's resolution, which shows when enlarged
 QUALITY = 88
@@ -90,6 +90,13 @@ def sample_cards(samples: Samples) -> list[SampleCard]:
                 for step, images in zip(samples.steps, samples.over_time)],
         stages=[(size, data_uri(images[n])) for size, images in samples.last.items()],
     ) for n, caption in enumerate(samples.captions)]
+
+
+def exploration_cards(explorations: list[Exploration]) -> list[tuple[str, str, list]]:
+    """(kind, title, [(label, picture)]) of each row."""
+    return [(row.kind, row.title, [(label, data_uri(_at_most(image, LARGEST_FRAME)))
+                                   for label, image in zip(row.labels, row.images)])
+            for row in explorations]
 
 
 def explorers(attention: Attention) -> list[Explorer]:

@@ -60,6 +60,22 @@ class Attention:
 
 
 @dataclasses.dataclass(frozen=True)
+class Exploration:
+    """A row of pictures on the way between two captions or noises, or with a word swapped.
+
+    Attributes:
+      kind: "captions", "noise" or "swap". title: the caption or captions.
+      labels: what each of the K pictures is.
+      images: uint8 `[K, S, S, 3]`.
+    """
+
+    kind: str
+    title: str
+    labels: list[str]
+    images: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
 class Run:
     """All of a workdir that a report shows; None or empty where there is nothing yet."""
 
@@ -72,6 +88,7 @@ class Run:
     samples: Samples | None
     attention: Attention | None
     damsm_attention: Attention | None
+    explorations: list[Exploration]
 
 
 def read_run(workdir: str | os.PathLike) -> Run:
@@ -91,6 +108,7 @@ def read_run(workdir: str | os.PathLike) -> Run:
         samples=read_samples(workdir / "samples"),
         attention=read_attention(workdir / "report" / "attention.npz"),
         damsm_attention=read_damsm_attention(workdir / "report" / "damsm_attention.npz"),
+        explorations=read_explorations(workdir / "report" / "explorations.npz"),
     )
 
 
@@ -157,6 +175,15 @@ def read_damsm_attention(path: pathlib.Path) -> Attention | None:
     size = arrays["image"].shape[1]
     return Attention(_strings(arrays["captions"]), _words(arrays["words"]),
                      {size: arrays["image"]}, {size: arrays["attention"]})
+
+
+def read_explorations(path: pathlib.Path) -> list[Exploration]:
+    """The rows of pictures between captions and noises; none if they were not drawn."""
+    if not path.exists():
+        return []
+    arrays = _read_arrays(path, ("kinds", "titles", "labels", "images"))
+    return [Exploration(str(kind), str(title), _strings(labels), images) for kind, title, labels,
+            images in zip(*(arrays[name] for name in ("kinds", "titles", "labels", "images")))]
 
 
 def _series(points: dict[int, float]) -> Series:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from absl import logging
 
 from attngan_jax.data import pipeline
@@ -34,7 +35,7 @@ def train(
     *,
     frozen: Any = None,
     start: Callable[[Any], Any] | None = None,
-    on_sample: Callable[[int, Any], None] | None = None,
+    on_sample: Callable[[int, Any], dict[str, np.ndarray]] | None = None,
     score: Callable[[Any], dict[str, float]] | None = None,
 ) -> Any:
     """Trains `task` to its last step, from its newest checkpoint if there is one.
@@ -44,7 +45,8 @@ def train(
       dataset: from `data.datasets.load`.
       frozen: variables that the step reads and never changes.
       start: puts what was trained elsewhere into a fresh state; not called on a restored one.
-      on_sample: called with (step, state) every `sample_every_steps` and at the end.
+      on_sample: called with (step, state) every `sample_every_steps` and at the end; returns
+        pictures, uint8 `[H, W, 3]` by name, for the event files.
       score: called with the state of every checkpoint; its scalars are logged, and the checkpoint
         with the highest `best_checkpoint` among them is kept beside the newest.
 
@@ -77,6 +79,7 @@ def train(
         frozen = jax.device_put(frozen, parallel.replicated(mesh))
         train_step = parallel.parallel_step(task.train_step, mesh)
         metrics = Metrics(workdir, task.name, settings.num_train_steps)
+        metrics.write_config(step, config.to_dict())
         sample_every = settings.get("sample_every_steps", 0) if on_sample else 0
         scalars = None
         try:
@@ -89,7 +92,7 @@ def train(
                 if save or step % config.log_every_steps == 0:
                     metrics.flush({"data_wait_fraction": batches.wait_fraction()})
                 if sample_every and (last or step % sample_every == 0):
-                    on_sample(step, state)
+                    metrics.write_pictures(step, on_sample(step, state))
                 if save:
                     scores = score(state) if score else {}
                     if scores:

@@ -66,6 +66,16 @@ class Metrics:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
+    def write_pictures(self, step: int, pictures: dict[str, np.ndarray]) -> None:
+        """Writes uint8 `[H, W, 3]` pictures to the event files, under their full names."""
+        self._writer.write_images(step, {name: picture[None] for name, picture in pictures.items()})
+
+    def write_config(self, step: int, config: dict) -> None:
+        """Writes a start's config to the event files, as text with a value a line."""
+        lines = json.dumps(config, indent=2).splitlines()
+        text = "\n".join(f"    {line}" for line in lines)  # Markdown's plain text
+        self._writer.write_texts(step, {"config": text})
+
     def close(self) -> None:
         """Flushes the event files."""
         self._writer.flush()

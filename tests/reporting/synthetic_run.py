@@ -57,6 +57,10 @@ def finished(unfinished):
                  **{f"images_{size}": pictures(rng, size) for size in SIZES})
     (workdir / "report" / "metrics.json").write_text(json.dumps(METRICS))
     write_attention(workdir, rng)
+    np.savez(workdir / "report" / "explorations.npz", images=np.stack([pictures(rng, 16)] * 3),
+             kinds=np.array(["captions", "noise", "swap"]),
+             titles=np.array(["red bird → <b>blue</b> bird", "a red bird", "a […] bird"]),
+             labels=np.array([["0%", "50%", "100%"]] * 2 + [["red", "green", "blue"]]))
     return workdir
 
 

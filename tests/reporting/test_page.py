@@ -122,10 +122,18 @@ def test_the_page_draws_heat_as_the_figures_do(markup):
         *figures.HEAT, figures.HEAT_STRENGTH, figures.DIMMED]
 
 
+def test_pictures_in_between_have_their_labels(markup):
+    text = text_of(markup)
+    assert "From one noise to another, with the same caption a red bird 0% 50% 100%" in text
+    assert "a […] bird red green blue" in text
+    assert "red bird → &lt;b&gt;blue&lt;/b&gt; bird" in markup and "<b>blue" not in markup
+
+
 @pytest.mark.parametrize("missing, said", [
     ("report/metrics.json", "No evaluation yet"), ("samples/fixed.npz", "No samples yet"),
     ("report/attention.npz", "No attention maps of the generator yet"),
     ("report/damsm_attention.npz", "No maps of DAMSM yet"),
+    ("report/explorations.npz", "No pictures between captions yet"),
     ("metrics.jsonl", "No log entries yet")])
 def test_each_part_may_be_missing(finished, missing, said):
     assert said not in text_of(page.write_report(finished).read_text(encoding="utf-8"))

@@ -1,9 +1,12 @@
 """Metric files: means over the steps since the last flush, every value checked."""
 
+import io
 import json
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from attngan_jax.errors import UserError
@@ -71,3 +74,17 @@ def test_a_line_torn_by_a_kill_is_cut_before_the_next(tmp_path):
     metrics.close()
     first, second = path.read_text().splitlines()
     assert first + "\n" == whole and json.loads(second)["scalars"] == {"train/a": 2.0}
+
+
+def test_pictures_and_the_config_are_in_the_event_files(metrics, tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    metrics.write_config(0, {"seed": 3, "damsm": {"gamma1": 4.0}})
+    metrics.write_pictures(2, {"samples/16": picture})
+    metrics.close()
+    events = EventAccumulator(str(tmp_path / "damsm" / "events"), size_guidance={"tensors": 0})
+    events.Reload()
+    width, height, png = events.Tensors("samples/16")[0].tensor_proto.string_val
+    assert (int(width), int(height)) == (7, 5) and events.Tensors("samples/16")[0].step == 2
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), picture)
+    text, = events.Tensors("config")[0].tensor_proto.string_val
+    assert '    "seed": 3' in text.decode() and '"gamma1": 4.0' in text.decode()
