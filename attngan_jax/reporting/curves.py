@@ -22,6 +22,9 @@ TITLES = {
     "train/d_loss_*": "Discriminators, by stage",
     "train/kl_loss": "KL of the condition",
     "eval/r_precision": "R-precision",
+    "eval/fid_damsm": "FID (damsm)",
+    "eval/kid_damsm": "KID (damsm)",
+    "eval/retrieval_r1": "Retrieval, mean R@1",
 }
 STAGE_TITLES = {("attngan", "train/damsm_loss"): "DAMSM term (with its weight)"}
 

@@ -64,6 +64,19 @@ def attribute_bars(metrics: dict) -> list[Bar]:
             for name, entry in accuracy.items() if isinstance(entry, dict)]
 
 
+def grounding_bars(metrics: dict) -> list[Bar]:
+    """One bar for each part of `grounding`: the last stage's maps, and DAMSM's on real images."""
+    values = metrics.get("grounding") or {}
+    stages = [name for name in values if name.startswith("generator_")]
+    if not stages:
+        return []
+    last = values[max(stages, key=lambda name: int(name.removeprefix("generator_")))]
+    real = values.get("damsm") or {}
+    return [Bar(name.replace("_", " "), entry["accuracy"], entry["chance"],
+                real.get(name, {}).get("accuracy"))
+            for name, entry in last.items() if isinstance(entry, dict)]
+
+
 def percent(value: float) -> str:
     """`74.2134` as `74.2 %`, with a no-break space."""
     return f"{value:.1f}\N{NO-BREAK SPACE}%"

@@ -21,7 +21,7 @@ from attngan_jax.reporting import (
 )
 
 STAGE_NAMES = {"prepare": "Data set", "damsm": "DAMSM", "attngan": "AttnGAN",
-               "evaluate": "Evaluation"}
+               "evaluate": "Evaluation", "eval": "Scores of checkpoints"}
 
 
 def write_report(workdir: str | os.PathLike) -> pathlib.Path:
@@ -51,6 +51,7 @@ def render(run: run_files.Run) -> str:
         status=_status(run),
         rows=metric_rows.metric_rows(run.metrics) if run.metrics else [],
         bars=metric_rows.attribute_bars(run.metrics) if run.metrics else [],
+        pointing=metric_rows.grounding_bars(run.metrics) if run.metrics else [],
         wall=_wall_clock(run.wall_seconds),
         curve_stages=[(STAGE_NAMES.get(stage, stage), *curves.charts(stage, run.scalars[stage]))
                       for stage in _known_first(run.scalars)],

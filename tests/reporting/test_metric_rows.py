@@ -60,6 +60,15 @@ def test_how_mismatching_captions_are_drawn(with_replacement, words):
     assert f"99 mismatching: of another image, drawn {words} replacement" in protocol
 
 
+def test_the_pointing_game_by_part_is_that_of_the_last_stage():
+    stages = {"damsm": POINTING, "generator_8": POINTING, "generator_32": POINTING | {
+        "crown": {"accuracy": 33.0, "chance": 3.0, "other_words": 9.0, "count": 9}}}
+    bar, = metric_rows.grounding_bars({"grounding": stages})
+    assert (bar.name, bar.percent, bar.chance, bar.real) == ("crown", 33.0, 3.0, 50.0)
+    assert metric_rows.grounding_bars({"grounding": None}) == []
+    assert metric_rows.grounding_bars({"grounding": {"damsm": POINTING}}) == []
+
+
 def test_what_is_null_or_missing_says_why():
     metrics = METRICS | {"grounding": None, "kid": None, "damsm_retrieval": None, "reasons": {
         "grounding": "cub has no masks", "kid": "no weights"}}

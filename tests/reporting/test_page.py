@@ -4,6 +4,7 @@ import base64
 import hashlib
 import html
 import io
+import json
 import os
 import re
 import subprocess
@@ -12,7 +13,8 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from synthetic_run import CAPTIONS, METRICS, SIZES, STEPS, WORDS, entry, write_log
+from synthetic_run import CAPTIONS, SIZES, STEPS, WORDS, entry, write_log
+from test_metric_rows import WHOLE
 
 from attngan_jax.reporting import figures, metric_rows, page, pictures, run_files
 
@@ -48,6 +50,16 @@ def test_the_curves_end_at_the_last_values(finished):
     text = text_of(page.write_report(finished).read_text(encoding="utf-8"))
     assert "DAMSM loss 1.23" in text and "4.56" not in text
     assert "DAMSM steps 20 of 40" in text and "AttnGAN steps 0 of 300" in text
+
+
+def test_every_kind_of_metric_and_its_curves_are_shown(finished):
+    (finished / "report" / "metrics.json").write_text(json.dumps(WHOLE))
+    write_log(finished, [entry(300, "eval", r_precision=61.0)])
+    text = text_of(page.write_report(finished).read_text(encoding="utf-8"))
+    for piece in ("Pointing game by part", "crown 50.0 %, chance 2.0 %", "KID (damsm)",
+                  "95 %: -0.0010 to 0.0200", "Grounding, generator's maps at 32 px",
+                  "Scores of checkpoints, by step"):
+        assert piece in text, piece
 
 
 def test_captions_are_escaped(markup):
