@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from absl import app, flags, logging
 
 from attngan_jax import configuration
-from attngan_jax.errors import UserError
+from attngan_jax.errors import Stopped, UserError
 
 DONE, FAILED, WRONG_FLAGS = 0, 1, 2
 _UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
@@ -37,6 +37,9 @@ def _run(main: Callable[[Sequence[str]], None]) -> int:
         return _say(error, WRONG_FLAGS)
     except UserError as error:
         return _say(error, FAILED)
+    except Stopped as stop:
+        print(f"{stop}; run the same command again to go on", file=sys.stderr)
+        return DONE
     except KeyboardInterrupt:
         return _say("stopped; run the same command again to go on", FAILED)
     except Exception as error:

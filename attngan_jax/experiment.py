@@ -18,33 +18,35 @@ from attngan_jax.evaluation.samples import SampleWriter
 from attngan_jax.evaluation.trained import load_encoders
 from attngan_jax.interop.import_run import check_has_image_encoder
 from attngan_jax.reporting import page
-from attngan_jax.training import loop, parallel, pretrained, shared_stage, wall_clock
+from attngan_jax.training import hosts, loop, parallel, pretrained, shared_stage, wall_clock
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.damsm_task import DamsmTask
 from attngan_jax.training.networks import Config
 
 
 def train_and_evaluate(config: Config, workdir: str | os.PathLike, *,
-                       damsm_from: str | os.PathLike | None = None) -> pathlib.Path:
-    """Runs what is not done yet and returns the path of the report.
+                       damsm_from: str | os.PathLike | None = None) -> pathlib.Path | None:
+    """Runs what is not done yet and returns the path of the report (None but in process 0).
 
+    All processes of a run call this together, with one config and one workdir that all see.
     Where stage 1 is not begun and `damsm_from` is the workdir of a run that finished the same
     one, its copy is used.
 
-    Raises `UserError` for a workdir of another config and for everything that a user can mend.
+    Raises `UserError` for a workdir of another config and for everything that a user can mend,
+    `Stopped` at SIGTERM.
     """
     workdir = pathlib.Path(workdir)
     trunk = pretrained.trunk_weights(config, workdir)
     check(config)
-    configuration.save_workdir_config(config, workdir)
-    check_has_image_encoder(workdir)
-    if trunk is not None:
-        pretrained.record(trunk, config.image_encoder.weights, workdir)
     use_compilation_cache(config.compilation_cache_dir)
-    dataset = prepare(config, workdir)
-
-    if damsm_from is not None:
-        shared_stage.take_damsm(config, workdir, damsm_from)
+    with hosts.first_goes_first("prepare"):
+        configuration.save_workdir_config(config, workdir)
+        check_has_image_encoder(workdir)
+        if trunk is not None:
+            pretrained.record(trunk, config.image_encoder.weights, workdir)
+        dataset = prepare(config, workdir)
+        if damsm_from is not None:
+            shared_stage.take_damsm(config, workdir, damsm_from)
 
     damsm = DamsmTask(config, len(dataset.vocabulary))
     attngan = AttnganTask(config, len(dataset.vocabulary))
@@ -56,7 +58,13 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike, *,
                        start=trunk and functools.partial(pretrained.with_trunk, weights=trunk))
         encoders = load_encoders(config, len(dataset.vocabulary), workdir)
         loop.train(attngan, dataset, workdir, frozen=encoders,
-                   on_sample=SampleWriter(attngan, dataset, encoders, workdir))
+                   on_sample=hosts.is_first() and SampleWriter(
+                       attngan, dataset, parallel.on_this_host(encoders), workdir))
+    return hosts.on_first(functools.partial(score, config, workdir), "score")
+
+
+def score(config: Config, workdir: pathlib.Path) -> pathlib.Path:
+    """Scores the last checkpoint if nobody has, and writes the report; its path."""
     if not suite.is_finished(workdir, config.attngan.num_train_steps):
         suite.evaluate(workdir)
     return page.write_report(workdir)

@@ -2,6 +2,9 @@
 
     python -m attngan_jax.main --config configs/cub.py [--workdir DIR] [--config.KEY=VALUE ...]
         [--damsm_from DIR]
+
+On several hosts all run this command together, with `--distributed` on TPUs, or with
+`--coordinator=HOST:PORT --num_processes=N --process_index=K` on each.
 """
 
 import os
@@ -18,6 +21,13 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: run
 _DAMSM_FROM = flags.DEFINE_string(
     "damsm_from", None, "Folder of another run with the same settings up to stage 1: a copy of its "
     "finished stage 1 is used instead of training it again.")
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "Whether this is one of several processes that find each other: on a "
+    "TPU pod, under Slurm.")
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of process 0, where there are several on CPUs or GPUs.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many there are.", 1)
+_PROCESS_INDEX = flags.DEFINE_integer("process_index", None, "Which one this is, from 0.", 0)
 flags.mark_flag_as_required("config")
 
 
@@ -25,10 +35,16 @@ def main(argv):
     """Runs what is left of the run and says where its report is."""
     door.no_arguments(argv)
     from attngan_jax.experiment import train_and_evaluate  # heavy: after the flags are right
+    from attngan_jax.training import hosts
 
+    addresses = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_INDEX.value)
+    if _DISTRIBUTED.value or addresses != (None, None, None):
+        hosts.initialise(*addresses)
     config = _CONFIG.value.lock()
     workdir = pathlib.Path(_WORKDIR.value or f"runs/{config.name}")
     report = train_and_evaluate(config, workdir, damsm_from=_DAMSM_FROM.value)
+    if report is None:
+        return
     print(f"All done. The report is {report}\nTry a caption of your own:\n"
           f"  {_python()} -m attngan_jax.sample --workdir {workdir} --out out --attention "
           '--caption "a small red bird with black wings and a short yellow beak"')

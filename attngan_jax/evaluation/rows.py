@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from attngan_jax.data import pipeline
-from attngan_jax.training import parallel
+from attngan_jax.training import hosts, parallel
 
 Rows = dict[str, np.ndarray]
 
@@ -41,16 +41,16 @@ class RowMap:
         """
         size = config.eval.batch_size
         parallel.check_batch_size(size, self._mesh, "config.eval.batch_size")
+        process_index, process_count = hosts.index_and_count()
         batches = pipeline.eval_batches(
             split, config, vocabulary=vocabulary, batch_size=size, image_sizes=image_sizes,
-            num_examples=num_examples, process_index=jax.process_index(),
-            process_count=jax.process_count())
+            num_examples=num_examples, process_index=process_index, process_count=process_count)
         variables = jax.device_put(variables, parallel.replicated(self._mesh))
         waiting = None  # so that the devices work while the batch before is taken in
         for count, batch in enumerate(tqdm(batches, desc=description, unit=" batches",
                                            disable=not description)):
             share = len(batch["caption"])
-            first = count * size + jax.process_index() * share
+            first = count * size + process_index * share
             batch["number"] = np.arange(first, first + share, dtype=np.int32)
             outputs = self._mapped(variables, parallel.shard_batch(batch, self._mesh))
             if waiting is not None:
@@ -61,7 +61,7 @@ class RowMap:
 
 
 def _valid_rows(outputs: dict[str, jax.Array]) -> Rows:
-    if jax.process_count() > 1:
+    if hosts.index_and_count()[1] > 1:
         from jax.experimental import multihost_utils
 
         outputs = multihost_utils.process_allgather(outputs, tiled=True)

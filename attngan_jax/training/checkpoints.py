@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from attngan_jax.errors import UserError
+from attngan_jax.training import hosts
 
 KEEP = 2  # the newest, and the one before it
 SPARE_BYTES = 2**20  # beside the arrays, for what describes them
@@ -21,6 +22,8 @@ class Checkpoints:
     """The checkpoints of one stage of a run, in `WORKDIR/<stage>/<step>/`.
 
     A save is asynchronous and atomic: a step is listed when it is whole. `close` waits for it.
+    All processes of a run open, save, restore and close together, in one folder that all see;
+    where one is alone (see `hosts`), it reads by itself.
 
     Args:
       best: name of the score by which one more checkpoint is kept, the one with the highest; "":
@@ -106,8 +109,13 @@ def _options(best: str) -> ocp.CheckpointManagerOptions:
     `best_fn` with `max_to_keep` would delete the newest where it is not among the best.
     """
     newest = ocp.checkpoint_managers.LatestN(n=KEEP)
+    who = {}
+    if hosts.is_alone():
+        this = jax.process_index()
+        who = dict(create=False, multiprocessing_options=ocp.options.MultiprocessingOptions(
+            primary_host=this, active_processes={this}))
     if not best:
-        return ocp.CheckpointManagerOptions(preservation_policy=newest)
+        return ocp.CheckpointManagerOptions(preservation_policy=newest, **who)
 
     def score(scores) -> float:
         return scores.get(best, -math.inf)
@@ -116,7 +124,8 @@ def _options(best: str) -> ocp.CheckpointManagerOptions:
         best_fn=score, best_mode="max",
         preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy([
             newest, ocp.checkpoint_managers.BestN(get_metric_fn=score, n=1,
-                                                  keep_checkpoints_without_metrics=False)]))
+                                                  keep_checkpoints_without_metrics=False)]),
+        **who)
 
 
 @jax.jit

@@ -1,7 +1,7 @@
 """The training loop, for both stages.
 
 Counting: `state.step` updates have been made. A checkpoint of step n holds n updates; training
-ends with one of step `num_train_steps`.
+ends with one of step `num_train_steps`, or earlier, at SIGTERM, with one of the step reached.
 """
 
 import os
@@ -14,8 +14,9 @@ import numpy as np
 from absl import logging
 
 from attngan_jax.data import pipeline
+from attngan_jax.errors import Stopped
 from attngan_jax.interop.import_run import check_has_image_encoder
-from attngan_jax.training import parallel, wall_clock
+from attngan_jax.training import hosts, parallel, wall_clock
 from attngan_jax.training.checkpoints import Checkpoints
 from attngan_jax.training.device_batches import DeviceBatches
 from attngan_jax.training.metrics import Metrics
@@ -45,8 +46,9 @@ def train(
       dataset: from `data.datasets.load`.
       frozen: variables that the step reads and never changes.
       start: puts what was trained elsewhere into a fresh state; not called on a restored one.
-      on_sample: called with (step, state) every `sample_every_steps` and at the end; returns
-        pictures, uint8 `[H, W, 3]` by name, for the event files.
+      on_sample: called with (step, state) every `sample_every_steps` and at the end, in the
+        first process, with the state on its devices; returns pictures, uint8 `[H, W, 3]` by
+        name, for the event files.
       score: called with the state of every checkpoint; its scalars are logged, and the checkpoint
         with the highest `best_checkpoint` among them is kept beside the newest.
 
@@ -56,6 +58,7 @@ def train(
     Raises:
       UserError: the devices don't divide the batch, or the run was imported without an image
         encoder.
+      Stopped: at SIGTERM to any process, in all of them after the same step, which is saved.
     """
     check_has_image_encoder(workdir)
     config, settings = task.config, task.settings
@@ -64,10 +67,13 @@ def train(
     parallel.check_batch_size(settings.batch_size, mesh, f"config.{task.name}.batch_size")
     create = jax.jit(task.create_train_state, out_shardings=parallel.replicated(mesh))
     state = create(stage_key(config.seed, task.name, -1))
+    process_index, process_count = hosts.index_and_count()
     batches = DeviceBatches(pipeline.train_iterator(
         dataset, config, batch_size=settings.batch_size, image_sizes=task.image_sizes,
-        max_words=task.max_words, seed=config.seed), mesh)
-    with Checkpoints(workdir, task.name, best=settings.best_checkpoint) as checkpoints:
+        max_words=task.max_words, seed=config.seed, process_index=process_index,
+        process_count=process_count), mesh)
+    with (Checkpoints(workdir, task.name, best=settings.best_checkpoint) as checkpoints,
+          hosts.StopSignal() as stop_signal):
         step = 0
         if checkpoints.latest_step() is not None:
             state, progress = checkpoints.restore(state)
@@ -80,19 +86,21 @@ def train(
         train_step = parallel.parallel_step(task.train_step, mesh)
         metrics = Metrics(workdir, task.name, settings.num_train_steps)
         metrics.write_config(step, config.to_dict())
-        sample_every = settings.get("sample_every_steps", 0) if on_sample else 0
-        scalars = None
+        sample_every = settings.get("sample_every_steps", 0)
+        samples_here = on_sample and sample_every and hosts.is_first()
+        scalars, stop = None, False
         try:
-            while step < settings.num_train_steps:
+            while step < settings.num_train_steps and not stop:
                 state, scalars = train_step(state, frozen, batches.next(after=scalars))
                 step += 1
                 last = step == settings.num_train_steps
                 metrics.add(step, scalars)
-                save = last or step % settings.checkpoint_every_steps == 0
+                stop = stop_signal.reached()
+                save = last or stop or step % settings.checkpoint_every_steps == 0
                 if save or step % config.log_every_steps == 0:
                     metrics.flush({"data_wait_fraction": batches.wait_fraction()})
-                if sample_every and (last or step % sample_every == 0):
-                    metrics.write_pictures(step, on_sample(step, state))
+                if samples_here and (last or step % sample_every == 0):
+                    metrics.write_pictures(step, on_sample(step, parallel.on_this_host(state)))
                 if save:
                     scores = score(state) if score else {}
                     if scores:
@@ -103,4 +111,6 @@ def train(
             metrics.close()
             batches.close()
     clock.save()  # with the last checkpoint's writing
+    if stop:
+        raise Stopped(f"stopped by SIGTERM after step {step} of stage {task.name}, which is saved")
     return state

@@ -15,20 +15,26 @@ from absl import logging
 from clu import metric_writers, periodic_actions
 
 from attngan_jax.errors import UserError
+from attngan_jax.training import hosts
 
 
 class Metrics:
-    """Collects every step's scalars on the device, writes their means at log steps."""
+    """Collects every step's scalars on the device, writes their means at log steps.
+
+    The first process writes; the others look for what is not finite, and so stop with it.
+    """
 
     def __init__(self, workdir: str | os.PathLike, stage: str, num_train_steps: int):
         self.stage = stage
         self._path = pathlib.Path(workdir) / "metrics.jsonl"
         self._writer = metric_writers.create_default_writer(
-            str(pathlib.Path(workdir) / stage / "events"), asynchronous=True)
+            str(pathlib.Path(workdir) / stage / "events"), asynchronous=True
+        ) if hosts.is_first() else metric_writers.MultiWriter([])
         self._progress = periodic_actions.ReportProgress(
             num_train_steps=num_train_steps, every_secs=20, writer=self._writer)
         self._pending: list[tuple[int, dict]] = []
-        _cut_torn_line(self._path)
+        if hosts.is_first():
+            _cut_torn_line(self._path)
 
     def add(self, step: int, metrics: dict) -> None:
         """Notes the scalars of a step, without waiting for the device."""
@@ -61,6 +67,8 @@ class Metrics:
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Writes scalars under their full names."""
+        if not hosts.is_first():
+            return
         self._writer.write_scalars(step, scalars)
         line = {"step": step, "stage": self.stage, "time": time.time(), "scalars": scalars}
         with self._path.open("a", encoding="utf-8") as file:

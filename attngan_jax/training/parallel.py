@@ -15,18 +15,22 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from attngan_jax.errors import UserError
+from attngan_jax.training import hosts
 
 AXIS = "data"
 
 
 def make_mesh(devices=None) -> Mesh:
-    """A mesh over all devices of all hosts.
+    """A mesh over all devices of all hosts; over this host's own inside `hosts.on_first`.
 
-    Explicit axis types, `jax.make_mesh`'s default, refuse gathers and slices of sharded arrays.
+    Host after host: the shares that they read, laid end to end, are the global batch.
+    `jax.make_mesh` would order the devices as they are wired, and its default, explicit axis
+    types, refuses gathers and slices of sharded arrays.
     """
-    devices = jax.devices() if devices is None else devices
-    return jax.make_mesh((len(devices),), (AXIS,), devices=devices,
-                         axis_types=(jax.sharding.AxisType.Auto,))
+    if devices is None:
+        devices = jax.local_devices() if hosts.is_alone() else jax.devices()
+    ordered = sorted(devices, key=lambda device: (device.process_index, device.id))
+    return Mesh(np.array(ordered), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, key: str) -> None:
@@ -58,6 +62,14 @@ def parallel_map(function: Callable, mesh: Mesh) -> Callable:
 def replicated(mesh: Mesh) -> NamedSharding:
     """The sharding of state: a copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def on_this_host(tree):
+    """Replicated arrays on this host's devices alone, for work that other hosts don't share."""
+    if jax.process_count() == 1:
+        return tree
+    copies = jax.tree.map(lambda x: x.addressable_data(0), tree)
+    return jax.device_put(copies, replicated(make_mesh(jax.local_devices())))
 
 
 def split(mesh: Mesh) -> NamedSharding:

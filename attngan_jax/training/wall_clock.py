@@ -6,7 +6,7 @@ import pathlib
 import time
 
 from attngan_jax.configuration import write_text
-
+from attngan_jax.training import hosts
 
 PARTS = ("prepare", "damsm", "attngan", "evaluate")
 
@@ -25,8 +25,10 @@ class Clock:
         self._start = time.monotonic()
 
     def save(self) -> float:
-        """Writes and returns the seconds so far."""
+        """Returns the seconds so far; the first process writes them."""
         seconds = self.spent + time.monotonic() - self._start
         path = pathlib.Path(self._workdir) / "wall_seconds.json"
+        if not hosts.is_first():
+            return seconds
         write_text(path, json.dumps(read(self._workdir) | {self._part: round(seconds, 1)}) + "\n")
         return seconds
