@@ -11,14 +11,15 @@ from attngan_jax.errors import UserError
 # Keys that may differ between two starts of one run: they change no result.
 FREE_KEYS = ("compilation_cache_dir", "log_every_steps", "data.data_dir", "data.source",
              "data.max_left_out", "data.num_workers", "data.read_threads", "data.prefetch_batches",
-             "damsm.checkpoint_every_steps", "attngan.checkpoint_every_steps")
+             "damsm.checkpoint_every_steps", "attngan.checkpoint_every_steps", "remat")
 # Values that are counts of something, by the last part of their keys.
-COUNTS = ("batch_size", "num_train_steps", "every_steps", "decay_steps", "judge_steps",
-          "num_images", "num_candidates", "fold_size", "words", "read_threads",
+COUNTS = ("batch_size", "num_train_steps", "every_steps", "accumulation_steps", "decay_steps",
+          "judge_steps", "num_images", "num_candidates", "fold_size", "words", "read_threads",
           "prefetch_batches", "captions_per_image", "image_size",
           "base_size", "num_stages", "dim", "pairs")
 CHOICES = {
     "data.overflow_rule": ("random_subset", "first"),
+    "remat": ("none", "layers", "networks"),
     "compute_dtype": ("float32", "bfloat16", "float16"),
     "image_encoder.trunk": ("inception_v3", "cnn"),
     "text_encoder.rnn_type": ("lstm", "gru"),

@@ -74,9 +74,10 @@ def check(config: Config) -> None:
     """`UserError` for what would stop the run hours later, or leave it a workdir of no use."""
     configuration.check(config)
     datasets.check(config)
-    for key in ("damsm", "attngan", "eval"):
-        parallel.check_batch_size(config[key].batch_size, parallel.make_mesh(),
-                                  f"config.{key}.batch_size")
+    mesh = parallel.make_mesh()
+    for stage in ("damsm", "attngan"):
+        parallel.check_stage(config, stage, mesh)
+    parallel.check_batch_size(config.eval.batch_size, mesh, "config.eval.batch_size")
 
 
 def prepare(config: Config, workdir: pathlib.Path) -> datasets.Dataset:

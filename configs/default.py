@@ -70,6 +70,7 @@ def get_config() -> ml_collections.ConfigDict:
     damsm.gamma1 = 4.0  # Eq. 9; the paper has 5
     damsm.gamma2 = 5.0  # Eq. 10
     damsm.gamma3 = 10.0  # Eq. 11
+    damsm.accumulation_steps = 1  # pieces that the batch goes through the image encoder in
     damsm.checkpoint_every_steps = 2_000  # a killed run loses at most so many
     damsm.best_checkpoint = "eval/retrieval_r1"  # by which one stage 2 takes; "": the newest
     damsm.retrieval_pairs = 1_000  # of the test split, which that is measured on
@@ -99,12 +100,15 @@ def get_config() -> ml_collections.ConfigDict:
     gan.ema_decay = 0.999  # of the generator's parameters
     gan.damsm_weight = 5.0  # lambda, Eq. 3
     gan.kl_weight = 1.0  # of conditioning augmentation's KL term
+    gan.accumulation_steps = 1  # pieces that the batch goes through each network in
     gan.checkpoint_every_steps = 2_000  # a killed run loses at most so many
     gan.best_checkpoint = ""  # "": the newest is scored and drawn with
     gan.sample_every_steps = 2_000  # pictures of fixed captions for the report
 
     config.log_every_steps = 50  # means of the losses since the last line
     config.per_device_batch_norm = False  # True: statistics of each device's share alone
+    config.per_device_negatives = False  # True: DAMSM's negatives are of each device's share alone
+    config.remat = "none"  # what is computed again, for memory: "layers", "networks"
 
     evaluation = config.eval = ml_collections.ConfigDict()
     evaluation.batch_size = 64  # global; changes no number

@@ -50,7 +50,7 @@ def abstract_step(config: Config, stage: str, mesh: Mesh, vocabulary_size: int) 
     if stage not in TASKS:
         raise UserError(f"there is no stage {stage!r}: choose one of {', '.join(TASKS)}")
     task = TASKS[stage](config, vocabulary_size)
-    parallel.check_batch_size(task.settings.batch_size, mesh, f"config.{stage}.batch_size")
+    parallel.check_stage(config, stage, mesh)
     state = _abstract_state(task)
     frozen = None
     if stage == AttnganTask.name:

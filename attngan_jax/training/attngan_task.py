@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import optax
 
 from attngan_jax.losses import adversarial
-from attngan_jax.losses.damsm import damsm_loss
 from attngan_jax.training import parallel
-from attngan_jax.training.damsm_task import normalise, update, word_mask
+from attngan_jax.training.damsm_task import matching_losses, normalise, update, word_mask
+from attngan_jax.training.memory import in_pieces
 from attngan_jax.training.networks import (
     Config,
     build_discriminators,
@@ -75,17 +75,20 @@ class AttnganTask:
         words, sentence = self.text_encoder.apply(frozen["text"], batch["caption"], mask)
         z, noise = self.noise(state.step, mask.shape[0])
 
-        def generate(params):  # Eq. 1
+        def generate(params, inputs):  # Eq. 1
             output, updated = self.generator.apply(
                 {"params": params, "batch_stats": state.generator.batch_stats},
-                z, noise, sentence, words, mask, train=True, mutable=["batch_stats"])
+                *inputs, train=True, mutable=["batch_stats"])
             return (output.images, output.mean, output.log_variance), updated["batch_stats"]
 
-        outputs, pullback, batch_stats = jax.vjp(generate, state.generator.params, has_aux=True)
+        inputs = (z, noise, sentence, words, mask)
+        outputs, pullback, batch_stats = jax.vjp(
+            lambda params: self.in_pieces(generate)(params, inputs), state.generator.params,
+            has_aux=True)
 
         discriminators, metrics = [], {}
         for module, network, fake in zip(self.discriminators, state.discriminators, outputs[0]):
-            real = normalise(batch[f"image_{module.image_size}"])
+            real = batch[f"image_{module.image_size}"]
             network, loss = self.update_discriminator(module, network, real, fake, sentence)
             discriminators.append(network)
             metrics[f"d_loss_{module.image_size}"] = loss
@@ -108,6 +111,11 @@ class AttnganTask:
             state = average_statistics(state)
         return state, metrics | terms
 
+    def in_pieces(self, network):
+        """`network(params, batch)` in as little memory as the config asks for."""
+        return in_pieces(network, remat=self.config.remat,
+                         num_pieces=self.settings.accumulation_steps)
+
     def noise(self, step, local_batch: int) -> tuple[jax.Array, jax.Array]:
         """z `[B, Z]` and conditioning augmentation's noise `[B, condition_dim]` of a step."""
         key = stage_key(self.config.seed, self.name, step)
@@ -116,7 +124,7 @@ class AttnganTask:
         return drawn[:, : g.z_dim], drawn[:, g.z_dim :]
 
     def update_discriminator(self, module, network: Network, real, fake, sentence):
-        """One update on real images, generated ones and mismatched pairs (Eq. 5)."""
+        """One update on real images (uint8), generated ones and mismatched pairs (Eq. 5)."""
         B = real.shape[0]
         global_batch = B * parallel.num_devices()
         positions = parallel.example_positions(B)
@@ -124,8 +132,8 @@ class AttnganTask:
         next_sentence = jnp.roll(parallel.gather(sentence), -1, axis=0)[positions]
         weight = adversarial.wrong_pair_weight(has_next, global_batch, parallel.num_devices())
 
-        def logits(module):
-            real_features = module.features(real, train=True)
+        def logits(module, real, fake, sentence, next_sentence, has_next):
+            real_features = module.features(normalise(real), train=True)
             fake_features = module.features(fake, train=True)
             real_map, wrong_map = module.joint_maps(real_features, sentence, next_sentence)
             conditional = (  # in the released code's order, which is that of the running averages
@@ -137,13 +145,17 @@ class AttnganTask:
             return conditional, (module.unconditional_logits(real_features),
                                  module.unconditional_logits(fake_features))
 
+        def judge(params, inputs):
+            made, updated = module.apply({"params": params, "batch_stats": network.batch_stats},
+                                         *inputs, mutable=["batch_stats"], method=logits)
+            return made, updated["batch_stats"]
+
         def loss_fn(params):
-            variables = {"params": params, "batch_stats": network.batch_stats}
-            (conditional, unconditional), updated = module.apply(
-                variables, mutable=["batch_stats"], method=logits)
+            (conditional, unconditional), batch_stats = self.in_pieces(judge)(
+                params, (real, fake, sentence, next_sentence, has_next))
             loss = adversarial.discriminator_loss(*conditional, weight,
                                                   unconditional=unconditional)
-            return loss, updated["batch_stats"]
+            return loss, batch_stats
 
         (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(network.params)
         grads, loss = parallel.mean_over_devices((grads, loss))
@@ -154,20 +166,24 @@ class AttnganTask:
                             class_ids):
         """Loss of the generator (Eq. 3) as a function of what it made; its terms as metrics."""
         images, mean, log_variance = outputs
-        settings, weight = self.config.damsm, self.settings.damsm_weight
+        weight = self.settings.damsm_weight
         terms, d_stats = {}, []
         for module, network, fake in zip(self.discriminators, discriminators, images):
-            logits, updated = module.apply(network.variables, fake, sentence, train=True,
-                                           mutable=["batch_stats"])
+            def judge(variables, inputs, module=module):
+                logits, updated = module.apply(variables, *inputs, train=True,
+                                               mutable=["batch_stats"])
+                return logits, updated["batch_stats"]
+
+            logits, batch_stats = self.in_pieces(judge)(network.variables, (fake, sentence))
             terms[f"g_loss_{module.image_size}"] = adversarial.generator_loss(*logits)  # Eq. 4
-            d_stats.append(updated["batch_stats"])
+            d_stats.append(batch_stats)
         total = sum(terms.values())
         if weight:
-            regions, code = self.image_encoder.apply(image_encoder, images[-1], train=False)
-            captions = parallel.gather((words, sentence, mask, class_ids))
-            damsm = damsm_loss(regions, code, class_ids, *captions, gamma1=settings.gamma1,
-                               gamma2=settings.gamma2, gamma3=settings.gamma3,
-                               axis_name=parallel.AXIS)
+            def encode(variables, images):
+                return self.image_encoder.apply(variables, images, train=False), {}
+
+            (regions, code), _ = self.in_pieces(encode)(image_encoder, images[-1])
+            damsm = matching_losses(self.config, regions, code, words, sentence, mask, class_ids)
             terms["damsm_loss"] = weight * damsm.total
             total += terms["damsm_loss"]
         terms["kl_loss"] = adversarial.kl_loss(mean, log_variance)

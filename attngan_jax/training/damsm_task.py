@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from attngan_jax.losses.damsm import damsm_loss
+from attngan_jax.losses.damsm import DamsmLoss, damsm_loss
 from attngan_jax.training import parallel
+from attngan_jax.training.memory import in_pieces
 from attngan_jax.training.networks import Config, build_image_encoder, build_text_encoder
 from attngan_jax.training.state import DamsmState, Network, average_statistics, stage_key
 
@@ -71,23 +72,28 @@ class DamsmTask:
         del frozen
         settings, rate = self.settings, self.config.text_encoder.dropout_rate
         key = stage_key(self.config.seed, self.name, state.step)
-        mask, images = word_mask(batch), normalise(batch[f"image_{self.image_sizes[0]}"])
+        mask, images = word_mask(batch), batch[f"image_{self.image_sizes[0]}"]
         keys = parallel.example_keys(key, images.shape[0])
         shape = (mask.shape[1], self.config.text_encoder.word_dim)
         keep = jax.vmap(lambda k: jax.random.bernoulli(k, 1.0 - rate, shape))(keys)
         trained, pretrained = split_trunk(state.image.params)
 
+        def encode_images(image_params, images):
+            encoded, updated = self.image_encoder.apply(
+                {"params": image_params | pretrained, "batch_stats": state.image.batch_stats},
+                normalise(images), train=True, mutable=["batch_stats"])
+            return encoded, updated["batch_stats"]
+
+        encode_images = in_pieces(encode_images, remat=self.config.remat,
+                                  num_pieces=settings.accumulation_steps)
+
         def loss_fn(text_params, image_params):
             words, sentence = self.text_encoder.apply(
                 {"params": text_params}, batch["caption"], mask, keep=keep, dropout_rate=rate)
-            (regions, code), updated = self.image_encoder.apply(
-                {"params": image_params | pretrained, "batch_stats": state.image.batch_stats},
-                images, train=True, mutable=["batch_stats"])
-            captions = parallel.gather((words, sentence, mask, batch["class_id"]))
-            loss = damsm_loss(regions, code, batch["class_id"], *captions, gamma1=settings.gamma1,
-                              gamma2=settings.gamma2, gamma3=settings.gamma3,
-                              axis_name=parallel.AXIS)
-            return loss.total, (loss, updated["batch_stats"])
+            (regions, code), batch_stats = encode_images(image_params, images)
+            loss = matching_losses(self.config, regions, code, words, sentence, mask,
+                                   batch["class_id"])
+            return loss.total, (loss, batch_stats)
 
         grads, (loss, batch_stats) = jax.grad(loss_fn, argnums=(0, 1), has_aux=True)(
             state.text.params, trained)
@@ -100,6 +106,21 @@ class DamsmTask:
             state = average_statistics(state)
         return state, {"damsm_loss": loss.total, "word_loss": loss.word_loss,
                        "sentence_loss": loss.sentence_loss}
+
+
+def matching_losses(config: Config, regions, codes, words, sentences, mask,
+                    class_ids) -> DamsmLoss:
+    """L_DAMSM's terms on this device: its images with the captions of all devices.
+
+    With `per_device_negatives`, with its own captions alone: a batch over N devices then trains as
+    N small ones do.
+    """
+    captions, axis_name = (words, sentences, mask, class_ids), None
+    if not config.per_device_negatives:
+        captions, axis_name = parallel.gather(captions), parallel.AXIS
+    damsm = config.damsm
+    return damsm_loss(regions, codes, class_ids, *captions, gamma1=damsm.gamma1,
+                      gamma2=damsm.gamma2, gamma3=damsm.gamma3, axis_name=axis_name)
 
 
 def update(network: Network, optimizer: optax.GradientTransformation, grads) -> Network:

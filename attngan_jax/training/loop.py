@@ -64,7 +64,7 @@ def train(
     config, settings = task.config, task.settings
     clock = wall_clock.Clock(workdir, task.name)
     mesh = parallel.make_mesh()
-    parallel.check_batch_size(settings.batch_size, mesh, f"config.{task.name}.batch_size")
+    parallel.check_stage(config, task.name, mesh)
     create = jax.jit(task.create_train_state, out_shardings=parallel.replicated(mesh))
     state = create(stage_key(config.seed, task.name, -1))
     process_index, process_count = hosts.index_and_count()

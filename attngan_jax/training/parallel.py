@@ -40,6 +40,17 @@ def check_batch_size(batch_size: int, mesh: Mesh, key: str) -> None:
                         f"choose a multiple of {mesh.size}")
 
 
+def check_stage(config, stage: str, mesh: Mesh) -> None:
+    """Raises `UserError` for a stage's batch that devices and accumulation don't divide."""
+    size, pieces = config[stage].batch_size, config[stage].accumulation_steps
+    check_batch_size(size, mesh, f"config.{stage}.batch_size")
+    if size % (pieces * mesh.size) or size < 2 * pieces:
+        raise UserError(
+            f"config.{stage}.batch_size is {size}, which does not make "
+            f"config.{stage}.accumulation_steps={pieces} pieces of two examples or more that "
+            f"{mesh.size} devices divide: choose a multiple of {pieces * max(mesh.size, 2)}")
+
+
 def parallel_step(step: Callable, mesh: Mesh) -> Callable:
     """Jits `step(state, frozen, batch) -> (state, metrics)` over the mesh.
 
