@@ -1,5 +1,10 @@
 """The number of devices changes no number: losses, gradients, parameters, statistics."""
 
+import os
+import pickle
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,45 +13,62 @@ from jax.sharding import PartitionSpec
 
 from attngan_jax.errors import UserError
 from attngan_jax.training import parallel
+from tests import tiny_runs
 from tests.training import one_device
 
-NUM_STEPS = 3
+
+@pytest.fixture(scope="module")
+def on_devices(tiny_data_dir, tmp_path_factory):
+    """Three steps of each variant on 1, 2, 4 and 8 devices, from a process that has eight."""
+    path = tmp_path_factory.mktemp("device_counts") / "results"
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.training.device_counts", tiny_data_dir, path],
+        cwd=tiny_runs.ROOT, env=os.environ | {"JAX_NUM_CPU_DEVICES": "8"}, capture_output=True,
+        text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return pickle.loads(path.read_bytes())
 
 
-def three_steps(stage, config, dataset, num_devices):
-    task, frozen = one_device.make_task(stage, config, dataset)
-    mesh = one_device.mesh(num_devices)
-    step = parallel.parallel_step(task.train_step, mesh)
-    state = jax.device_put(one_device.first_state(task), parallel.replicated(mesh))
-    frozen = jax.device_put(frozen, parallel.replicated(mesh))
-    losses = []
-    for batch in one_device.batches(task, dataset, NUM_STEPS):
-        state, metrics = step(state, frozen, parallel.shard_batch(batch, mesh))
-        losses.append(jax.device_get(metrics))
-    return jax.device_get(state), losses
-
-
-@pytest.mark.parametrize("stage", ["damsm", "attngan"])
-def test_one_and_four_devices_agree(stage, tiny_config, tiny_dataset):
+@pytest.mark.slow
+@pytest.mark.parametrize("variant, num_devices", [
+    *((stage, n) for stage in ("damsm", "attngan") for n in (2, 4, 8)),
+    ("attngan_in_pieces", 8)])
+def test_the_number_of_devices_changes_no_number(variant, num_devices, on_devices):
     """Adam does not see a gradient's scale, so its moments are compared too: a sum in place of
-    a mean would make them 4 and 16 times as large."""
-    one, losses_of_one = three_steps(stage, tiny_config, tiny_dataset, 1)
-    four, losses_of_four = three_steps(stage, tiny_config, tiny_dataset, 4)
-    for a, b in zip(losses_of_one, losses_of_four):
+    a mean would make them N and N^2 times as large."""
+    one, many = on_devices[variant, 1], on_devices[variant, num_devices]
+    for a, b in zip(one["metrics"], many["metrics"], strict=True):
         assert a.keys() == b.keys()
         for name in a:
             np.testing.assert_allclose(a[name], b[name], rtol=2e-4, err_msg=name)
-    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(one), jax.tree.leaves(four)):
-        error = np.linalg.norm(a - b) / max(np.linalg.norm(a), 1e-7)
-        assert error < 2e-4, f"{jax.tree_util.keystr(path)} differs by {error}"
+    assert one["state"].keys() == many["state"].keys()
+    for name, a in one["state"].items():
+        error = np.linalg.norm(a - many["state"][name]) / max(np.linalg.norm(a), 1e-7)
+        assert error < 2e-4, f"{name} differs by {error}"
 
 
-def test_statistics_of_each_device_alone_are_a_choice(tiny_config, tiny_dataset):
-    tiny_config.per_device_batch_norm = True
-    one, _ = three_steps("damsm", tiny_config, tiny_dataset, 1)
-    four, _ = three_steps("damsm", tiny_config, tiny_dataset, 4)
-    variances = [tree.image.batch_stats["cnn"]["down_0"]["norm"]["var"] for tree in (one, four)]
-    assert np.abs(variances[0] / variances[1] - 1).max() > 1e-3
+@pytest.mark.slow
+def test_a_step_is_traced_once(on_devices):
+    assert {result["traces"] for result in on_devices.values()} == {1}
+
+
+@pytest.mark.parametrize("key", ["per_device_batch_norm", "per_device_negatives"])
+def test_each_device_alone_is_a_choice(key, tiny_config, tiny_dataset):
+    """With it a batch over four devices is four small batches; on one device it is nothing."""
+    losses = {}
+    for num_devices, alone in ((1, False), (4, False), (4, True)):
+        tiny_config[key] = alone
+        task, _ = one_device.make_task("damsm", tiny_config, tiny_dataset)
+        mesh = one_device.mesh(num_devices)
+        batch, = one_device.batches(task, tiny_dataset, 1)
+        state = jax.device_put(one_device.first_state(task), parallel.replicated(mesh))
+        _, metrics = parallel.parallel_step(task.train_step, mesh)(
+            state, None, parallel.shard_batch(batch, mesh))
+        losses[num_devices, alone] = float(metrics["damsm_loss"])
+    np.testing.assert_allclose(losses[1, False], losses[4, False], rtol=2e-4)
+    assert abs(losses[4, True] / losses[4, False] - 1) > 1e-3
+    if key == "per_device_negatives":  # two captions to choose from, not eight
+        assert losses[4, True] < 0.7 * losses[4, False]
 
 
 def on_four(function, *arguments, out_specs):

@@ -1,0 +1,66 @@
+"""bfloat16 is for the networks alone, and trains as float32 does."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attngan_jax.training import parallel
+from tests.training import one_device
+
+NUM_STEPS = 50
+
+
+def equations(jaxpr):
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            for inner in value if isinstance(value, (tuple, list)) else (value,):
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns"):
+                    yield from equations(inner)
+
+
+@pytest.mark.parametrize("stage", ["damsm", "attngan"])
+def test_only_networks_compute_in_bfloat16(stage, tiny_config, tiny_dataset):
+    """State, softmax, logarithms and what the devices exchange are float32; convolutions aren't."""
+    tiny_config.compute_dtype = "bfloat16"
+    task, frozen = one_device.make_task(stage, tiny_config, tiny_dataset)
+    state = one_device.first_state(task)
+    step = parallel.parallel_step(task.train_step, one_device.mesh(2))
+    batch, = one_device.batches(task, tiny_dataset, 1)
+    jaxpr, (new_state, metrics) = jax.make_jaxpr(step, return_shape=True)(state, frozen, batch)
+    for tree in (state, new_state, metrics):
+        assert {x.dtype for x in jax.tree.leaves(tree)} <= {jnp.float32, jnp.int32}
+    used = {}
+    for equation in equations(jaxpr.jaxpr):
+        for variable in equation.invars:
+            dtype = getattr(variable.aval, "dtype", None)
+            if dtype is not None:
+                used.setdefault(equation.primitive.name, set()).add(jnp.dtype(dtype))
+    assert jnp.bfloat16 in used["conv_general_dilated"]
+    sums = [name for name in used if name.startswith(("psum", "all_gather", "pmax"))]
+    assert sums
+    for name in ("exp", "log", "log1p", "rsqrt", *sums):
+        assert jnp.bfloat16 not in used.get(name, set()), name
+
+
+@pytest.mark.slow
+def test_fifty_steps_stay_within_three_percent_of_float32(tiny_config, tiny_dataset):
+    tiny_config.damsm.batch_size = 16
+    tiny_config.text_encoder.dropout_rate = 0.0
+    losses = {}
+    for dtype in ("float32", "bfloat16"):
+        tiny_config.compute_dtype = dtype
+        task, _ = one_device.make_task("damsm", tiny_config, tiny_dataset)
+        mesh = one_device.mesh()
+        step, state = parallel.parallel_step(task.train_step, mesh), one_device.first_state(task)
+        values = []
+        for batch in one_device.batches(task, tiny_dataset, NUM_STEPS):
+            state, metrics = step(state, None, parallel.shard_batch(batch, mesh))
+            values.append(metrics["damsm_loss"])
+        losses[dtype] = np.array(jax.device_get(values))
+    first, last = (losses["float32"][part].mean() for part in (slice(5), slice(-10, None)))
+    assert last < 0.95 * first  # it learns, so there is something to spoil
+    np.testing.assert_allclose(losses["bfloat16"][-10:].mean(), last, rtol=0.03)
+    assert (losses["bfloat16"] != losses["float32"]).all()
