@@ -8,6 +8,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = "tests/tiny_configs/procedural_birds.py"
+# For programs that run a few times: XLA takes less time over them, and they take more.
+QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 CACHE = os.path.expanduser("~/.cache/attngan_jax/tests")
 
 

@@ -16,8 +16,8 @@ from attngan_jax.training.networks import Config
 
 STAGE = DamsmTask.name
 # What stage 1 follows from.
-KEYS = ("seed", "compute_dtype", "per_device_batch_norm", "data.", "procedural_birds.",
-        "text_encoder.", "image_encoder.", "damsm.")
+KEYS = ("seed", "compute_dtype", "per_device_batch_norm", "per_device_negatives", "data.",
+        "procedural_birds.", "text_encoder.", "image_encoder.", "damsm.")
 
 
 def take_damsm(config: Config, workdir: pathlib.Path, source: str | os.PathLike) -> None:

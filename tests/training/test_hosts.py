@@ -42,15 +42,16 @@ def start(workdir, data_dir, num_processes, num_devices, seconds=0.0):
         "config": tiny_runs.CONFIG, "workdir": workdir, "config.data.data_dir": data_dir,
         "config.compilation_cache_dir": tiny_runs.CACHE, "coordinator": f"localhost:{port}",
         "num_processes": num_processes}
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(num_devices)}
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(num_devices),
+                                "XLA_FLAGS": tiny_runs.QUICK_COMPILATION}
     processes = []
     for k in range(num_processes):
-        said = open(f"{workdir}.{k}.log", "w", encoding="utf-8")
-        processes.append(subprocess.Popen(
-            [sys.executable, "-m", "tests.training.recorded_main", f"{workdir}.{k}.records",
-             str(seconds), f"--process_index={k}",
-             *(f"--{name}={value}" for name, value in flags.items())],
-            cwd=tiny_runs.ROOT, env=environment, stdout=said, stderr=said))
+        command = [sys.executable, "-m", "tests.training.recorded_main", f"{workdir}.{k}.records",
+                   str(seconds), f"--process_index={k}",
+                   *(f"--{name}={value}" for name, value in flags.items())]
+        with open(f"{workdir}.{k}.log", "w", encoding="utf-8") as said:
+            processes.append(subprocess.Popen(command, cwd=tiny_runs.ROOT, env=environment,
+                                              stdout=said, stderr=said))
     return processes
 
 
