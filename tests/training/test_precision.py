@@ -1,7 +1,6 @@
 """bfloat16 is for the networks alone, and trains as float32 does."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -31,18 +30,18 @@ def test_only_networks_compute_in_bfloat16(stage, tiny_config, tiny_dataset):
     batch, = one_device.batches(task, tiny_dataset, 1)
     jaxpr, (new_state, metrics) = jax.make_jaxpr(step, return_shape=True)(state, frozen, batch)
     for tree in (state, new_state, metrics):
-        assert {x.dtype for x in jax.tree.leaves(tree)} <= {jnp.float32, jnp.int32}
+        assert {str(x.dtype) for x in jax.tree.leaves(tree)} <= {"float32", "int32"}
     used = {}
     for equation in equations(jaxpr.jaxpr):
         for variable in equation.invars:
             dtype = getattr(variable.aval, "dtype", None)
             if dtype is not None:
-                used.setdefault(equation.primitive.name, set()).add(jnp.dtype(dtype))
-    assert jnp.bfloat16 in used["conv_general_dilated"]
+                used.setdefault(equation.primitive.name, set()).add(str(dtype))
+    assert "bfloat16" in used["conv_general_dilated"]
     sums = [name for name in used if name.startswith(("psum", "all_gather", "pmax"))]
     assert sums
     for name in ("exp", "log", "log1p", "rsqrt", *sums):
-        assert jnp.bfloat16 not in used.get(name, set()), name
+        assert "bfloat16" not in used.get(name, set()), name
 
 
 @pytest.mark.slow
