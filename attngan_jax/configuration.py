@@ -9,7 +9,7 @@ import ml_collections
 from attngan_jax.errors import UserError
 
 # Keys that may differ between two starts of one run: they change no result.
-FREE_KEYS = ("compilation_cache_dir", "log_every_steps", "data.data_dir", "data.source",
+FREE_KEYS = ("platform", "compilation_cache_dir", "log_every_steps", "data.data_dir", "data.source",
              "data.max_left_out", "data.num_workers", "data.read_threads", "data.prefetch_batches",
              "damsm.checkpoint_every_steps", "attngan.checkpoint_every_steps", "remat")
 # Values that are counts of something, by the last part of their keys.
@@ -18,6 +18,7 @@ COUNTS = ("batch_size", "num_train_steps", "every_steps", "accumulation_steps", 
           "prefetch_batches", "captions_per_image", "image_size",
           "base_size", "num_stages", "dim", "pairs")
 CHOICES = {
+    "platform": ("", "cpu", "gpu", "tpu"),
     "data.overflow_rule": ("random_subset", "first"),
     "remat": ("none", "layers", "networks"),
     "compute_dtype": ("float32", "bfloat16", "float16"),

@@ -12,6 +12,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.name = "default"  # the workdir defaults to runs/<name>
     config.seed = 0  # everything random follows from it
     config.compute_dtype = "float32"  # of the networks; "bfloat16" on TPU and GPU
+    config.platform = ""  # that the step is laid out for, such as "tpu"; "": that of the devices
     config.compilation_cache_dir = "~/.cache/attngan_jax"  # XLA executables; "" for none
 
     data = config.data = ml_collections.ConfigDict()

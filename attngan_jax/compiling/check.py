@@ -35,6 +35,7 @@ def compile_check(config: Config, topology: str, per_device_batch: int | None = 
     configuration.check(config)
     chip, devices = chips.topology_devices(topology)
     mesh = parallel.make_mesh(devices)
+    config.platform = "tpu"
     if per_device_batch is not None:
         config.damsm.batch_size = config.attngan.batch_size = per_device_batch * mesh.size
     stages = {}

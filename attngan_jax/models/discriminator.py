@@ -51,7 +51,7 @@ class JointBlock(nn.Module):
 
     def setup(self):
         self.conv = SentenceConv(self.features, self.dtype)
-        self.norm = BatchNorm(self.axis_name, dtype=self.dtype)
+        self.norm = BatchNorm(self.axis_name, dtype=self.dtype, activation=leaky_relu)
 
 
 class Discriminator(nn.Module):
@@ -74,7 +74,8 @@ class Discriminator(nn.Module):
     dtype: Dtype = jnp.float32
 
     def setup(self):
-        block = dict(axis_name=self.axis_name, dtype=self.dtype)
+        common = dict(axis_name=self.axis_name, dtype=self.dtype)
+        block = common | dict(activation=leaky_relu)
         num_downs = self.image_size.bit_length() - 3
         if 4 * 2**num_downs != self.image_size or num_downs < 1:
             raise ValueError(f"image_size is a power of two from 8, not {self.image_size}")
@@ -85,7 +86,7 @@ class Discriminator(nn.Module):
         self.down = [ConvNorm(width, 4, 2, **block) for width in widths[1:]]
         squeezed = [8 * self.df_dim * 2**i for i in reversed(range(max(0, num_downs - 4)))]
         self.squeeze = [ConvNorm(width, **block) for width in squeezed]
-        self.joint = JointBlock(8 * self.df_dim, **block)
+        self.joint = JointBlock(8 * self.df_dim, **common)
         self.conditional_head = self._head()
         if self.unconditional:
             self.unconditional_head = self._head()
@@ -97,7 +98,7 @@ class Discriminator(nn.Module):
         """`[B, S, S, 3]` in [-1, 1] -> `[B, 4, 4, 8 df_dim]`."""
         h = leaky_relu(self.stem(images.astype(self.dtype)))
         for block in (*self.down, *self.squeeze):
-            h = leaky_relu(block(h, train=train))
+            h = block(h, train=train)
         return h
 
     def joint_maps(self, features: jax.Array, *sentences: jax.Array) -> list[jax.Array]:
@@ -109,7 +110,7 @@ class Discriminator(nn.Module):
 
         `mask` bool `[B]` leaves examples out of the BatchNorm statistics.
         """
-        h = leaky_relu(self.joint.norm(joint_map, train=train, mask=mask))
+        h = self.joint.norm(joint_map, train=train, mask=mask)
         return self.conditional_head(h).astype(jnp.float32)[:, 0, 0, 0]
 
     def conditional_logits(self, features, sentence, *, train: bool, mask=None) -> jax.Array:

@@ -56,6 +56,7 @@ class InitialStage(nn.Module):
     base_size: int
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
+    wide: bool = False
 
     @nn.compact
     def __call__(self, condition: jax.Array, z: jax.Array, *, train: bool) -> jax.Array:
@@ -65,11 +66,12 @@ class InitialStage(nn.Module):
         x = jnp.concatenate([condition, z], axis=-1)
         x = nn.Dense(C * 4 * 4 * 2, use_bias=False, dtype=self.dtype, kernel_init=kernel_init,
                      name="dense")(x)
-        x = glu(BatchNorm(self.axis_name, dtype=self.dtype, name="norm")(x, train=train))
+        x = BatchNorm(self.axis_name, dtype=self.dtype, activation=glu, name="norm")(
+            x, train=train)
         h = x.reshape(-1, C, 4, 4).transpose(0, 2, 3, 1)  # features are channel-major, as upstream
         for i in range(num_ups):
             C //= 2
-            h = UpBlock(C, self.axis_name, self.dtype, name=f"up_{i}")(h, train=train)
+            h = UpBlock(C, self.axis_name, self.dtype, self.wide, name=f"up_{i}")(h, train=train)
         return h
 
 
@@ -85,6 +87,7 @@ class RefinementStage(nn.Module):
     legacy_mask: bool = False
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
+    wide: bool = False
 
     @nn.compact
     def __call__(self, hidden, condition, words, word_mask, *, train: bool):
@@ -104,7 +107,8 @@ class RefinementStage(nn.Module):
         h = jnp.concatenate([hidden, context.astype(hidden.dtype)], axis=-1)
         for i in range(self.num_residual_blocks):
             h = ResidualBlock(self.axis_name, self.dtype, name=f"residual_{i}")(h, train=train)
-        return UpBlock(C, self.axis_name, self.dtype, name="upsample")(h, train=train), attention
+        h = UpBlock(C, self.axis_name, self.dtype, self.wide, name="upsample")(h, train=train)
+        return h, attention
 
 
 class ImageHead(nn.Module):
@@ -128,7 +132,7 @@ class Generator(nn.Module):
       gf_dim: channels of the hidden features at every stage.
       condition_dim: of conditioning augmentation.
       single_image: AttnDCGAN, which makes the last stage's image only.
-      See `word_attention` for legacy_mask, `RefinementStage` for attention.
+      See `word_attention` for legacy_mask, `RefinementStage` for attention, `UpBlock` for wide.
     """
 
     num_stages: int
@@ -141,6 +145,7 @@ class Generator(nn.Module):
     legacy_mask: bool = False
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
+    wide: bool = False
 
     @nn.compact
     def __call__(self, z, condition_noise, sentence, words, word_mask, *, train: bool):
@@ -156,14 +161,14 @@ class Generator(nn.Module):
         """
         condition, mean, log_variance = ConditioningAugmentation(
             self.condition_dim, self.dtype, name="conditioning")(sentence, condition_noise)
-        h = InitialStage(self.gf_dim, self.base_size, self.axis_name, self.dtype,
+        h = InitialStage(self.gf_dim, self.base_size, self.axis_name, self.dtype, self.wide,
                          name="initial")(condition, z, train=train)
         images, attention = [], []
         for i in range(self.num_stages):
             if i > 0:
                 h, maps = RefinementStage(
                     self.gf_dim, self.num_residual_blocks, self.attention, self.legacy_mask,
-                    self.axis_name, self.dtype, name=f"refine_{i}",
+                    self.axis_name, self.dtype, self.wide, name=f"refine_{i}",
                 )(h, condition, words, word_mask, train=train)
                 attention.extend(maps)
             if i == self.num_stages - 1 or not self.single_image:

@@ -23,12 +23,11 @@ class SmallTrunk(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
         """`[B, S, S, 3] -> local [B, S/8, S/8, 4 width], pooled [B, 8 width]`."""
-        block = dict(axis_name=self.axis_name, dtype=self.dtype)
+        block = dict(axis_name=self.axis_name, dtype=self.dtype, activation=leaky_relu)
         h = images.astype(self.dtype)
         for i in range(3):
             h = ConvNorm(self.width * 2**i, 4, 2, **block, name=f"down_{i}")(h, train=train)
-            h = leaky_relu(h)
-        summary = leaky_relu(ConvNorm(4 * self.width, 4, 2, **block, name="summary")(h, train=train))
+        summary = ConvNorm(4 * self.width, 4, 2, **block, name="summary")(h, train=train)
         return h, summary.reshape(len(summary), -1)
 
 

@@ -97,9 +97,9 @@ class Unit(nn.Module):
         _, features, kernel, stride, padding = self.table_row
         x = nn.Conv(features, kernel, (stride, stride), padding, use_bias=False, dtype=self.dtype,
                     name="conv")(x)
-        x = BatchNorm(self.axis_name, epsilon=1e-3, dtype=self.dtype,
-                      scale_init=nn.initializers.ones, name="norm")(x, train=train)
-        return nn.relu(x)
+        return BatchNorm(self.axis_name, epsilon=1e-3, dtype=self.dtype,
+                      scale_init=nn.initializers.ones, activation=nn.relu, name="norm")(
+            x, train=train)
 
 
 class Block(nn.Module):

@@ -1,5 +1,6 @@
 """From a config to its networks: the only place where model fields meet config keys."""
 
+import jax
 import jax.numpy as jnp
 import ml_collections
 
@@ -42,7 +43,8 @@ def build_generator(config: Config) -> Generator:
     """The generator of `config.generator`."""
     g = config.generator
     return Generator(g.num_stages, g.base_size, g.gf_dim, g.condition_dim, g.num_residual_blocks,
-                     g.attention, g.single_image, g.legacy_mask, **_common(config))
+                     g.attention, g.single_image, g.legacy_mask, **_common(config),
+                     wide=(config.platform or jax.default_backend()) == "tpu")
 
 
 def build_discriminators(config: Config) -> tuple[Discriminator, ...]:
