@@ -80,8 +80,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return image
     if image.mode.startswith("I"):
         # Pillow's own conversion takes everything above 255 for white.
-        levels = np.clip(np.asarray(image, np.int64), 0, 65_535) >> 8
-        return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
+        levels = np.asarray(image)
+        if levels.dtype.itemsize > 2:
+            levels = np.clip(levels, 0, 65_535)
+        return Image.fromarray((levels >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
