@@ -38,19 +38,20 @@ def top_words(attention: Attention) -> list[Strip]:
     """As the paper's Figure 4: a caption's pictures, then a strip for each stage with word maps.
 
     A strip holds the stage's five most attended words, the most attended first, each with its map
-    over the stage's picture and its largest weight.
+    over the stage's picture and its largest weight. DAMSM, with one picture, has one strip.
     """
     strips = []
     for n in [n for n, words in enumerate(attention.words) if words][:NUM_CAPTIONS]:
         words = attention.words[n]
-        strips.append((attention.captions[n], [(f"{size} x {size}", images[n])
-                                               for size, images in attention.images.items()]))
+        stages = [(f"{size} x {size}", images[n]) for size, images in attention.images.items()]
+        own = [(attention.captions[n], stages)]
         for size, maps in attention.maps.items():
             shown = maps[n][:len(words)].astype(np.float32)
             order = np.argsort(-attention_scores(shown), kind="stable")[:NUM_TOP_WORDS]
             picture = tile(attention.images[size][n])
-            strips.append(("", [(f"{words[word]} {shown[word].max():.0%}",
-                                 overlay_attention(picture, shown[word])) for word in order]))
+            own.append(("", [(f"{words[word]} {shown[word].max():.0%}",
+                              overlay_attention(picture, shown[word])) for word in order]))
+        strips += own if len(stages) > 1 else [(own[0][0], stages + own[1][1])]
     return strips
 
 

@@ -22,6 +22,14 @@ def test_each_stage_has_its_own_five_most_attended_words(finished):
         paper_figures.tile(attention.images[16][0]), attention.maps[16][0][3]))
 
 
+def test_damsm_has_its_picture_and_words_in_one_strip(finished):
+    attention = run_files.read_damsm_attention(finished / "report" / "damsm_attention.npz")
+    strips = paper_figures.top_words(attention)
+    assert [(title, len(pictures)) for title, pictures in strips] == [
+        (CAPTIONS[0], 5), (CAPTIONS[1], 4), (CAPTIONS[2], 6)]
+    assert strips[0][1][0][0] == "16 x 16" and strips[0][1][1][0].startswith("red ")
+
+
 def test_the_time_line_has_first_and_last_step_and_the_real_picture(finished):
     samples = run_files.read_samples(finished / "samples")
     title, pictures = paper_figures.time_line(samples)[1]
