@@ -6,6 +6,8 @@
     python -m attngan_jax.convert export --workdir DIR --out DIR
 """
 
+import os
+
 from absl import flags
 from ml_collections import config_flags
 
@@ -55,14 +57,15 @@ def _import():
 
 def _export():
     _require("out")
+    from attngan_jax.configuration import load_workdir_config
+    from attngan_jax.data.vocabulary import Vocabulary
     from attngan_jax.interop.export_run import export
+    from attngan_jax.interop.released_classes import loading_hint
 
     paths = export(_WORKDIR.value, _OUT.value)
+    vocabulary = Vocabulary.load(os.path.join(_WORKDIR.value, "vocabulary.txt"))
     print("\n".join(str(path) for path in paths))
-    print("In PyTorch, with the released code's G_NET (and so on for the others):\n"
-          "  from safetensors.torch import load_file\n"
-          f"  state_dict = load_file({str(paths[0])!r})\n"
-          "  netG.load_state_dict(state_dict)")
+    print(loading_hint(load_workdir_config(_WORKDIR.value), len(vocabulary), paths))
 
 
 def _require(*names):

@@ -126,8 +126,12 @@ def draw(
 
 def _synthesise(trained: Trained, batch: dict, attention: bool, seed: int) -> dict:
     """Runs the batch in pieces of one size, the last one filled up."""
-    synthesise = jax.jit(lambda variables, piece: trained.synthesise(
-        variables, piece, with_attention=attention, seed=seed))
+    @jax.jit
+    def synthesise(variables, piece):
+        made = trained.synthesise(variables, piece, with_attention=attention, seed=seed)
+        del made["code"]  # so that the image encoder is not run
+        return made
+
     total = len(batch["number"])
     size = min(total, trained.config.eval.batch_size)
     pieces = []

@@ -1,7 +1,7 @@
 """Full width: CUB's and COCO's networks with seeded weights, and a fourth stage of 512 pixels.
 
 The vectors of the original are narrow. Here the same names and shapes at full width go through the
-package and through `plain_original`.
+package and through `plain_original`, which the vectors hold to the original.
 """
 
 import importlib
@@ -9,9 +9,20 @@ import importlib
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tests.models import plain_original
 import pytest
-from tests.reference_vectors import FORWARD, assert_close, btd, module, nhwc, normal, state_dict
+from tests.models import plain_original
+from tests.reference_vectors import (
+    BATCH,
+    FORWARD,
+    SPEC,
+    assert_close,
+    btd,
+    module,
+    nhwc,
+    normal,
+    recorded,
+    state_dict,
+)
 
 from attngan_jax.interop import variables_from_state_dict
 from attngan_jax.interop.name_tables import TABLES
@@ -31,6 +42,30 @@ def generator_dimensions(name):
     g = importlib.import_module(f"configs.{name}").get_config().generator
     return {key: g[key] for key in ("num_stages", "base_size", "gf_dim", "z_dim", "condition_dim",
                                     "num_residual_blocks", "attention")} | {"embedding_dim": D}
+
+
+def test_the_plain_networks_are_the_originals():
+    """At the vectors' narrow widths, where the original's numbers are known."""
+    vectors, weights = recorded("generator_eval"), state_dict(SPEC["specs"]["generator"])
+    T = vectors["words"].shape[2]
+    images, maps = jax.jit(lambda weights: plain_original.generator(
+        weights, vectors["z"], vectors["eps"], vectors["sent"], vectors["words"],
+        np.ones((BATCH, T), bool), num_stages=3, base_size=64,
+        residuals=SPEC["dims"]["GAN__R_NUM"]))(weights)
+    checked = 0
+    for key, expected in vectors.items():
+        if "_stride" in key:
+            kind, number, stride = key.split("_")
+            arrays, n = (images, int(number)) if kind == "image" else (maps, int(number))
+            stride = int(stride.removeprefix("stride"))
+            assert_close(arrays[n][:, :, ::stride, ::stride], expected, FORWARD)
+            checked += 1
+    assert checked == 5
+    vectors, weights = recorded("text_encoder_lstm"), state_dict(
+        SPEC["specs"]["text_encoder_lstm"])
+    words, sentence = plain_original.lstm(weights, vectors["captions"], vectors["lengths"])
+    assert_close(words, vectors["words"], FORWARD)
+    assert_close(sentence, vectors["sent"], FORWARD)
 
 
 @pytest.mark.parametrize("name, num_stages", [("cub", 3), ("coco", 2)])
