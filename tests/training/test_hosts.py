@@ -38,10 +38,10 @@ def start(workdir, data_dir, num_processes, num_devices, seconds=0.0):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    flags = {f"config.{key}": value for key, value in SETTINGS.items()} | {
-        "config": tiny_runs.CONFIG, "workdir": workdir, "config.data.data_dir": data_dir,
-        "config.compilation_cache_dir": tiny_runs.CACHE, "coordinator": f"localhost:{port}",
-        "num_processes": num_processes}
+    flags = {"config": tiny_runs.CONFIG, "workdir": workdir, "config.data.data_dir": data_dir,
+             "config.compilation_cache_dir": tiny_runs.CACHE, "coordinator": f"localhost:{port}",
+             "num_processes": num_processes}
+    flags |= {f"config.{key}": value for key, value in SETTINGS.items()}
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(num_devices),
                                 "XLA_FLAGS": tiny_runs.QUICK_COMPILATION}
     processes = []
