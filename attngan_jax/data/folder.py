@@ -76,8 +76,15 @@ Row = tuple[Entry, str]  # with its split, "" where it says none
 def find_pictures(source: Path, notes: dict[str, list[str]]) -> list[Row]:
     """Every picture below `source` with the text beside it, in the order of their names."""
     rows, texts = [], set()
-    for folder, folders, files in os.walk(source):
+
+    def unreadable(error: OSError) -> None:
+        notes.setdefault("folder that can't be read ignored", []).append(str(error.filename))
+
+    for folder, folders, files in os.walk(source, onerror=unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in folders:  # they could lead anywhere, round in a circle too
+            if os.path.islink(os.path.join(folder, name)):
+                notes.setdefault("linked folder ignored", []).append(name)
         place = PurePosixPath(Path(folder).relative_to(source).as_posix())
         for file in map(PurePosixPath, sorted(files)):
             name = str(place / file.stem)

@@ -125,7 +125,7 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         self._listing, self._tally, self._seen = listing, Tally(self._max_left_out), set()
         for reason, names in listing.notes.items():
             for name in names:
-                self._tally.repaired.add(reason, name)
+                self._tally.repaired.add(reason, _printable(name))
         with tqdm(total=self._num_listed, desc=f"Preparing {self.name}", unit=" images",
                   mininterval=1.0) as self._progress:
             super()._download_and_prepare(dl_manager, download_config)
@@ -169,7 +169,7 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     def _records(self, entries: Sequence[Entry],
                  root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         for entry in entries:
-            name = entry.name.encode("utf-8", "backslashreplace").decode("utf-8")
+            name = _printable(entry.name)
             repaired = list(entry.repaired)
             try:
                 if entry.name in self._seen:
@@ -208,6 +208,11 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         if self._listing.words is not None:
             build["words"] = list(self._listing.words)
         (Path(self.data_dir) / BUILD_FILE).write_text(json.dumps(build), encoding="utf-8")
+
+
+def _printable(name: str) -> str:
+    """A file's name that need not be UTF-8, as text that can be."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _shards(entries: Sequence[Entry], root: Path) -> list[list[Entry]]:

@@ -1,8 +1,10 @@
 """A folder of one's own: texts beside pictures or a list, splits that depend on names alone."""
 
+import os
+
 import pytest
 
-from attngan_jax.data import datasets
+from attngan_jax.data import datasets, preparation
 from attngan_jax.data.folder import choose_test
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.errors import UserError
@@ -37,6 +39,28 @@ def test_texts_beside_pictures(config, tmp_path):
         assert made_up_sources.is_picture(record, k)
         assert len(record["captions"]) == 1 + k % 4
         assert record["name"].decode() == ("some birds/" if k % 3 else "") + f"bird {k}"
+
+
+def test_linked_folders_and_names_not_in_utf_8(config, tmp_path):
+    source = tmp_path / "source"
+    made_up_sources.make_folder(source)
+    made_up_sources.make_folder(tmp_path / "elsewhere", 3)
+    (source / "linked").symlink_to(tmp_path / "elsewhere")
+    (source / "circle").symlink_to(source)
+    for name, content in ((b"br\xfcn.png", made_up_sources.encoded(20, kind="PNG")),
+                          (b"br\xfcn.txt", made_up_sources.captions(20)[0].encode()),
+                          (b"gr\xfcn.txt", b"a green bird")):
+        with open(os.path.join(os.fsencode(source), name), "wb") as file:
+            file.write(content)
+
+    dataset = build(config, source)
+
+    names = {record["name"].decode() for record in (*dataset.train, *dataset.test)}
+    assert len(names) == 21 and "br\\udcfcn" in names
+    report = datasets.report(config)
+    assert report["repaired"]["linked folder ignored"]["first"] == ["circle", "linked"]
+    assert report["repaired"]["text without a picture ignored"]["first"] == ["gr\\udcfcn.txt"]
+    preparation.table(report).encode("utf-8")  # what `prepare` prints
 
 
 def test_a_list_with_every_field(config, tmp_path):
