@@ -12,11 +12,13 @@ from attngan_jax.errors import UserError
 FREE_KEYS = ("platform", "compilation_cache_dir", "log_every_steps", "data.data_dir", "data.source",
              "data.max_left_out", "data.num_workers", "data.read_threads", "data.prefetch_batches",
              "damsm.checkpoint_every_steps", "attngan.checkpoint_every_steps", "remat")
+FREE_SECTIONS = ("eval.",)  # these change scores, not what is trained: it is scored again
 # Values that are counts of something, by the last part of their keys.
 COUNTS = ("batch_size", "num_train_steps", "every_steps", "accumulation_steps", "decay_steps",
           "judge_steps", "num_images", "num_candidates", "fold_size", "words", "read_threads",
           "prefetch_batches", "captions_per_image", "image_size",
-          "base_size", "num_stages", "dim", "pairs")
+          "base_size", "num_stages", "dim", "pairs", "splits",
+          "kid_images")
 CHOICES = {
     "platform": ("", "cpu", "gpu", "tpu"),
     "data.overflow_rule": ("random_subset", "first"),
@@ -30,6 +32,7 @@ CHOICES = {
         for k in (1, 5, 10))),
     "eval.mismatch": ("class", "image"),
     "eval.protocol": ("own", "paper", "dm_gan"),
+    "eval.reference_split": ("train", "test"),
     "generator.base_size": tuple(2**power for power in range(3, 12)),
 }
 
@@ -61,7 +64,7 @@ def config_path(workdir: str | os.PathLike) -> pathlib.Path:
 def save_workdir_config(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:
     """Writes `config` to the workdir, or checks that the workdir is of the same config.
 
-    Raises `UserError` naming the first keys that differ, `FREE_KEYS` aside.
+    Raises `UserError` naming the first keys that differ, `FREE_KEYS` and `FREE_SECTIONS` aside.
     """
     path = config_path(workdir)
     if path.exists():
@@ -99,12 +102,13 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def differences(old: ml_collections.ConfigDict, new: ml_collections.ConfigDict) -> list[str]:
-    """A line for each key whose value is another, by name; `FREE_KEYS` aside."""
+    """A line for each key whose value is another, by name; `FREE_KEYS` and `FREE_SECTIONS` aside."""
     old, new = flatten(old.to_dict()), flatten(json.loads(json.dumps(new.to_dict())))
     missing = "no such key"
     return [f"{key} is {old.get(key, missing)!r} there and {new.get(key, missing)!r} here"
             for key in sorted(old.keys() | new.keys())
-            if key not in FREE_KEYS and old.get(key, missing) != new.get(key, missing)]
+            if key not in FREE_KEYS and not key.startswith(FREE_SECTIONS)
+            and old.get(key, missing) != new.get(key, missing)]
 
 
 def flatten(tree: dict, prefix: str = "") -> dict:

@@ -4,6 +4,7 @@
         --text_encoder F.pth [--image_encoder F.pth] [--discriminator F.pth ...]
         --captions captions.pickle [--step N]
     python -m attngan_jax.convert export --workdir DIR --out DIR
+    python -m attngan_jax.convert classifier --source FILE --out FILE.safetensors
 """
 
 import os
@@ -14,8 +15,8 @@ from ml_collections import config_flags
 from attngan_jax import door
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "import: file with get_config().")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, new in an import.",
-                               required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "import, export: folder of the run, new in an "
+                               "import.")
 _GENERATOR = flags.DEFINE_string("generator", None, "import: netG*.pth.")
 _TEXT_ENCODER = flags.DEFINE_string("text_encoder", None, "import: text_encoder*.pth.")
 _IMAGE_ENCODER = flags.DEFINE_string("image_encoder", None, "import: image_encoder*.pth, without "
@@ -25,19 +26,23 @@ _DISCRIMINATOR = flags.DEFINE_multi_string("discriminator", [], "import: netD*.p
 _CAPTIONS = flags.DEFINE_string("captions", None, "import: captions.pickle, for its words.")
 _STEP = flags.DEFINE_integer("step", 0, "import: updates that AttnGAN counts as trained for. At "
                              "the config's attngan.num_train_steps it is finished.", lower_bound=0)
-_OUT = flags.DEFINE_string("out", None, "export: folder for the files.")
+_OUT = flags.DEFINE_string("out", None, "export: folder for the files; classifier: the file.")
+_SOURCE = flags.DEFINE_string("source", None, "classifier: torchvision's inception_v3 (.pth), the "
+                              "graph of 2015-12-05 (.pb), or the prefix of the CUB classifier's "
+                              "checkpoint.")
 
 
 def main(argv):
     """Imports or exports, and says what can be done with the result."""
-    commands = {"import": _import, "export": _export}
+    commands = {"import": _import, "export": _export, "classifier": _classifier}
     if len(argv) != 2 or argv[1] not in commands:
-        raise flags.Error("say what to do: convert import ... or convert export ...")
+        raise flags.Error("say what to do: convert import ..., convert export ... or convert "
+                          "classifier ...")
     commands[argv[1]]()
 
 
 def _import():
-    _require("config", "generator", "text_encoder", "captions")
+    _require("workdir", "config", "generator", "text_encoder", "captions")
     from attngan_jax.interop.import_run import write_workdir
     from attngan_jax.interop.original_files import read_original
 
@@ -56,7 +61,7 @@ def _import():
 
 
 def _export():
-    _require("out")
+    _require("workdir", "out")
     from attngan_jax.configuration import load_workdir_config
     from attngan_jax.data.vocabulary import Vocabulary
     from attngan_jax.interop.export_run import export
@@ -66,6 +71,17 @@ def _export():
     vocabulary = Vocabulary.load(os.path.join(_WORKDIR.value, "vocabulary.txt"))
     print("\n".join(str(path) for path in paths))
     print(loading_hint(load_workdir_config(_WORKDIR.value), len(vocabulary), paths))
+
+
+def _classifier():
+    _require("source", "out")
+    from attngan_jax.interop.classifier_files import convert_classifier
+
+    family = convert_classifier(_SOURCE.value, _OUT.value)
+    keys = ["inception_score_weights"] + ["fid_weights"] * (family != "cub-50")
+    print(f"{_OUT.value} is a classifier of the family {family}. Score a run with it:\n"
+          "  python -m attngan_jax.evaluate --workdir DIR "
+          + " ".join(f"--eval.{key}={_OUT.value}" for key in keys))
 
 
 def _require(*names):

@@ -1,29 +1,58 @@
 """Scores a trained run and writes its report: flags and one call.
 
-    python -m attngan_jax.evaluate --workdir DIR
+    python -m attngan_jax.evaluate --workdir DIR [--eval.KEY=VALUE ...] [--follow]
 """
 
 from absl import flags
+from ml_collections import config_flags
 
 from attngan_jax import door
+from configs import default
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+config_flags.DEFINE_config_dict("eval", default.get_config().eval, "Settings that take "
+                                "the place of the run's own, as --eval.protocol=paper.")
+_FOLLOW = flags.DEFINE_bool("follow", False, "Score each new checkpoint of a run that is being "
+                            "trained, until the last one.")
+_EVERY = flags.DEFINE_float("every_seconds", 30.0, "How often --follow looks for one.",
+                            lower_bound=0.1)
 flags.mark_flag_as_required("workdir")
 
 
 def main(argv):
     """Writes report/metrics.json and the page around it."""
     door.no_arguments(argv)
+    from attngan_jax.evaluation.follow import follow
     from attngan_jax.evaluation.suite import evaluate
     from attngan_jax.reporting.page import write_report
 
-    metrics = evaluate(_WORKDIR.value)
+    settings = config_flags.get_override_values(flags.FLAGS["eval"])
+    if _FOLLOW.value:
+        for metrics in follow(_WORKDIR.value, seconds=_EVERY.value, settings=settings):
+            _print(metrics)
+            write_report(_WORKDIR.value)
+    else:
+        _print(evaluate(_WORKDIR.value, settings=settings))
+    print(f"The report is {write_report(_WORKDIR.value)}")
+
+
+def _print(metrics):
+    print(f"step {metrics['step']}")
     for name in ("r_precision", "r_precision_real_images"):
         print(f"{name}: {metrics[name]['mean']:.2f} +- {metrics[name]['std']:.2f} %")
     if metrics["attribute_accuracy"]:
         print(f"attribute_accuracy: {metrics['attribute_accuracy']['mean']:.2f} % "
               f"(chance {metrics['attribute_accuracy']['chance']:.2f} %)")
-    print(f"The report is {write_report(_WORKDIR.value)}")
+    for name, block in (metrics["grounding"] or {}).items():
+        if isinstance(block, dict):
+            print(f"grounding ({name}): {block['mean']:.2f} % (chance {block['chance']:.2f} %)")
+    for name in ("fid", "fid_damsm"):
+        if metrics[name]:
+            print(f"FID ({metrics[name]['family']}): {metrics[name]['value']:.3f}")
+    if metrics["inception_score"]:
+        print(f"inception_score ({metrics['inception_score']['classifier']}): "
+              f"{metrics['inception_score']['mean']:.2f} "
+              f"+- {metrics['inception_score']['std']:.2f}", flush=True)
 
 
 if __name__ == "__main__":

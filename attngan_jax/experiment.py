@@ -65,7 +65,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike, *,
 
 def score(config: Config, workdir: pathlib.Path) -> pathlib.Path:
     """Scores the last checkpoint if nobody has, and writes the report; its path."""
-    if not suite.is_finished(workdir, config.attngan.num_train_steps):
+    if not suite.is_finished(workdir, config.attngan.num_train_steps, config):
         suite.evaluate(workdir)
     return page.write_report(workdir)
 

@@ -120,6 +120,12 @@ def get_config() -> ml_collections.ConfigDict:
     evaluation.with_replacement = False  # whether a mismatching caption may be drawn twice
     # "paper" or "dm_gan": the five above as that paper has them (evaluation/r_precision.py).
     evaluation.protocol = "own"
+    evaluation.inception_splits = 10  # of the Inception Score
+    evaluation.inception_score_weights = ""  # file of `convert classifier`; "": no score
+    evaluation.fid_weights = ""  # the same, for FID and KID; "": in DAMSM's features alone
+    evaluation.reference_split = "test"  # whose real images they compare with; or "train"
+    evaluation.kid_images = 5_000  # of either kind at most, at even distances
+    evaluation.part_judge_steps = 250  # of the judge of parts, where the data has their masks
     evaluation.judge_steps = 500  # of the attribute classifier, where the data has attributes
     evaluation.judge_batch_size = 64  # real pictures in each of its steps
     return config

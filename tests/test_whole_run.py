@@ -67,7 +67,21 @@ def test_metrics_json_holds_the_keys_of_the_contract(tiny_run):
                                np.mean([c["accuracy"] for c in colours.values()]))
     assert {"crown_color", "wing_color", "belly_color"} <= accuracy.keys()
     assert metrics["inception_score"] is None and metrics["fid"] is None
-    assert {"inception_score", "fid"} == metrics["reasons"].keys()
+    assert {"inception_score", "fid", "kid"} == metrics["reasons"].keys()
+    assert "convert classifier" in metrics["reasons"]["fid"]
+    fid, kid = metrics["fid_damsm"], metrics["kid_damsm"]
+    assert fid["family"] == kid["family"] == "damsm" and fid["value"] > 0
+    assert (fid["num_images"], fid["reference_images"]) == (30, 15)
+    assert fid["reference"] == "15 test images of procedural_birds"
+    assert kid["low"] < kid["value"] < kid["high"]
+    for direction in ("image_to_text", "text_to_image"):
+        assert metrics["damsm_retrieval"][direction].keys() == {"r1", "r5", "r10", "median_rank"}
+    assert metrics["grounding"].keys() == {"damsm", "generator_16", "judge_pixel_accuracy"}
+    for name in ("damsm", "generator_16"):
+        game = metrics["grounding"][name]
+        assert 0 <= game["mean"] <= 100 and 0 < game["chance"] < 100 and game["count"] > 30
+        assert {"crown", "wing", "belly"} < game.keys()
+    assert metrics["settings"]["num_images"] == 30 and metrics["newest_step"] == 4
     assert {"prepare", "damsm", "attngan", "evaluate"} == metrics["wall_seconds"].keys()
     assert all(seconds > 0 for seconds in metrics["wall_seconds"].values())
 
@@ -87,7 +101,8 @@ def test_logged_scalars_have_their_names(tiny_run):
                     "train/damsm_loss", "train/kl_loss", "train/g_loss",
                     "train/data_wait_fraction"}}
     assert [(line["stage"], line["step"]) for line in lines] == [
-        ("damsm", 2), ("damsm", 2), ("damsm", 4), ("damsm", 4), ("attngan", 2), ("attngan", 4)]
+        ("damsm", 2), ("damsm", 2), ("damsm", 4), ("damsm", 4), ("attngan", 2), ("attngan", 4),
+        ("eval", 4)]
 
 
 def test_attention_arrays_are_those_of_the_words(tiny_run):
@@ -135,8 +150,14 @@ def test_evaluation_again_on_other_devices_gives_the_same_numbers(tiny_run, tmp_
     shutil.copytree(workdir, tmp_path / "run")
     again = suite.evaluate(tmp_path / "run")
     first = read_metrics(workdir)
-    for name in ("r_precision", "r_precision_real_images"):
+    for name in ("r_precision", "r_precision_real_images", "damsm_retrieval"):
         assert again[name] == first[name]
+    for name in ("fid_damsm", "kid_damsm"):
+        np.testing.assert_allclose(again[name]["value"], first[name]["value"], rtol=1e-3)
+        assert again[name]["weights_sha256"] == first[name]["weights_sha256"]
+    for name in ("damsm", "generator_16"):
+        assert again["grounding"][name]["count"] == first["grounding"][name]["count"]
+    assert again["grounding"]["damsm"] == first["grounding"]["damsm"]
     assert abs(again["attribute_accuracy"]["mean"] - first["attribute_accuracy"]["mean"]) < 5
     assert suite.is_finished(tmp_path / "run", 4) and not suite.is_finished(tmp_path / "run", 5)
 

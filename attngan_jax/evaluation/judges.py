@@ -48,11 +48,14 @@ class Judge:
 
     def predict(self, images: np.ndarray, batch_size: int = 250) -> np.ndarray:
         """Value indices int `[N, A]` of uint8 images `[N, S, S, 3]`."""
-        predict = jax.jit(lambda x: jnp.stack(
-            [logits.argmax(-1) for logits in
-             self.model.apply(self.variables, normalise(x), train=False)], axis=1))
-        return np.concatenate([np.asarray(predict(images[i : i + batch_size]))
+        predict = jax.jit(self.values)
+        return np.concatenate([np.asarray(predict(self.variables, images[i : i + batch_size]))
                                for i in range(0, len(images), batch_size)])
+
+    def values(self, variables: Any, images: jax.Array) -> jax.Array:
+        """As `predict`, for one batch; to be jitted."""
+        logits = self.model.apply(variables, normalise(images), train=False)
+        return jnp.stack([x.argmax(-1) for x in logits], axis=1)
 
 
 def train_judge(

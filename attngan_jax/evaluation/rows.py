@@ -10,13 +10,13 @@ from tqdm import tqdm
 from attngan_jax.data import pipeline
 from attngan_jax.training import hosts, parallel
 
-Rows = dict[str, np.ndarray]
+Rows = dict[str, Any]  # of arrays, or of dicts of them
 
 
 class RowMap:
     """`function(variables, batch)`, for one device's share of a batch, mapped over pairs.
 
-    The function returns arrays with the batch's first axis. The batch is as
+    The function returns a tree of arrays with the batch's first axis. The batch is as
     `pipeline.eval_batches` makes it, with `number` int32 `[B]`, the pair's place among all. It is
     compiled once, however often the rows are asked for.
     """
@@ -60,11 +60,11 @@ class RowMap:
             yield _valid_rows(waiting)
 
 
-def _valid_rows(outputs: dict[str, jax.Array]) -> Rows:
+def _valid_rows(outputs: dict[str, Any]) -> Rows:
     if hosts.index_and_count()[1] > 1:
         from jax.experimental import multihost_utils
 
         outputs = multihost_utils.process_allgather(outputs, tiled=True)
     rows = jax.device_get(outputs)
     valid = rows.pop("_valid")
-    return {name: value[valid] for name, value in rows.items()}
+    return jax.tree.map(lambda value: value[valid], rows)

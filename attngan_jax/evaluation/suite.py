@@ -1,177 +1,245 @@
 """All numbers of a run, and the arrays that its report draws: `report/metrics.json` and `.npz`."""
 
 import dataclasses
+import functools
+import hashlib
 import json
 import os
 import pathlib
 
 import jax
 import numpy as np
-from absl import logging
-from tqdm import tqdm
 
-from attngan_jax.configuration import write_text
-from attngan_jax.data import datasets, pipeline
+from attngan_jax.configuration import check, write_text
+from attngan_jax.data import datasets
 from attngan_jax.data.birds.species import ATTRIBUTES, BODY_COLORS, COLOR_ATTRIBUTES
-from attngan_jax.evaluation import judges, r_precision
+from attngan_jax.errors import UserError
+from attngan_jax.evaluation import judges, r_precision, retrieval
+from attngan_jax.evaluation.attention_arrays import save_attention
+from attngan_jax.evaluation.classifiers import FID_FAMILIES, Classifier
 from attngan_jax.evaluation.explorations import save_explorations
-from attngan_jax.evaluation.samples import Spread, save_arrays
+from attngan_jax.evaluation.feature_statistics import Features, ReferenceCache, Statistics
+from attngan_jax.evaluation.frechet_distance import frechet_distance
+from attngan_jax.evaluation.kernel_distance import kernel_distance
+from attngan_jax.evaluation.measurements import (
+    BirdJudges,
+    Generated,
+    measure_generated,
+    measure_real,
+    measure_reference,
+)
 from attngan_jax.evaluation.trained import Trained
 from attngan_jax.interop.import_run import check_has_image_encoder
-from attngan_jax.losses.damsm import region_attention
-from attngan_jax.training import parallel, wall_clock
-from attngan_jax.training.damsm_task import word_mask
+from attngan_jax.training import wall_clock
+from attngan_jax.training.checkpoints import Checkpoints
 
-NUM_SHOWN = 16  # captions whose attention the report shows
+NO_WEIGHTS = ("not computed: it needs the weights of an Inception classifier, which "
+              "config.eval.{} names (python -m attngan_jax.convert classifier makes the file)")
 
 
-def evaluate(workdir: str | os.PathLike) -> dict:
-    """Scores the newest checkpoint on the test split and writes `report/`; returns the metrics.
+def evaluate(workdir: str | os.PathLike, *, step: int | None = None,
+             settings: dict | None = None) -> dict:
+    """Scores a checkpoint on the test split and writes `report/`; returns the metrics.
+
+    Args:
+      step: of the checkpoint; default: the one that the run uses, the newest or the best.
+      settings: keys of `config.eval` that take the place of the run's own.
 
     Raises `UserError` for a workdir without a trained generator or a data set that is missing.
     """
     workdir = pathlib.Path(workdir)
     clock = wall_clock.Clock(workdir, "evaluate")
     check_has_image_encoder(workdir)
-    trained = Trained.load(workdir)
+    newest = max([step or 0, *Checkpoints.steps_in(workdir, "attngan")])
+    trained = _with_settings(Trained.load(workdir, step), settings or {})
     config = trained.config
     dataset = dataclasses.replace(datasets.load(config), vocabulary=trained.vocabulary)
-    features = generate_and_encode(trained, dataset.test)
-    metrics = {"step": trained.step, "dataset": config.data.dataset, "split": "test",
-               "unit": "percent"}
-    metrics |= score_r_precision(features, config)
-    reasons = {
-        "inception_score": "not computed: it needs the weights of an Inception classifier",
-        "fid": "not computed: it needs Inception weights and reference statistics"}
-    if "attributes" in features:
-        metrics |= score_attributes(features, dataset, config)
-    else:
-        metrics["attribute_accuracy"] = None
-        reasons["attribute_accuracy"] = f"{config.data.dataset} has no record of what it shows"
-    metrics |= {"inception_score": None, "fid": None, "reasons": reasons}
+    protocol = r_precision.Protocol.of_config(config.eval)
+    fid, score = _classifiers(config)
+    damsm = Features("damsm", _digest(trained.variables["image"]),
+                     f"to {config.image_encoder.image_size} pixels by the image encoder")
+    birds = None
+    if "attributes" in dataset.test[0]:
+        birds = BirdJudges.train(dataset, config, trained.task.image_sizes[-1])
+    real = measure_real(trained, dataset, birds)
+    made = measure_generated(trained, dataset, birds, num_images=protocol.num_images, damsm=damsm,
+                             fid=fid, score=score)
+    metrics = {"step": trained.step, "newest_step": newest,
+               "dataset": config.data.dataset, "split": "test", "unit": "percent"}
+    metrics |= _r_precision(real, made, protocol, config.seed)
+    metrics |= {"damsm_retrieval": _retrieval(real, config)}
+    metrics |= _known_truth(real, made, birds)
+    metrics |= _distances(trained, dataset, workdir, made, fid)
+    metrics["inception_score"] = made.inception_score and made.inception_score | {
+        "classifier": score.features.family, "weights_sha256": score.features.weights_sha256}
+    metrics |= {"reasons": _reasons(metrics), "settings": eval_settings(config)}
     save_attention(trained, dataset, workdir / "report")
     save_explorations(trained, dataset, workdir / "report")
     clock.save()
     metrics["wall_seconds"] = dict.fromkeys(wall_clock.PARTS, 0.0) | wall_clock.read(workdir)
-    write_text(workdir / "report" / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    if jax.process_index() == 0:
+        write_text(workdir / "report" / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+        log_scalars(workdir, metrics)
     return metrics
 
 
-def is_finished(workdir: str | os.PathLike, step: int) -> bool:
-    """Whether the checkpoint of `step` has been scored."""
+def is_finished(workdir: str | os.PathLike, step: int, config=None) -> bool:
+    """Whether the run has been scored when its newest checkpoint was `step`, with these settings.
+    """
     path = pathlib.Path(workdir) / "report" / "metrics.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["step"] == step
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        same = config is None or metrics["settings"] == eval_settings(config)
+        return metrics["newest_step"] == step and same
     except (FileNotFoundError, ValueError, KeyError):
         return False
 
 
-def generate_and_encode(trained: Trained, split) -> dict[str, np.ndarray]:
-    """Makes an image for each test caption and encodes it, the real image and the caption.
-
-    Returns arrays of `config.eval.num_images` rows: `made` and `real` uint8 `[N, S, S, 3]` (for
-    data with attributes), `made_code`, `real_code`, `sentence` `[N, D]`, `class_id`, `index` and,
-    where the data has them, `attributes` and `caption_attributes` `[N, A]`.
-    """
-    config, mesh = trained.config, parallel.make_mesh()
-    size = trained.task.image_sizes[-1]
-    parallel.check_batch_size(config.eval.batch_size, mesh, "config.eval.batch_size")
-    batches = pipeline.eval_batches(
-        split, config, vocabulary=trained.vocabulary, batch_size=config.eval.batch_size,
-        image_sizes=sorted({size, config.image_encoder.image_size}),
-        num_examples=r_precision.Protocol.of_config(config.eval).num_images)
-
-    def features(variables, batch):
-        made = trained.synthesise(variables, batch)
-        _, code = trained.encode_images(variables, batch["real"])
-        return {"made": made[f"image_{size}"], "made_code": made["code"],
-                "sentence": made["sentence"], "real_code": code}
-
-    features = parallel.parallel_map(features, mesh)
-    variables = jax.device_put(trained.variables, parallel.replicated(mesh))
-    rows, start = [], 0
-    for batch in tqdm(batches, desc="Test captions", unit=" batches"):
-        count = len(batch["caption"])
-        inputs = {"caption": batch["caption"], "caption_length": batch["caption_length"],
-                  "number": np.arange(start, start + count, dtype=np.int32),
-                  "real": batch[f"image_{config.image_encoder.image_size}"]}
-        row = jax.device_get(features(variables, parallel.shard_batch(inputs, mesh)))
-        row |= {"class_id": batch["class_id"], "index": batch["index"]}
-        if "attributes" in batch:
-            row |= {"attributes": batch["attributes"], "real": batch[f"image_{size}"],
-                    "caption_attributes": batch["caption_attributes"]}
-        else:
-            del row["made"]  # 30,000 photographs at 256 pixels would be 5.9 GB
-        rows.append({name: value[batch["valid"]] for name, value in row.items()})
-        start += count
-    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+def eval_settings(config) -> dict:
+    """The part of the config that the numbers follow from."""
+    return {name: value for name, value in config.eval.to_dict().items() if name != "batch_size"}
 
 
-def score_r_precision(features: dict[str, np.ndarray], config) -> dict:
-    """`r_precision` of the generated and `r_precision_real_images` of the real images."""
-    result = {}
-    protocol = r_precision.Protocol.of_config(config.eval)
-    for name, key in (("r_precision", "made_code"), ("r_precision_real_images", "real_code")):
-        result[name] = r_precision.score(features[key], features["sentence"], features["class_id"],
-                                         features["index"], protocol, config.seed)
+def log_scalars(workdir: str | os.PathLike, metrics: dict) -> None:
+    """One line of `metrics.jsonl` and of the event files, stage "eval"."""
+    from attngan_jax.training.metrics import Metrics  # with it TensorFlow, and its seconds
+
+    values = {"eval/r_precision": ("r_precision", "mean"),
+              "eval/r_precision_real_images": ("r_precision_real_images", "mean"),
+              "eval/attribute_accuracy": ("attribute_accuracy", "mean"),
+              "eval/inception_score": ("inception_score", "mean"),
+              "eval/fid": ("fid", "value"), "eval/kid": ("kid", "value"),
+              "eval/fid_damsm": ("fid_damsm", "value"), "eval/kid_damsm": ("kid_damsm", "value")}
+    scalars = {name: metrics[block][key] for name, (block, key) in values.items()
+               if metrics.get(block)}
+    for name, block in (metrics.get("grounding") or {}).items():
+        if isinstance(block, dict):
+            scalars[f"eval/grounding_{name}"] = block["mean"]
+    writer = Metrics(workdir, "eval", 1)
+    try:
+        writer.write(metrics["step"], scalars)
+    finally:
+        writer.close()
+
+
+def _with_settings(trained: Trained, settings: dict) -> Trained:
+    if not settings:
+        return trained
+    config = trained.config.copy_and_resolve_references()
+    with config.unlocked():
+        config.eval.update(settings)
+    check(config)
+    return dataclasses.replace(trained, config=config)
+
+
+def _classifiers(config) -> tuple[Classifier | None, Classifier | None]:
+    """Of FID and of the Inception Score; the same object where it is one file."""
+    load = functools.cache(Classifier.load)
+    fid, score = (load(path) if path else None
+                  for path in (config.eval.fid_weights, config.eval.inception_score_weights))
+    if fid is not None and fid.features.family not in FID_FAMILIES:
+        raise UserError(f"config.eval.fid_weights is a classifier of the family "
+                        f"{fid.features.family}, in whose features no FID is known: give one of "
+                        f"{', '.join(FID_FAMILIES)}")
+    return fid, score
+
+
+def _r_precision(real: dict, made: Generated, protocol, seed: int) -> dict:
+    rows = made.rows
+    return {name: r_precision.score(codes, rows["sentence"], rows["class_id"], rows["index"],
+                                    protocol, seed)
+            for name, codes in (("r_precision", rows["code"]),
+                                ("r_precision_real_images", real["code"][rows["index"]]))}
+
+
+def _retrieval(real: dict, config) -> dict:
+    total = len(real["code"])
+    count = min(config.damsm.retrieval_pairs, total)
+    places = np.arange(count) * total // count
+    return retrieval.retrieval(*(real[name][places] for name in ("code", "sentence", "class_id")))
+
+
+def _known_truth(real: dict, made: Generated, birds: BirdJudges | None) -> dict:
+    """What only data with known truth allows: attribute accuracy and grounding, or None."""
+    if birds is None:
+        return {"attribute_accuracy": None, "grounding": None}
+    result = {key: _attributes(rows["seen_attributes"], rows["caption_attributes"])
+              for key, rows in (("attribute_accuracy", made.rows),
+                                ("attribute_accuracy_real_images", real))}
+    result["grounding"] = {"damsm": real["grounding"]} | made.grounding | {
+        "judge_pixel_accuracy": float(100 * real["part_pixels"].mean())}
     return result
 
 
-def score_attributes(features, dataset, config) -> dict:
-    """`attribute_accuracy` of generated and, as its ceiling, of real test images.
+def _attributes(seen: np.ndarray, stated: np.ndarray) -> dict:
+    """The mean is over the five colours of the plumage, with ten values each; the beak's colour,
+    with six and a few pixels at 64, has its own row and is in `mean_with_beak`."""
+    scores = judges.attribute_accuracy(seen, stated, tuple(ATTRIBUTES))
+    plumage = [scores[name] for name in BODY_COLORS if name in scores]
+    colours = [scores[name] for name in COLOR_ATTRIBUTES if name in scores]
+    return {"mean": float(np.mean([c["accuracy"] for c in plumage])),
+            "chance": float(np.mean([c["chance"] for c in plumage])),
+            "mean_with_beak": float(np.mean([c["accuracy"] for c in colours]))} | scores
 
-    The mean is over the five colours of the plumage, with ten values each; the beak's colour, with
-    six and a few pixels at 64, has its own row and is in `mean_with_beak`.
-    """
-    size = features["made"].shape[1]
-    train = pipeline.eval_batches(dataset.train, config, vocabulary=dataset.vocabulary,
-                                  batch_size=250, image_sizes=(size,))
-    rows = [(b[f"image_{size}"][b["valid"]], b["attributes"][b["valid"]])
-            for b in tqdm(train, desc="Real pictures for the judge", unit=" batches")]
-    images, attributes = (np.concatenate(column) for column in zip(*rows))
-    judge = judges.train_judge(
-        images, attributes, tuple(len(values) for values in ATTRIBUTES.values()),
-        num_steps=config.eval.judge_steps, batch_size=config.eval.judge_batch_size,
-        seed=config.seed)
-    result = {}
-    for key, pictures in (("attribute_accuracy", "made"),
-                          ("attribute_accuracy_real_images", "real")):
-        scores = judges.attribute_accuracy(judge.predict(features[pictures]),
-                                           features["caption_attributes"], tuple(ATTRIBUTES))
-        plumage = [scores[name] for name in BODY_COLORS if name in scores]
-        colours = [scores[name] for name in COLOR_ATTRIBUTES if name in scores]
-        result[key] = {"mean": float(np.mean([c["accuracy"] for c in plumage])),
-                       "chance": float(np.mean([c["chance"] for c in plumage])),
-                       "mean_with_beak": float(np.mean([c["accuracy"] for c in colours]))} | scores
+
+def _distances(trained: Trained, dataset, workdir: pathlib.Path, made: Generated,
+               fid: Classifier | None) -> dict:
+    """`fid` and `kid` of the Inception weights or None, `fid_damsm` and `kid_damsm`."""
+    def damsm(variables, images):
+        return trained.encode_images(variables, images)[1]
+
+    result = {"fid": None, "kid": None}
+    # DAMSM is this run's own, Inception everybody's.
+    shared = datasets.folder(trained.config) / "reference"
+    result |= _distance("_damsm", made.damsm, _reference(
+        trained, dataset, workdir / "reference", damsm, trained.variables, made.damsm.features))
+    if fid is not None:
+        result |= _distance("", made.inception, _reference(
+            trained, dataset, shared, lambda v, images: fid(v, images)[0], fid.variables,
+            fid.features))
     return result
 
 
-def save_attention(trained: Trained, dataset, folder: pathlib.Path) -> None:
-    """Writes the word maps that the report shows: the generator's, and DAMSM's on real images."""
-    config = trained.config
-    batch = next(iter(pipeline.eval_batches(
-        Spread(dataset.test, NUM_SHOWN), config, vocabulary=trained.vocabulary,
-        batch_size=NUM_SHOWN, image_sizes=(config.image_encoder.image_size,))))
-    batch["number"] = np.arange(NUM_SHOWN, dtype=np.int32)
-    inputs = {name: batch[name] for name in ("caption", "caption_length", "number")}
-    made = jax.device_get(jax.jit(
-        lambda v, b: trained.synthesise(v, b, with_attention=True))(trained.variables, inputs))
-    words = np.where(batch["caption"] > 0, np.array(trained.vocabulary.words)[batch["caption"]], "")
-    captions = np.array([" ".join(word for word in row if word) for row in words])
-    arrays = {name: value for name, value in made.items() if name.startswith("image_")}
-    arrays |= {name: value.transpose(0, 3, 1, 2) for name, value in made.items()
-               if name.startswith("attention_")}
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(name.startswith("attention_") for name in arrays):
-        save_arrays(folder / "attention.npz", words=words, captions=captions, **arrays)
+def _reference(trained: Trained, dataset, folder, function, variables,
+               features: Features) -> Statistics:
+    """The reference split's statistics, from the cache if they are there."""
+    config, name = trained.config, trained.config.eval.reference_split
+    split = getattr(dataset, name)
+    cache = ReferenceCache(folder, features, {
+        "dataset": config.data.dataset, "records": datasets.folder(config).parts[-3:],
+        "split": name, "num_images": len(split), "image_size": trained.task.image_sizes[-1],
+        "crop_to_box": config.data.crop_to_box, "resize_ratio": config.data.resize_ratio,
+        "sample": config.eval.kid_images})
+    statistics = cache.load()
+    if statistics is None:
+        statistics = measure_reference(trained, split, function, variables, features,
+                                       f"{len(split):,} {name} images of {config.data.dataset}")
+        if jax.process_index() == 0:
+            cache.save(statistics)
+    return statistics
 
-    images = batch[f"image_{config.image_encoder.image_size}"]
-    regions, _ = trained.encode_images(trained.variables, images)
-    embedded, _ = trained.encode_captions(trained.variables, inputs)
-    pairs = jax.vmap(lambda w, m, r: region_attention(
-        w[None], m[None], r[None], gamma1=config.damsm.gamma1)[0][0, 0])
-    maps = np.asarray(pairs(embedded, word_mask(inputs), regions))
-    side = int(maps.shape[-1] ** 0.5)
-    save_arrays(folder / "damsm_attention.npz", words=words, captions=captions, image=images,
-                attention=maps.reshape(*maps.shape[:2], side, side))
-    logging.info("attention maps written to %s", folder)
+
+def _distance(suffix: str, made: Statistics, reference: Statistics) -> dict:
+    common = {"family": made.features.family, "num_images": made.num_images,
+              "reference": reference.images, "reference_images": reference.num_images,
+              "resize": made.features.resize, "weights_sha256": made.features.weights_sha256}
+    kid = common | {"num_images": len(made.sample), "reference_images": len(reference.sample)}
+    return {f"fid{suffix}": {"value": frechet_distance(made, reference)} | common,
+            f"kid{suffix}": kernel_distance(made, reference) | kid}
+
+
+def _reasons(metrics: dict) -> dict[str, str]:
+    """Why those that are None are."""
+    truth = f"{metrics['dataset']} has no record of what it shows"
+    why = {"inception_score": NO_WEIGHTS.format("inception_score_weights"),
+           "fid": NO_WEIGHTS.format("fid_weights"), "kid": NO_WEIGHTS.format("fid_weights"),
+           "attribute_accuracy": truth, "grounding": truth}
+    return {name: reason for name, reason in why.items() if metrics[name] is None}
+
+
+def _digest(variables) -> str:
+    """SHA-256 of a network's numbers."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(variables)):
+        digest.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
+    return digest.hexdigest()

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from attngan_jax.configuration import load_workdir_config
 from attngan_jax.data.vocabulary import Vocabulary
+from attngan_jax.losses.damsm import region_attention
 from attngan_jax.models.generator import draw
 from attngan_jax.training import parallel
 from attngan_jax.training.attngan_task import AttnganTask
@@ -29,8 +30,8 @@ def generator_variables(state: AttnganState) -> dict:
     return {"params": state.ema_params, "batch_stats": state.generator.batch_stats}
 
 
-def restore_stage(task, workdir: str | os.PathLike) -> Any:
-    """The state of a stage that is used: the best by `best_checkpoint`, or the newest.
+def restore_stage(task, workdir: str | os.PathLike, step: int | None = None) -> Any:
+    """The state of a stage that is used: of `step`, the best by `best_checkpoint`, or the newest.
 
     Raises `UserError` if there is none.
     """
@@ -39,7 +40,7 @@ def restore_stage(task, workdir: str | os.PathLike) -> Any:
     abstract = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), abstract)
     with Checkpoints(workdir, task.name, best=task.settings.best_checkpoint) as checkpoints:
-        return checkpoints.restore(abstract, checkpoints.best_step())[0]
+        return checkpoints.restore(abstract, step or checkpoints.best_step())[0]
 
 
 def load_encoders(config: Config, vocabulary_size: int, workdir: str | os.PathLike) -> dict:
@@ -64,12 +65,12 @@ class Trained:
     step: int
 
     @classmethod
-    def load(cls, workdir: str | os.PathLike) -> "Trained":
-        """The newest checkpoint of `workdir`; `UserError` where it is not a trained run."""
+    def load(cls, workdir: str | os.PathLike, step: int | None = None) -> "Trained":
+        """The checkpoint of `workdir` that `restore_stage` takes; `UserError` if it has none."""
         config = load_workdir_config(workdir)
         vocabulary = Vocabulary.load(pathlib.Path(workdir) / "vocabulary.txt")
         task = AttnganTask(config, len(vocabulary))
-        state = restore_stage(task, workdir)
+        state = restore_stage(task, workdir, step)
         variables = load_encoders(config, len(vocabulary), workdir)
         variables["generator"] = generator_variables(state)
         return cls(config, vocabulary, task, variables, int(state.step))
@@ -115,3 +116,11 @@ class Trained:
     def encode_captions(self, variables: dict, batch: dict) -> tuple[jax.Array, jax.Array]:
         """DAMSM's words `[B, T, D]` and sentence `[B, D]`."""
         return self.task.text_encoder.apply(variables["text"], batch["caption"], word_mask(batch))
+
+    def region_maps(self, words: jax.Array, batch: dict, regions: jax.Array) -> jax.Array:
+        """Which regions each word of an image's own caption looks at (Eq. 9): `[B, T, h, w]`."""
+        gamma1 = self.config.damsm.gamma1
+        maps = jax.vmap(lambda w, m, r: region_attention(
+            w[None], m[None], r[None], gamma1=gamma1)[0][0, 0])(words, word_mask(batch), regions)
+        side = round(maps.shape[-1] ** 0.5)
+        return maps.reshape(*maps.shape[:2], side, side)

@@ -108,6 +108,7 @@ class Block(nn.Module):
     branches: list
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
+    padding_counts: bool = True
 
     @nn.compact
     def __call__(self, x, *, train: bool):
@@ -120,7 +121,7 @@ class Block(nn.Module):
             h = [x]
             for link in branch:
                 if isinstance(link, str):
-                    h = [_pool(link, h[0])]
+                    h = [_pool(link, h[0], self.padding_counts)]
                 elif isinstance(link[0], tuple):
                     h = [unit(row)(h[0], train=train) for row in link]
                 else:
@@ -130,10 +131,18 @@ class Block(nn.Module):
 
 
 class InceptionV3(nn.Module):
-    """The network from the resized image to its region and pooled features."""
+    """The network from the resized image to its region and pooled features.
+
+    Attributes:
+      padding_counts: whether the average pools' zero padding counts, as in PyTorch; not in
+        TensorFlow.
+      last_pool_max: whether Mixed_7c takes the maximum where the others average: the 2015 graph.
+    """
 
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
+    padding_counts: bool = True
+    last_pool_max: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
@@ -143,6 +152,7 @@ class InceptionV3(nn.Module):
         (`nn.Upsample` of the released code).
         """
         common = dict(axis_name=self.axis_name, dtype=self.dtype)
+        pools = dict(padding_counts=self.padding_counts)
         x = resize(images, INPUT_SIZE).astype(self.dtype)
         for link in _STEM:
             if isinstance(link, str):
@@ -150,10 +160,12 @@ class InceptionV3(nn.Module):
             else:
                 x = Unit(link, **common, name=link[0])(x, train=train)
         for name, branches in _TO_MIXED_6E.items():
-            x = Block(branches, **common, name=name)(x, train=train)
+            x = Block(branches, **common, **pools, name=name)(x, train=train)
         mixed_6e = x
         for name, branches in _TO_POOL.items():
-            x = Block(branches, **common, name=name)(x, train=train)
+            if name == "Mixed_7c" and self.last_pool_max:
+                branches = [*branches[:-1], ["same_max", *branches[-1][1:]]]
+            x = Block(branches, **common, **pools, name=name)(x, train=train)
         return mixed_6e, x.mean((1, 2), dtype=jnp.float32)
 
 
@@ -165,8 +177,9 @@ def resize(images: jax.Array, size: int) -> jax.Array:
     return jax.image.resize(images, (B, size, size, C), "bilinear", antialias=False)
 
 
-def _pool(kind: str, x):
+def _pool(kind: str, x, padding_counts: bool = True):
     if kind == "max":
         return nn.max_pool(x, (3, 3), (2, 2))
-    # Zeros of the padding count, as in torch.nn.functional.avg_pool2d.
-    return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=True)
+    if kind == "same_max":
+        return nn.max_pool(x, (3, 3), (1, 1), "SAME")
+    return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=padding_counts)

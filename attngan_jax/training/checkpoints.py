@@ -40,6 +40,13 @@ class Checkpoints:
         folder = pathlib.Path(workdir) / stage
         return folder.is_dir() and bool(ocp.utils.checkpoint_steps(folder))
 
+    @staticmethod
+    def steps_in(workdir: str | os.PathLike, stage: str) -> list[int]:
+        """The whole checkpoints of a stage, which another process may be writing; makes no folder.
+        """
+        folder = pathlib.Path(workdir) / stage
+        return sorted(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
+
     def latest_step(self) -> int | None:
         """The newest whole checkpoint's step."""
         return self._manager.latest_step()

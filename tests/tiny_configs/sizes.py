@@ -31,5 +31,6 @@ def shrink(config):
     config.eval.num_candidates = 10
     config.eval.fold_size = 10
     config.eval.judge_steps = 5
+    config.eval.part_judge_steps = 5
     config.eval.judge_batch_size = 8
     return config

@@ -1,0 +1,70 @@
+"""Scores a run's checkpoints as they appear, beside the training that writes them."""
+
+import json
+import os
+import pathlib
+import time
+from collections.abc import Iterator
+
+from absl import logging
+
+from attngan_jax.configuration import config_path, load_workdir_config
+from attngan_jax.errors import UserError
+from attngan_jax.evaluation import suite
+from attngan_jax.training.attngan_task import AttnganTask
+from attngan_jax.training.checkpoints import Checkpoints
+
+STAGE = AttnganTask.name
+
+
+def follow(workdir: str | os.PathLike, *, seconds: float, settings: dict | None = None
+           ) -> Iterator[dict]:
+    """The metrics of each new checkpoint of stage 2, each once, until the last one is scored.
+
+    A checkpoint that the training deletes before its turn is passed over. New is what is newer
+    than the scores in `metrics.jsonl`, so that a second start goes on.
+
+    Args:
+      workdir: may be empty as yet.
+      seconds: between two looks into it.
+      settings: as in `suite.evaluate`.
+    """
+    workdir = pathlib.Path(workdir)
+    waiting = False
+    while True:
+        if config_path(workdir).exists():
+            last = load_workdir_config(workdir).attngan.num_train_steps
+            scored = scored_steps(workdir)
+            newest = max(scored, default=-1)
+            new = [step for step in Checkpoints.steps_in(workdir, STAGE) if step > newest]
+            for step in new:
+                try:
+                    yield suite.evaluate(workdir, step=step, settings=settings)
+                except (UserError, FileNotFoundError):
+                    if (workdir / STAGE / str(step)).exists():
+                        raise
+                    logging.info("checkpoint %d is gone already", step)
+            if new:
+                waiting = False
+                continue
+            if newest >= last:
+                return
+        if not waiting:
+            logging.info("waiting for a new checkpoint in %s", workdir / STAGE)
+            waiting = True
+        time.sleep(seconds)
+
+
+def scored_steps(workdir: str | os.PathLike) -> set[int]:
+    """The steps of stage 2 that `metrics.jsonl` has the scores of."""
+    path = pathlib.Path(workdir) / "metrics.jsonl"
+    steps = set()
+    if path.exists():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                entry = json.loads(line)
+                if entry["stage"] == "eval":
+                    steps.add(entry["step"])
+            except (ValueError, KeyError, TypeError):
+                continue  # a line that is being written
+    return steps

@@ -1,0 +1,197 @@
+"""The passes over pictures that every score is made of, each a stream of batches on all devices.
+
+Images stay on the devices; what comes back and is kept for N images are two vectors of DAMSM's
+dimension each, some integers, and sums.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from attngan_jax.data.birds.species import ATTRIBUTES, PARTS
+from attngan_jax.evaluation import grounding, judges, segmenter
+from attngan_jax.evaluation.classifiers import Classifier
+from attngan_jax.evaluation.feature_statistics import Accumulator, Features, Statistics
+from attngan_jax.evaluation.inception_score import InceptionScore
+from attngan_jax.evaluation.rows import RowMap
+from attngan_jax.evaluation.samples import Spread
+from attngan_jax.evaluation.trained import Trained
+
+JUDGE_IMAGES = 8_000  # real pictures that the judges of procedural birds learn from
+
+
+@dataclasses.dataclass(frozen=True)
+class BirdJudges:
+    """Judges that never saw the generator, for data whose truth is known."""
+
+    attributes: judges.Judge
+    parts: segmenter.Segmenter
+
+    @classmethod
+    def train(cls, dataset, config, size: int) -> "BirdJudges":
+        """From real training pictures of `size` pixels."""
+        chosen = Spread(dataset.train, min(len(dataset.train), JUDGE_IMAGES))
+        passes = RowMap(lambda _, batch: {"image": batch[f"image_{size}"],
+                                          "attributes": batch["attributes"],
+                                          "part_labels": batch["part_labels"]})
+        rows = joined(passes.rows({}, chosen, config, vocabulary=dataset.vocabulary,
+                                  image_sizes=(size,), description="Real pictures for the judges"))
+        common = dict(batch_size=config.eval.judge_batch_size, seed=config.seed)
+        return cls(
+            judges.train_judge(rows["image"], rows["attributes"],
+                               tuple(len(values) for values in ATTRIBUTES.values()),
+                               num_steps=config.eval.judge_steps, **common),
+            segmenter.train_segmenter(rows["image"], rows["part_labels"], len(PARTS) + 1,
+                                      num_steps=config.eval.part_judge_steps, **common))
+
+    @property
+    def variables(self) -> dict:
+        """Of both networks."""
+        return {"attributes": self.attributes.variables, "parts": self.parts.variables}
+
+
+def measure_real(trained: Trained, dataset, birds: BirdJudges | None) -> dict[str, Any]:
+    """Every test record with one of its captions.
+
+    Returns:
+      `code` and `sentence` `[N, D]`, `class_id` `[N]`; with judges also `seen_attributes` and
+      `caption_attributes` `[N, A]`, `grounding` of DAMSM's word maps with the true masks, and
+      `part_pixels`, the share of pixels (half the side) that the judge of parts gets right.
+    """
+    config = trained.config
+    size, shown = config.image_encoder.image_size, trained.task.image_sizes[-1]
+    labels = grounding.labels_of_words(trained.vocabulary.words)
+
+    def function(variables, batch):
+        run = variables["run"]
+        regions, code = trained.encode_images(run, batch[f"image_{size}"])
+        words, sentence = trained.encode_captions(run, batch)
+        result = {"code": code, "sentence": sentence, "class_id": batch["class_id"]}
+        if birds is None:
+            return result
+        named = variables["labels"][batch["caption"]]
+        picture = batch[f"image_{shown}"]
+        found = birds.parts.labels(variables["birds"]["parts"], picture)
+        truth = batch["part_labels"]
+        stride = truth.shape[1] // found.shape[1]
+        return result | {
+            "seen_attributes": birds.attributes.values(variables["birds"]["attributes"], picture),
+            "caption_attributes": batch["caption_attributes"], "word_labels": named,
+            "part_pixels": (found == truth[:, ::stride, ::stride]).mean((1, 2)),
+            "game": grounding.pointing_game(trained.region_maps(words, batch, regions), named,
+                                            truth.astype(np.int32))}
+
+    variables = {"run": trained.variables, "labels": labels,
+                 "birds": birds.variables if birds else {}}
+    rows, game = [], grounding.Grounding()
+    for row in RowMap(function).rows(variables, dataset.test, config,
+                                     vocabulary=trained.vocabulary,
+                                     image_sizes=sorted({size, shown}),
+                                     description="Real test images"):
+        if birds is not None:
+            game.add(row.pop("word_labels"), row.pop("game"))
+        rows.append(row)
+    result = joined(rows)
+    return result | ({"grounding": game.result()} if birds is not None else {})
+
+
+@dataclasses.dataclass
+class Generated:
+    """What is known of the generated images; see `measure_generated`."""
+
+    rows: dict[str, np.ndarray]
+    damsm: Statistics
+    inception: Statistics | None
+    inception_score: dict | None
+    grounding: dict[str, dict]
+
+
+def measure_generated(trained: Trained, dataset, birds: BirdJudges | None, *, num_images: int,
+                      damsm: Features, fid: Classifier | None,
+                      score: Classifier | None) -> Generated:
+    """Makes an image for each of `num_images` test captions and asks all judges about it.
+
+    The rows are `code` and `sentence` `[N, D]`, `class_id`, `index` `[N]` and with judges
+    `seen_attributes`, `caption_attributes` `[N, A]`.
+
+    Args:
+      damsm: what DAMSM's image vectors are, for FID in its own family.
+      fid, score: the classifiers of FID and of the Inception Score, if there are any; often one.
+    """
+    config, size = trained.config, trained.task.image_sizes[-1]
+    labels = grounding.labels_of_words(trained.vocabulary.words)
+
+    def function(variables, batch):
+        made = trained.synthesise(variables["run"], batch, with_attention=birds is not None)
+        image = made[f"image_{size}"]
+        result = {"code": made["code"], "sentence": made["sentence"],
+                  "class_id": batch["class_id"], "index": batch["index"]}
+        asked = {}
+        for name, judge in (("fid", fid), ("score", score)):
+            if judge is not None:
+                if judge not in asked.values():
+                    result[f"features_{name}"], result[f"chances_{name}"] = judge(
+                        variables[name], image)
+                asked[name] = judge
+        if birds is None:
+            return result
+        named = variables["labels"][batch["caption"]]
+        found = birds.parts.labels(variables["birds"]["parts"], image)
+        games = {f"generator_{name.removeprefix('attention_')}": grounding.pointing_game(
+            maps.transpose(0, 3, 1, 2), named, found)
+            for name, maps in made.items() if name.startswith("attention_")}
+        return result | {
+            "seen_attributes": birds.attributes.values(variables["birds"]["attributes"], image),
+            "caption_attributes": batch["caption_attributes"],
+            "word_labels": named, "games": games}
+
+    variables = {"run": trained.variables, "labels": labels,
+                 "birds": birds.variables if birds else {}}
+    variables |= {name: judge.variables for name, judge in (("fid", fid), ("score", score))
+                  if judge is not None}
+    one = score is not None and score is fid
+    sums = {"code": Accumulator(damsm, num_images, keep=config.eval.kid_images)}
+    if fid is not None:
+        sums["features_fid"] = Accumulator(fid.features, num_images, keep=config.eval.kid_images)
+    scores = score and InceptionScore(num_images, config.eval.inception_splits, config.seed)
+    rows, games = [], {}
+    for row in RowMap(function).rows(
+            variables, dataset.test, config, vocabulary=trained.vocabulary, image_sizes=(size,),
+            num_examples=num_images, description="Test captions"):
+        for name, accumulator in sums.items():
+            accumulator.add(row[name])
+        if scores:
+            scores.add(row["chances_fid" if one else "chances_score"])
+        for name, game in row.pop("games", {}).items():
+            games.setdefault(name, grounding.Grounding()).add(row["word_labels"], game)
+        rows.append({name: value for name, value in row.items()
+                     if not name.startswith(("features_", "chances_", "word_labels"))})
+    return Generated(
+        joined(rows), sums["code"].result(),
+        sums["features_fid"].result() if fid else None,
+        scores.result() if scores else None,
+        {name: game.result() for name, game in games.items()})
+
+
+def measure_reference(trained: Trained, split, function, variables, features: Features,
+                      images: str) -> Statistics:
+    """Statistics of every real image of a split, as large as the generator makes them.
+
+    Args:
+      function: features `[B, D]` of (variables, uint8 images).
+      images: which they are, in words.
+    """
+    config, size = trained.config, trained.task.image_sizes[-1]
+    sums = Accumulator(features, len(split), keep=config.eval.kid_images)
+    passes = RowMap(lambda v, batch: {"features": function(v, batch[f"image_{size}"])})
+    for row in passes.rows(variables, split, config, vocabulary=trained.vocabulary,
+                           image_sizes=(size,), description=f"Reference ({features.family})"):
+        sums.add(row["features"])
+    return sums.result(images)
+
+
+def joined(rows) -> dict[str, np.ndarray]:
+    """Batches' rows, end to end."""
+    rows = list(rows)
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
