@@ -114,9 +114,8 @@ class ReferenceCache:
 
     def __init__(self, folder: str | os.PathLike, features: Features, provenance: dict):
         self._features = features
-        self._provenance = provenance | dataclasses.asdict(features)
-        text = json.dumps(self._provenance, sort_keys=True)
-        key = hashlib.sha256(text.encode()).hexdigest()[:12]
+        self._text = json.dumps(provenance | dataclasses.asdict(features), sort_keys=True)
+        key = hashlib.sha256(self._text.encode()).hexdigest()[:12]
         self.path = pathlib.Path(folder) / f"{features.family}-{key}.npz"
 
     def load(self) -> Statistics | None:
@@ -126,8 +125,7 @@ class ReferenceCache:
         try:
             with np.load(self.path, allow_pickle=False) as arrays:
                 arrays = dict(arrays)
-            provenance = json.loads(str(arrays["provenance"]))
-            if provenance != self._provenance:
+            if str(arrays["provenance"]) != self._text:
                 raise ValueError("its provenance is another")
             return Statistics(self._features, int(arrays["num_images"]), arrays["mean"],
                               arrays["covariance"], arrays["sample"], str(arrays["images"]))
@@ -139,7 +137,7 @@ class ReferenceCache:
     def save(self, statistics: Statistics) -> None:
         """Writes the file, whole or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        save_arrays(self.path, provenance=np.array(json.dumps(self._provenance, sort_keys=True)),
+        save_arrays(self.path, provenance=np.array(self._text),
                     num_images=np.array(statistics.num_images), mean=statistics.mean,
                     covariance=statistics.covariance, sample=statistics.sample,
                     images=np.array(statistics.images))

@@ -133,7 +133,7 @@ def test_kid_of_small_sets_is_unbiased_and_its_interval_covers():
 
 
 def test_reference_statistics_are_found_again_by_all_that_they_follow_from(rows, tmp_path):
-    provenance = {"dataset": "birds", "split": "test", "num_images": 700}
+    provenance = {"dataset": "birds", "split": "test", "num_images": 700, "records": ("a", "b")}
     cache = ReferenceCache(tmp_path, FEATURES, provenance)
     assert cache.load() is None
     cache.save(statistics(rows))
