@@ -18,7 +18,7 @@ COUNTS = ("batch_size", "num_train_steps", "every_steps", "accumulation_steps", 
           "judge_steps", "num_images", "num_candidates", "fold_size", "words", "read_threads",
           "prefetch_batches", "captions_per_image", "image_size",
           "base_size", "num_stages", "dim", "pairs", "splits",
-          "kid_images")
+          "kid_images", "scored_images")
 CHOICES = {
     "platform": ("", "cpu", "gpu", "tpu"),
     "data.overflow_rule": ("random_subset", "first"),
@@ -30,6 +30,7 @@ CHOICES = {
     "damsm.best_checkpoint": ("", "eval/retrieval_r1", *(
         f"eval/{direction}_r{k}" for direction in ("image_to_text", "text_to_image")
         for k in (1, 5, 10))),
+    "attngan.best_checkpoint": ("", "eval/r_precision"),
     "eval.mismatch": ("class", "image"),
     "eval.protocol": ("own", "paper", "dm_gan"),
     "eval.reference_split": ("train", "test"),

@@ -13,6 +13,7 @@ from attngan_jax import configuration
 from attngan_jax.data import datasets, preparation
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.evaluation import suite
+from attngan_jax.evaluation.generator_score import GeneratorScore
 from attngan_jax.evaluation.retrieval import RetrievalScore
 from attngan_jax.evaluation.samples import SampleWriter
 from attngan_jax.evaluation.trained import load_encoders
@@ -57,7 +58,10 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike, *,
             loop.train(damsm, dataset, workdir, score=RetrievalScore(damsm, dataset),
                        start=trunk and functools.partial(pretrained.with_trunk, weights=trunk))
         encoders = load_encoders(config, len(dataset.vocabulary), workdir)
-        loop.train(attngan, dataset, workdir, frozen=encoders,
+        r_precision = None
+        if config.attngan.best_checkpoint:
+            r_precision = GeneratorScore(attngan, dataset, encoders)
+        loop.train(attngan, dataset, workdir, frozen=encoders, score=r_precision,
                    on_sample=hosts.is_first() and SampleWriter(
                        attngan, dataset, parallel.on_this_host(encoders), workdir))
     return hosts.on_first(functools.partial(score, config, workdir), "score")

@@ -103,7 +103,8 @@ def get_config() -> ml_collections.ConfigDict:
     gan.kl_weight = 1.0  # of conditioning augmentation's KL term
     gan.accumulation_steps = 1  # pieces that the batch goes through each network in
     gan.checkpoint_every_steps = 2_000  # a killed run loses at most so many
-    gan.best_checkpoint = ""  # "": the newest is scored and drawn with
+    gan.best_checkpoint = ""  # the newest is used; "eval/r_precision": the best by that
+    gan.scored_images = 500  # which that is measured on, of the test split, at every checkpoint
     gan.sample_every_steps = 2_000  # pictures of fixed captions for the report
 
     config.log_every_steps = 50  # means of the losses since the last line

@@ -1,0 +1,81 @@
+"""FID, KID and the Inception Score of a run, by a classifier that is made up."""
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attngan_jax.configuration import load_workdir_config
+from attngan_jax.errors import UserError
+from attngan_jax.evaluation import suite
+from attngan_jax.evaluation.classifiers import Classifier
+from attngan_jax.evaluation.feature_statistics import Features
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SmallClassifier:
+    """Mean colours of the four quarters as features."""
+
+    features: Features
+    variables: dict
+
+    def __call__(self, variables, images):
+        B, S, _, _ = images.shape
+        quarters = images.astype(jnp.float32).reshape(B, 2, S // 2, 2, S // 2, 3).mean((2, 4))
+        features = quarters.reshape(B, 12) / 255
+        return features, jax.nn.softmax(features @ variables["kernel"])
+
+
+@pytest.fixture
+def run(tiny_run, tmp_path, monkeypatch):
+    """A copy of the tiny run and its data set's folder, and classifiers by name."""
+    _, workdir, data = tiny_run
+    shutil.copytree(workdir, tmp_path / "run")
+    kernel = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
+
+    def load(path):
+        family = path.removesuffix(".safetensors")
+        return SmallClassifier(Features(family, "1" * 64, "not at all"), {"kernel": 5 * kernel})
+
+    monkeypatch.setattr(Classifier, "load", load)
+    return tmp_path / "run", data
+
+
+def test_scores_with_classifiers(run):
+    workdir, data = run
+    settings = {"fid_weights": "torchvision.safetensors", "inception_splits": 3,
+                "inception_score_weights": "torchvision.safetensors"}
+    metrics = suite.evaluate(workdir, settings=settings)
+    fid, kid, score = (metrics[name] for name in ("fid", "kid", "inception_score"))
+    assert fid["family"] == kid["family"] == score["classifier"] == "torchvision"
+    assert (fid["num_images"], fid["reference_images"]) == (30, 15)
+    assert fid["value"] > 0 and kid["low"] < kid["value"] < kid["high"]
+    assert 1 <= score["mean"] < 5 and (score["splits"], score["num_images"]) == (3, 30)
+    assert metrics["reasons"] == {} and metrics["fid_damsm"]["family"] == "damsm"
+
+    cached = list(data.rglob("reference/torchvision-*.npz"))
+    assert len(cached) == 1
+    with np.load(cached[0]) as arrays:
+        provenance = json.loads(str(arrays["provenance"]))
+    assert {"dataset": "procedural_birds", "split": "test", "num_images": 15,
+            "weights_sha256": "1" * 64, "resize": "not at all"}.items() <= provenance.items()
+    stamp = cached[0].stat().st_mtime_ns
+
+    other = suite.evaluate(workdir, settings=settings | {
+        "inception_score_weights": "cub-50.safetensors"})
+    assert other["fid"] == fid and cached[0].stat().st_mtime_ns == stamp
+    assert other["inception_score"]["classifier"] == "cub-50"
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert {"eval/fid", "eval/kid", "eval/inception_score", "eval/grounding_damsm"
+            } <= lines[-1]["scalars"].keys()
+    config = load_workdir_config(workdir)
+    assert not suite.is_finished(workdir, 4, config)  # the run's own settings were others
+
+
+def test_the_cub_classifier_gives_no_fid(run):
+    with pytest.raises(UserError, match="fid_weights is .* family cub-50.*torchvision, tf-2015"):
+        suite.evaluate(run[0], settings={"fid_weights": "cub-50.safetensors"})
