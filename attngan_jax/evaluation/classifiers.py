@@ -11,9 +11,9 @@ from attngan_jax.interop.classifier_files import ClassifierWeights, read_classif
 from attngan_jax.models.inception import INPUT_SIZE, InceptionV3, resize
 
 RESIZE = {
-    "torchvision": "bilinear to 299 without antialiasing, values in [-1, 1]",
-    "tf-2015": "bilinear to 299 with TensorFlow 1's corner alignment of pixels, (x - 128) / 128",
-    "cub-50": "bilinear to 299 without antialiasing, values in [-1, 1]",
+    "torchvision": "bilinear interpolation to 299 without antialiasing, values in [-1, 1]",
+    "tf-2015": "bilinear interpolation to 299 with TensorFlow 1's corner alignment of pixels, (x - 128) / 128",
+    "cub-50": "bilinear interpolation to 299 without antialiasing, values in [-1, 1]",
 }
 FID_FAMILIES = ("torchvision", "tf-2015")
 

@@ -36,11 +36,16 @@ def true_ranks(queries: np.ndarray, targets: np.ndarray, class_ids: np.ndarray) 
 def retrieval(codes: np.ndarray, sentences: np.ndarray, class_ids: np.ndarray) -> dict:
     """R@1, 5 and 10 in percent and the median rank, from images to captions and back.
 
+    `chance_r1` is the R@1 of unrelated vectors.
+
     Args:
       codes: global vectors of N real images. sentences: of their captions; both `[N, D]`.
       class_ids: see `true_ranks`.
     """
-    result = {"num_pairs": len(codes)}
+    same = (class_ids[:, None] == class_ids) & (class_ids >= 0)
+    np.fill_diagonal(same, True)
+    competing = len(codes) - same.sum(1)
+    result = {"num_pairs": len(codes), "chance_r1": float(100 * np.mean(1 / (1 + competing)))}
     for name, queries, targets in (("image_to_text", codes, sentences),
                                    ("text_to_image", sentences, codes)):
         ranks = true_ranks(queries, targets, class_ids)

@@ -57,7 +57,7 @@ def evaluate(workdir: str | os.PathLike, *, step: int | None = None,
     protocol = r_precision.Protocol.of_config(config.eval)
     fid, score = _classifiers(config)
     damsm = Features("damsm", _digest(trained.variables["image"]),
-                     f"to {config.image_encoder.image_size} pixels by the image encoder")
+                     f"the image encoder, to {config.image_encoder.image_size} pixels")
     birds = None
     if "attributes" in dataset.test[0]:
         birds = BirdJudges.train(dataset, config, trained.task.image_sizes[-1])
@@ -67,7 +67,7 @@ def evaluate(workdir: str | os.PathLike, *, step: int | None = None,
     metrics = {"step": trained.step, "newest_step": newest,
                "dataset": config.data.dataset, "split": "test", "unit": "percent"}
     metrics |= _r_precision(real, made, protocol, config.seed)
-    metrics |= {"damsm_retrieval": _retrieval(real, config)}
+    metrics |= {"damsm_retrieval": _retrieval(real, config, workdir)}
     metrics |= _known_truth(real, made, birds)
     metrics |= _distances(trained, dataset, workdir, made, fid)
     metrics["inception_score"] = made.inception_score and made.inception_score | {
@@ -152,11 +152,14 @@ def _r_precision(real: dict, made: Generated, protocol, seed: int) -> dict:
                                 ("r_precision_real_images", real["code"][rows["index"]]))}
 
 
-def _retrieval(real: dict, config) -> dict:
+def _retrieval(real: dict, config, workdir: pathlib.Path) -> dict:
     total = len(real["code"])
     count = min(config.damsm.retrieval_pairs, total)
     places = np.arange(count) * total // count
-    return retrieval.retrieval(*(real[name][places] for name in ("code", "sentence", "class_id")))
+    with Checkpoints(workdir, "damsm", best=config.damsm.best_checkpoint) as checkpoints:
+        step = checkpoints.best_step()
+    return {"step": step} | retrieval.retrieval(
+        *(real[name][places] for name in ("code", "sentence", "class_id")))
 
 
 def _known_truth(real: dict, made: Generated, birds: BirdJudges | None) -> dict:

@@ -22,7 +22,10 @@ def vectors():
 
 def test_a_perfect_match_and_its_opposite(vectors):
     found = retrieval.retrieval(vectors, 3 * vectors, NO_CLASSES)
-    assert found["num_pairs"] == 200
+    assert found["num_pairs"] == 200 and found["chance_r1"] == 0.5
+    classes = np.arange(200) % 4  # 150 of other classes compete
+    chance = retrieval.retrieval(vectors, vectors, classes)["chance_r1"]
+    np.testing.assert_allclose(chance, 100 / 151)
     for direction in ("image_to_text", "text_to_image"):
         assert found[direction] == {"r1": 100.0, "r5": 100.0, "r10": 100.0, "median_rank": 1.0}
     worst = retrieval.retrieval(vectors, -vectors, NO_CLASSES)["image_to_text"]
