@@ -12,7 +12,8 @@ from attngan_jax.models.inception import INPUT_SIZE, InceptionV3, resize
 
 RESIZE = {
     "torchvision": "bilinear interpolation to 299 without antialiasing, values in [-1, 1]",
-    "tf-2015": "bilinear interpolation to 299 with TensorFlow 1's corner alignment of pixels, (x - 128) / 128",
+    "tf-2015": ("bilinear interpolation to 299 with TensorFlow 1's corner alignment of pixels, "
+                "values (x - 128) / 128"),
     "cub-50": "bilinear interpolation to 299 without antialiasing, values in [-1, 1]",
 }
 FID_FAMILIES = ("torchvision", "tf-2015")
@@ -55,7 +56,7 @@ class Classifier:
 
 
 def resize_tensorflow_1(images: jax.Array, size: int) -> jax.Array:
-    """`tf.image.resize_bilinear` of TensorFlow 1: output pixel i is at i * scale, not at its middle.
+    """`tf.image.resize_bilinear` of TensorFlow 1: pixel i is at i * scale, not at its middle.
 
     `[B, S, S, C] -> [B, size, size, C]`; the 2015 graph resizes so, and its features feel it.
     """
