@@ -70,7 +70,13 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
         rest = flags.FLAGS(argv)
         if "config" in flags.FLAGS and flags.FLAGS["config"].present:
             flags.FLAGS.config.lock()  # a file that could not be read raises only when it is used
+            _refuse_address("config.data.data_dir", flags.FLAGS.config.data.data_dir)
+        for name in ("workdir", "data_dir", "out"):
+            if name in flags.FLAGS:
+                _refuse_address(name, flags.FLAGS[name].value)
         return rest
+    except UserError:
+        raise
     except SystemExit as stop:
         raise SystemExit(DONE) from stop  # after --help, for which absl has 1
     except flags.Error as error:
@@ -81,6 +87,13 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
         if _disk_is_full(error):
             raise
         raise UserError(_explain_config(argv, error)) from error
+
+
+def _refuse_address(name: str, value: str | None) -> None:
+    """A workdir is written by plain file operations, which would make a folder called "gs:"."""
+    if value and "://" in str(value):
+        raise UserError(f"--{name} is {value}, and only folders will do: show the bucket as one, "
+                        "with gcsfuse (docs/tpu.md), and name that")
 
 
 def _is_worth_saying(record) -> bool:

@@ -105,3 +105,12 @@ def test_mistakes_of_the_program_keep_their_traceback(monkeypatch):
     monkeypatch.setattr(door.app, "run", lambda main, flags_parser: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         door.run(lambda argv: None)
+
+
+@pytest.mark.parametrize("arguments, name", [
+    (("--workdir", "gs://bucket/run"), "--workdir is gs://bucket/run"),
+    (("--config.data.data_dir=gs://bucket/data",), "--config.data.data_dir is gs://bucket/data")])
+def test_an_address_is_no_folder(arguments, name):
+    done = tiny_runs.start_door("main", "--config", tiny_runs.CONFIG, *arguments)
+    tiny_runs.assert_one_line(done, 1, name, "gcsfuse")
+    assert not (tiny_runs.ROOT / "gs:").exists()

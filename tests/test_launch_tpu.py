@@ -91,7 +91,7 @@ def test_setup_sends_what_is_committed_and_brings_python(start, tmp_path):
 
 def test_run_starts_main_on_every_worker(start, tmp_path):
     done, calls = start("tpu/run.sh", "--config", "configs/cub.py", "--config.name=my birds",
-                        **TPU, WORKDIR="gs://bucket/runs/cub")
+                        **TPU, WORKDIR="bucket/runs/cub")
     assert done.returncode == 0, done.stderr
     (*ssh, command), = calls
     assert ssh[-2:] == [*WHERE, "--worker=all"]
@@ -107,12 +107,19 @@ def test_run_starts_main_on_every_worker(start, tmp_path):
                    "WORKER": "3"}
     shell = command.removeprefix("--command=").removesuffix(" >/dev/null 2>&1 </dev/null &")
     subprocess.run(["bash", "-c", shell], cwd=tmp_path, env=environment, check=True)
-    main, upload = [json.loads(line) for line in calls.read_text().splitlines()]
+    main, = [json.loads(line) for line in calls.read_text().splitlines()]
     assert main == ["python", "-m", "attngan_jax.main", "--distributed", "--workdir",
-                    "gs://bucket/runs/cub", "--config", "configs/cub.py",
-                    "--config.name=my birds"]
-    assert upload == ["gcloud", "storage", "cp", "--quiet", "logs/worker-3.log",
-                      "gs://bucket/runs/cub/logs/worker-3.log"]
+                    "bucket/runs/cub", "--config", "configs/cub.py", "--config.name=my birds"]
+    assert (project / "bucket" / "runs" / "cub" / "logs" / "worker-3.log").exists()
+
+
+def test_setup_mounts_a_bucket(start):
+    done, calls = start("tpu/setup.sh", **TPU, BUCKET="gs://my-birds")
+    assert done.returncode == 0, done.stderr
+    shell = calls[2][-1].removeprefix("--command=")
+    assert calls[2][-2] == "--worker=all" and shell.endswith(
+        "gcsfuse --implicit-dirs --rename-dir-limit=1000000 my-birds bucket")
+    assert "signed-by=$key" in shell and subprocess.run(["bash", "-n", "-c", shell]).returncode == 0
 
 
 @pytest.mark.parametrize("fails", ("0", "1"))
@@ -136,8 +143,9 @@ SCP = ["gcloud", "compute", "tpus", "tpu-vm", "scp", "--recurse"]
 
 
 @pytest.mark.parametrize("script, variables, calls", [
-    ("follow", {"WORKDIR": "gs://bucket/runs/cub"},
-     [[*SSH, "--worker=0", "--command=cd attngan_jax && tail -n 200 -F logs/worker-0.log"]]),
+    ("follow", {"WORKDIR": "bucket/runs/cub"},
+     [[*SSH, "--worker=0",
+       "--command=cd attngan_jax && tail -n 200 -F bucket/runs/cub/logs/worker-0.log"]]),
     ("follow", {"WORKDIR": "/mnt/my runs", "WORKER": "2"},
      [[*SSH, "--worker=2",
        r"--command=cd attngan_jax && tail -n 200 -F /mnt/my\ runs/logs/worker-2.log"]]),
@@ -161,20 +169,24 @@ def test_follow_fetch_delete(start, tmp_path, script, variables, calls):
 
 
 CLUSTER = {"CLUSTER": "birds", "ZONE": "us-west4-a", "TYPE": "v5litepod-16",
-           "IMAGE": "docker.pkg.dev/me/birds", "WORKDIR": "gs://bucket/runs/cub"}
+           "IMAGE": "docker.pkg.dev/me/birds", "BUCKET": "my-birds"}
 XPK = ["--cluster=birds", *WHERE]
 
 
 @pytest.mark.parametrize("arguments, variables, calls", [
     (["cluster"], {"MODE": "spot"}, [["xpk", "cluster", "create", *XPK, "--tpu-type=v5litepod-16",
-                                      "--num-slices=1", "--spot"]]),
+                                      "--num-slices=1", "--spot",
+                                      "--enable-gcsfuse-csi-driver"],
+                                     ["xpk", "storage", "attach", "bucket", *XPK, "--type=gcsfuse",
+                                      "--bucket=my-birds", "--mount-point=/bucket",
+                                      "--readonly=false", "--size=1", "--auto-mount=true"]]),
     (["image"], {}, [["docker", "build", "--file", "launch/gke/Dockerfile", "--tag",
                       "docker.pkg.dev/me/birds", "."],
                      ["docker", "push", "docker.pkg.dev/me/birds"]]),
     (["run", "--config", "configs/cub.py"], {},
      [["xpk", "workload", "create", *XPK, "--workload=attngan", "--tpu-type=v5litepod-16",
        "--num-slices=1", "--docker-image=docker.pkg.dev/me/birds", "--command",
-       "python -m attngan_jax.main --distributed --workdir gs://bucket/runs/cub --config "
+       "python -m attngan_jax.main --distributed --workdir /bucket/runs/attngan --config "
        "configs/cub.py"]]),
     (["follow"], {}, [["kubectl", "logs", "--follow", "--selector="
                        "jobset.sigs.k8s.io/jobset-name=attngan,"

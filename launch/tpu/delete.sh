@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Gives a TPU back, with all that lies on its disks; a workdir on gs:// stays.
+# Gives a TPU back, with all that lies on its disks; a workdir in a bucket stays.
 # ZONE=us-west4-a bash launch/tpu/delete.sh [--dry-run]
 #   MODE  as for launch/tpu/create.sh: on-demand (default), queued or spot
 #   NAME, ZONE, PROJECT: see launch/tpu/settings.sh

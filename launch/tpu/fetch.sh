@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings a run's workdir here: checkpoints, logs, samples, report.
 # ZONE=us-west4-a WORKDIR=gs://bucket/runs/cub bash launch/tpu/fetch.sh [--dry-run]
-#   WORKDIR  of the run, as launch/tpu/run.sh had it; required
+#   WORKDIR  of the run, as launch/tpu/run.sh had it, or where it lies on gs://; required
 #   TO       folder here; default: runs/<last part of WORKDIR>
 #   NAME, ZONE, PROJECT: see launch/tpu/settings.sh
 set -eu
