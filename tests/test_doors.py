@@ -7,7 +7,7 @@ import pytest
 from absl import flags
 
 from attngan_jax import door
-from attngan_jax.errors import UserError
+from attngan_jax.errors import Stopped, UserError
 from tests import tiny_runs
 
 BIRDS = "--config=configs/procedural_birds.py"
@@ -80,6 +80,8 @@ def test_every_end_has_its_code(ends):
     assert ends(UserError("a cat ate it:\n buy another")) == (
         1, "error: a cat ate it: buy another\n")
     assert ends(flags.Error("no such flag")) == (2, "error: no such flag\n")
+    assert ends(Stopped("stopped at 3")) == (
+        0, "stopped at 3; run the same command again to go on\n")
     code, said = ends(KeyboardInterrupt())
     assert code == 1 and "go on" in said
 
