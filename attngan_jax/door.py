@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import glob
 import logging as pylogging
 import os
 import re
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 from absl import app, flags, logging
 
 from attngan_jax import configuration
+from attngan_jax.compiling import chips
 from attngan_jax.errors import Stopped, UserError
 
 DONE, FAILED, WRONG_FLAGS = 0, 1, 2
@@ -25,6 +27,9 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or TensorFlow speaks of it when loaded
+    if not glob.glob("/dev/accel*") and not os.path.exists("/dev/vfio"):
+        for variable, value in chips.WITHOUT_TPU.items():  # or libtpu, where installed, speaks
+            os.environ.setdefault(variable, value)
     sys.exit(_run(main))
 
 

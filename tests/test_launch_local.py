@@ -73,6 +73,7 @@ def test_one_process_that_fails_ends_all(project):
     assert done.returncode == 3 and "trouble" in done.stderr
     assert time.monotonic() - begun < 15
 
+
 def test_a_signal_reaches_all_and_all_may_save(project):
     process = subprocess.Popen(
         ["bash", "launch/processes.sh", "2", "--workdir", "runs/r", "--config", "c.py"],

@@ -27,8 +27,8 @@ class Chip:
 
 
 # Without them libtpu looks for a TPU, says at length that there is none, and locks out the next.
-_ENVIRONMENT = {"TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v5litepod-8",
-                "TPU_WORKER_HOSTNAMES": "localhost", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
+WITHOUT_TPU = {"TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+               "TPU_WORKER_HOSTNAMES": "localhost", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
 CHIPS = {
     "v4": Chip(32, 275e12, 1228e9, 300e9, {"chip_config_name": "megacore"}),  # two cores as one
     "v5e": Chip(16, 197e12, 819e9, 200e9),
@@ -55,7 +55,7 @@ def topology_devices(name: str) -> tuple[Chip, list]:
     if not libtpu_is_installed():
         raise UserError("the TPU's compiler is missing: pip install -r requirements-tpu.txt "
                         "(it exists for Linux on x86_64 alone)")
-    for variable, value in _ENVIRONMENT.items():
+    for variable, value in WITHOUT_TPU.items():
         os.environ.setdefault(variable, value)
     from jax.experimental import topologies
 
