@@ -65,13 +65,8 @@ def train(
     clock = wall_clock.Clock(workdir, task.name)
     mesh = parallel.make_mesh()
     parallel.check_stage(config, task.name, mesh)
-    create = jax.jit(task.create_train_state, out_shardings=parallel.replicated(mesh))
-    state = create(stage_key(config.seed, task.name, -1))
-    process_index, process_count = hosts.index_and_count()
-    batches = DeviceBatches(pipeline.train_iterator(
-        dataset, config, batch_size=settings.batch_size, image_sizes=task.image_sizes,
-        max_words=task.max_words, seed=config.seed, process_index=process_index,
-        process_count=process_count), mesh)
+    state = _first_state(task, mesh)
+    batches = _batches(task, dataset, mesh)
     with (Checkpoints(workdir, task.name, best=settings.best_checkpoint) as checkpoints,
           hosts.StopSignal() as stop_signal):
         step = 0
@@ -114,3 +109,18 @@ def train(
     if stop:
         raise Stopped(f"stopped by SIGTERM after step {step} of stage {task.name}, which is saved")
     return state
+
+
+def _first_state(task, mesh):
+    """A fresh state, made where it is to be."""
+    create = jax.jit(task.create_train_state, out_shardings=parallel.replicated(mesh))
+    return create(stage_key(task.config.seed, task.name, -1))
+
+
+def _batches(task, dataset, mesh) -> DeviceBatches:
+    """This process's share of the training batches, on their way to the devices."""
+    process_index, process_count = hosts.index_and_count()
+    return DeviceBatches(pipeline.train_iterator(
+        dataset, task.config, batch_size=task.settings.batch_size, image_sizes=task.image_sizes,
+        max_words=task.max_words, seed=task.config.seed, process_index=process_index,
+        process_count=process_count), mesh)
