@@ -25,6 +25,10 @@ TITLES = {
     "eval/fid_damsm": "FID (damsm)",
     "eval/kid_damsm": "KID (damsm)",
     "eval/retrieval_r1": "Retrieval, mean R@1",
+    **{f"eval/{way}_{key}": f"{way.replace('_', ' ').capitalize()}, {name}"
+       for way in ("image_to_text", "text_to_image")
+       for key, name in (("r1", "R@1"), ("r5", "R@5"), ("r10", "R@10"),
+                         ("median_rank", "median rank"))},
 }
 STAGE_TITLES = {("attngan", "train/damsm_loss"): "DAMSM term (with its weight)"}
 

@@ -51,6 +51,8 @@ def test_values_and_protocols_in_words():
     assert fid.value == "23.98" and "2,933 test images of CUB" in fid.protocol
     kid = row(WHOLE, "KID")
     assert (kid.value, kid.spread) == ("0.0123", "95 %: -0.0010 to 0.0200")
+    large = {**WHOLE, "kid_damsm": WHOLE["kid_damsm"] | {"value": 21887.88}}
+    assert row(large, "KID").value == "21,888"
 
 
 @pytest.mark.parametrize("with_replacement, words", [(False, "without"), (True, "with")])
