@@ -10,7 +10,8 @@ set -eu
 cd "$(dirname "$0")/.."
 . launch/environment.sh requirements.txt
 runs="${RUNS:-runs/ablation}"
-variants="${VARIANTS:-lambda_5 no_damsm no_attention lambda_1 lambda_10 lambda_0.1 three_stages dcgan}"
+variants="${VARIANTS:-lambda_5 no_damsm no_attention lambda_1 lambda_10 lambda_0.1 three_stages \
+  dcgan}"
 
 trap 'echo "stopped; run the same command again to go on" >&2; exit 1' INT TERM
 failed=""

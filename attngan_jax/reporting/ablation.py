@@ -171,8 +171,8 @@ def markdown(rows: list[Row]) -> str:
     head, lines = table(rows)
     text = [" | ".join(["", *line, ""]).strip() for line in
             (head, ["---"] * 2 + ["---:"] * (len(head) - 2), *lines)]
-    text += ["", "| the paper's ordering | metric | lower | higher | difference | seeds that agree |",
-             "|---|---|---|---|---:|---:|"]
+    text += ["", "| the paper's ordering | metric | lower | higher | difference | seeds that agree "
+             "|", "|---|---|---|---|---:|---:|"]
     for one in findings(rows):
         text.append(f"| {one.claim} | {one.metric} | {one.lower} | {one.higher} | "
                     f"{one.difference:+.1f} | {one.seeds_that_agree} of {one.seeds} |")

@@ -125,7 +125,8 @@ def _retrieval(metrics: dict) -> Row:
     if values is None:
         return _null_row(metrics, key, name)
     ways = []
-    for way, words in (("image_to_text", "Image to caption"), ("text_to_image", "caption to image")):
+    for way, words in (("image_to_text", "Image to caption"),
+                       ("text_to_image", "caption to image")):
         one = values[way]
         ways.append(f"{words}: R@1 / 5 / 10 {one['r1']:.1f} / {one['r5']:.1f} / "
                     f"{percent(one['r10'])}, median rank {one['median_rank']:g}")

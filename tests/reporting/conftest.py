@@ -13,8 +13,8 @@ FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "-
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
     """A Chromium without a window, its profile new; skips where none is installed."""
-    binary = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
-                  None)
+    names = ("chromium", "chromium-browser", "google-chrome")
+    binary = next(filter(None, map(shutil.which, names)), None)
     driver = shutil.which("chromedriver")
     if not (binary and driver):
         pytest.skip("no Chromium with its chromedriver is installed; launch/test.sh says how")

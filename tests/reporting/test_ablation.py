@@ -91,7 +91,8 @@ def test_the_report_is_whole(runs):
     numbers = json.loads((runs / "report" / "ablation.json").read_text(encoding="utf-8"))
     assert numbers["variants"]["lambda_5"]["r_precision"] == {
         "mean": 45.0, "std": pytest.approx(50 ** 0.5), "seeds": {"0": 40.0, "1": 50.0}}
-    assert Image.open(runs / "report" / "pictures.png").height > 7 * 96  # real ones and six variants
+    # Real pictures and those of six variants.
+    assert Image.open(runs / "report" / "pictures.png").height > 7 * 96
 
 
 def test_the_figure_places_means_between_their_seeds(runs):
