@@ -1,6 +1,7 @@
 """`python -m attngan_jax.main` from nothing to the report, on the tiny config, and what follows."""
 
 import json
+import pickle
 import re
 import shutil
 import time
@@ -205,3 +206,35 @@ def test_only_the_package_speaks(tiny_run):
                        "samples.py", "wall_clock.py", "datasets.py", "local.py",
                        "attention_arrays.py"}, sources
     assert re.search(r"damsm|attngan", done.stderr)
+
+
+def test_an_exported_run_that_is_imported_has_its_scores_and_goes_on(tiny_run, tmp_path):
+    """All weights out under the original's names and in again, then two more steps of stage 2."""
+    _, workdir, data = tiny_run
+    files, again = tmp_path / "files", tmp_path / "again"
+    assert tiny_runs.start_door("convert", "export", "--workdir", workdir,
+                                "--out", files).returncode == 0
+    words = dict(enumerate(Vocabulary.load(workdir / "vocabulary.txt").words))
+    captions = [[], [], words, {word: i for i, word in words.items()}]
+    (files / "captions.pickle").write_bytes(pickle.dumps(captions, 2))
+    steps = "--config.attngan.num_train_steps=6"
+    imported = tiny_runs.start_door(
+        "convert", "import", "--config", tiny_runs.CONFIG, "--workdir", again,
+        f"--config.data.data_dir={data}", f"--config.compilation_cache_dir={tiny_runs.CACHE}",
+        steps, "--generator", files / "netG.safetensors",
+        "--text_encoder", files / "text_encoder.safetensors",
+        "--image_encoder", files / "image_encoder.safetensors",
+        "--discriminator", files / "netD0.safetensors",
+        "--discriminator", files / "netD1.safetensors",
+        "--captions", files / "captions.pickle", "--step", 4)
+    assert imported.returncode == 0, imported.stderr
+    scored = tiny_runs.start_door("evaluate", "--workdir", again)
+    assert scored.returncode == 0, scored.stderr
+    first, second = read_metrics(workdir), read_metrics(again)
+    assert second["step"] == 4
+    for name in ("r_precision", "r_precision_real_images", "fid_damsm"):
+        assert second[name] == first[name], name
+
+    trained = tiny_runs.start_main(again, data, steps)
+    assert trained.returncode == 0, trained.stderr
+    assert read_metrics(again)["step"] == 6
