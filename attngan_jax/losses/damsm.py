@@ -7,6 +7,8 @@ import jax.numpy as jnp
 
 NEGATIVE = -1e9
 EPSILON = 1e-8  # of the cosines, as in the released code
+# Else TPUs and GPUs multiply float32 matrices in bfloat16 or TF32, and |c|^2 may come out negative.
+PRECISION = jax.lax.Precision.HIGHEST
 BLOCK_ELEMENTS = 2**20  # of the attention maps at a time: 4 MiB in float32, which caches hold
 
 
@@ -40,7 +42,7 @@ def region_attention(words, word_mask, regions, *, gamma1: float) -> tuple[jax.A
     `words [M, T, D]`, `word_mask [M, T]`, `regions [R, D]` of an image or `[B, R, D]` of several,
     every image with every caption; both results are `[M, T, R]` or `[B, M, T, R]`.
     """
-    s = jnp.einsum("mtd,...rd->...mtr", words, regions)  # Eq. 7
+    s = jnp.einsum("mtd,...rd->...mtr", words, regions, precision=PRECISION)  # Eq. 7
     masked = jnp.where(word_mask[..., None], s, NEGATIVE)
     normalised = jax.nn.softmax(masked, axis=-2)  # Eq. 8, over words
     return jax.nn.softmax(gamma1 * normalised, axis=-1), s  # Eq. 9, over regions
@@ -56,14 +58,17 @@ def _context_squares(alpha, regions):
 
 
 def _context_squares_forward(alpha, regions):
-    half = alpha @ (regions @ regions.T)
+    products = jnp.matmul(regions, regions.T, precision=PRECISION)
+    half = jnp.matmul(alpha, products, precision=PRECISION)
     return (half * alpha).sum(-1), (alpha, half, regions)
 
 
 def _context_squares_backward(saved, gradient):
     alpha, half, regions = saved
     weighted = gradient[:, None] * alpha
-    return 2.0 * gradient[:, None] * half, 2.0 * (weighted.T @ alpha) @ regions
+    products = jnp.matmul(weighted.T, alpha, precision=PRECISION)
+    return (2.0 * gradient[:, None] * half,
+            2.0 * jnp.matmul(products, regions, precision=PRECISION))
 
 
 _context_squares.defvjp(_context_squares_forward, _context_squares_backward)
@@ -120,8 +125,8 @@ def word_scores(
 
 def sentence_scores(codes: jax.Array, sentences: jax.Array) -> jax.Array:
     """Image-caption match by global vectors: cosines `[B, M]` of `[B, D]` and `[M, D]`."""
-    dots = jnp.einsum("bd,md->bm", codes, sentences)
-    squares = jnp.einsum("b,m->bm", (codes**2).sum(-1), (sentences**2).sum(-1))
+    dots = jnp.einsum("bd,md->bm", codes, sentences, precision=PRECISION)
+    squares = (codes**2).sum(-1)[:, None] * (sentences**2).sum(-1)
     return dots * jax.lax.rsqrt(jnp.maximum(squares, EPSILON**2))
 
 

@@ -146,6 +146,23 @@ def test_gradient_equals_finite_differences(features):
     np.testing.assert_allclose(slope, (ahead - back) / (2 * step), rtol=1e-2)
 
 
+def test_products_are_float32_on_every_device(features):
+    """By default a TPU multiplies float32 matrices in bfloat16, forward and backward."""
+    regions, codes, words, sentences = features
+    classes = jnp.arange(B)
+
+    def total(regions, codes, words, sentences):
+        return damsm.damsm_loss(regions, codes, classes, words, sentences, mask(), classes,
+                                gamma1=GAMMA1, gamma2=GAMMA2, gamma3=GAMMA3).total
+
+    lowered = jax.jit(jax.grad(total, argnums=(0, 1, 2, 3))).lower(
+        regions, codes, words, sentences)
+    products = [line for line in lowered.as_text().splitlines() if "dot_general" in line]
+    assert len(products) >= 9
+    for line in products:
+        assert "precision = [HIGHEST, HIGHEST]" in line, line
+
+
 def test_memory_of_a_large_batch():
     """Every image of a global batch of 512 with every caption, at CUB's sizes, on one device."""
     array = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)  # noqa: E731
