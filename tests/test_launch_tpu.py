@@ -113,6 +113,20 @@ def test_run_starts_main_on_every_worker(start, tmp_path):
     assert (project / "bucket" / "runs" / "cub" / "logs" / "worker-3.log").exists()
 
 
+def test_run_comes_back_while_the_workers_work(start, tmp_path):
+    """ssh waits for all who hold its output, so nobody but the log may hold it."""
+    _, ((*_, command),) = start("tpu/run.sh", "--config", "c.py", **TPU, WORKDIR="runs/r")
+    project = tmp_path / "attngan_jax"
+    shutil.copytree(ROOT / "launch", project / "launch")
+    python = project / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\nsleep 8\n")
+    python.chmod(0o755)
+    subprocess.run(["bash", "-c", command.removeprefix("--command=")], cwd=tmp_path, check=True,
+                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=5,
+                   env=os.environ | {"WORKER": "0"})
+
+
 def test_setup_mounts_a_bucket(start):
     done, calls = start("tpu/setup.sh", **TPU, BUCKET="gs://my-birds")
     assert done.returncode == 0, done.stderr

@@ -14,5 +14,7 @@ if [ -z "${WORKDIR:-}" ] || [ "${#arguments[@]}" -eq 0 ]; then
   echo "error: WORKDIR=bucket/runs/cub ZONE=$ZONE bash $0 --config configs/cub.py" >&2
   exit 2
 fi
-on_worker all "cd $FOLDER && WORKDIR=$(printf '%q' "$WORKDIR") nohup bash launch/tpu/worker.sh\
+# Nothing but nohup goes into the background: a shell that waits there would hold the connection.
+on_worker all "cd $FOLDER || exit 1; \
+WORKDIR=$(printf '%q' "$WORKDIR") nohup bash launch/tpu/worker.sh\
 $(printf ' %q' "${arguments[@]}") >/dev/null 2>&1 </dev/null &"
