@@ -187,7 +187,10 @@ def _read_words(roots: Sequence[Path], notes: dict) -> Sequence[str] | None:
     if folder is None:
         return None
     try:
-        return Vocabulary([END, *read_captions(folder / "captions.pickle").words[1:]]).words
+        words = read_captions(folder / "captions.pickle").words[1:]
+        if strange := [word for word in words if word.split() != [word]]:
+            raise ValueError(f"{strange[0]!r} is not one word")
+        return Vocabulary([END, *words]).words
     except (UserError, ValueError) as error:
         notes["captions.pickle not used: words numbered anew"] = [str(error)]
         return None
@@ -219,7 +222,7 @@ def _folders(roots: Sequence[Path], depth: int = _DEPTH) -> Iterator[Path]:
 
 
 def _lines(path: Path) -> Sequence[str]:
-    text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     return [line for line in text.splitlines() if line.strip()]
 
 

@@ -144,7 +144,7 @@ def _box(value: Any) -> Sequence[float] | None:
     if value is None:
         return None
     try:
-        return tuple(float(number) for number in value)
+        return tuple(float(number) for number in value) if isinstance(value, list) else ()
     except (TypeError, ValueError, OverflowError):
         return ()  # counted as no box when the picture is read
 
@@ -158,4 +158,4 @@ def choose_test(names: Iterable[str], fraction: float, seed: int) -> set[str]:
 
 
 def _natural(kind: str) -> tuple[int, str]:
-    return (int(kind) if kind.isdecimal() else -1, kind)
+    return (int(kind) if kind.isdecimal() and len(kind) < 20 else -1, kind)

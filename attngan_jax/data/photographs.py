@@ -121,6 +121,9 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         except PermissionError as error:
             raise UserError(f"{error.filename} cannot be read ({error.strerror}): mend its "
                             "permissions") from error
+        except IsADirectoryError as error:
+            raise UserError(f"{error.filename} is a folder, where a file of that name is needed. "
+                            f"{self.how_to_get()}") from error
         self._check_splits(listing)
         self._listing, self._tally, self._seen = listing, Tally(self._max_left_out), set()
         for reason, names in listing.notes.items():

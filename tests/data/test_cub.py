@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import http.server
+import io
 import os
 import pickle
 import shutil
@@ -13,7 +14,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from attngan_jax.data import datasets
+from attngan_jax.data import archives, datasets
 from attngan_jax.data.cub import Cub
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.errors import UserError
@@ -166,6 +167,47 @@ def test_names_in_archives_that_lead_outside_are_passed_over(config, source, tmp
     assert not list(tmp_path.rglob("evil*.txt"))
 
 
+def _zip_in_zip(depth):
+    content = b"word"
+    for _ in range(depth):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as packed:
+            packed.writestr("more.zip" if content != b"word" else "more.txt", content)
+        content = buffer.getvalue()
+    return content
+
+
+@pytest.mark.parametrize("members, complaint", [
+    ([("large.txt", b"0" * 2_000_000)], "unpacks to more than 0.001 GB"),
+    ([("more.zip", _zip_in_zip(4))], "lies in 3 others"),
+    ([("a.txt", b"1"), ("a.txt/b.txt", b"2")], "cannot be unpacked .*a.txt"),
+    ([("a.txt/b.txt", b"1"), ("a.txt", b"2")], "cannot be unpacked .*a.txt"),
+    ([("long" * 80 + ".txt", b"1")], "cannot be unpacked .*too long"),
+], ids=["large", "deep", "file then folder", "folder then file", "long name"])
+def test_archives_that_cannot_be_unpacked_are_named(tmp_path, monkeypatch, members, complaint):
+    monkeypatch.setattr(archives, "MAX_BYTES", 1_000_000)
+    with zipfile.ZipFile(tmp_path / "odd.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in members:
+            packed.writestr(name, content)
+
+    with pytest.raises(UserError, match=rf"(odd|more)\.zip.*{complaint}.*where from"):
+        archives.unpack([tmp_path / "odd.zip"], tmp_path / "unpacked", "where from")
+
+    assert sum(path.stat().st_size for path in (tmp_path / "unpacked").rglob("*.txt")) <= 1_000_000
+
+
+def test_an_archive_with_a_password_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "locked.zip", "w") as packed:
+        packed.writestr("a.txt", "1")
+    data = bytearray((tmp_path / "locked.zip").read_bytes())
+    data[data.index(b"PK\1\2") + 8] |= 1
+    data[data.index(b"PK\3\4") + 6] |= 1
+    (tmp_path / "locked.zip").write_bytes(data)
+
+    with pytest.raises(UserError, match="locked.zip.*password required"):
+        archives.unpack([tmp_path / "locked.zip"], tmp_path / "unpacked", "where from")
+
+
 @pytest.fixture
 def server(tmp_path):
     """Serves `tmp_path`/served on this machine; gives its address."""
@@ -281,3 +323,32 @@ def test_pickles_with_foreign_objects_are_not_run(config, source, tmp_path):
     with pytest.raises(UserError, match="filenames.pickle is not read: it asks for"):
         datasets.prepare(config, str(source))
     assert not trap.exists()
+
+
+@pytest.mark.parametrize("words", [["<end>", "two words"], ["<end>", "", "small"]])
+def test_a_captions_pickle_with_words_that_are_none_is_not_used(config, source, words):
+    made_up_sources.write(source / "captions.pickle",
+                          pickle.dumps([[], [], dict(enumerate(words)), {}], 2))
+
+    assert "small" in build(config, source).vocabulary.words
+
+    report = datasets.report(config)
+    assert report["words_from"] == "captions"
+    assert "captions.pickle not used: words numbered anew" in report["repaired"]
+
+
+@pytest.mark.parametrize("name", ["images.txt", "bounding_boxes.txt"])
+def test_a_list_that_begins_with_a_byte_order_mark(config, source, name):
+    path = source / "CUB_200_2011" / name
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+
+    build(config, source)
+
+    assert datasets.report(config)["repaired"] == {}
+
+
+def test_a_folder_in_place_of_a_list_is_named(config, source):
+    shutil.rmtree(source / "train")
+    (source / "trainvalclasses.txt").mkdir()
+    with pytest.raises(UserError, match="trainvalclasses.txt is a folder"):
+        datasets.prepare(config, str(source))

@@ -1,5 +1,6 @@
 """A folder of one's own: texts beside pictures or a list, splits that depend on names alone."""
 
+import json
 import os
 
 import pytest
@@ -138,3 +139,21 @@ def test_settings_that_make_no_split(config, settings, complaint):
 def test_an_empty_folder(config, tmp_path):
     with pytest.raises(UserError, match="has no train pictures.*name.jpg and name.txt"):
         datasets.prepare(config, str(tmp_path))
+
+
+def test_a_class_of_many_digits_and_a_box_that_is_text(config, tmp_path):
+    rows = [{"file": f"{k}.png", "captions": made_up_sources.captions(k, 1),
+             "class": "9" * (5_000 if k else 1), "bbox": "1234"} for k in range(4)]
+    for k, row in enumerate(rows):
+        made_up_sources.write(tmp_path / "source" / row["file"],
+                              made_up_sources.encoded(k, kind="PNG"))
+    made_up_sources.write(tmp_path / "source" / "captions.jsonl",
+                          "\n".join(map(json.dumps, rows)))
+
+    datasets.prepare(config, str(tmp_path / "source"))
+
+    dataset = datasets.load(config)
+    assert dataset.num_classes == 2
+    assert all(not any(record["bbox"]) for record in (*dataset.train, *dataset.test))
+    counts = datasets.report(config)["repaired"]
+    assert counts["box that is not four numbers: whole picture used"]["count"] == 4
