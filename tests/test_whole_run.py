@@ -75,10 +75,16 @@ def test_metrics_json_holds_the_keys_of_the_contract(tiny_run):
     assert (fid["num_images"], fid["reference_images"]) == (30, 15)
     assert fid["reference"] == "15 test images of procedural_birds"
     assert kid["low"] < kid["value"] < kid["high"]
+    assert fid["reference_split"] == "test"
+    assert fid["image_size"] == metrics["r_precision"]["image_size"] == 16
+    assert metrics["r_precision"]["chosen_by"] is None  # the newest
+    assert metrics["damsm_retrieval"]["chosen_by"] == "eval/retrieval_r1"
     assert metrics["damsm_retrieval"]["step"] in (2, 4)
     for direction in ("image_to_text", "text_to_image"):
         assert metrics["damsm_retrieval"][direction].keys() == {"r1", "r5", "r10", "median_rank"}
-    assert metrics["grounding"].keys() == {"damsm", "generator_16", "judge_pixel_accuracy"}
+    assert metrics["grounding"].keys() == {"damsm", "generator_16", "judge_pixel_accuracy",
+                                           "judge_part_overlap"}
+    assert 0 <= metrics["grounding"]["judge_part_overlap"] <= 100
     for name in ("damsm", "generator_16"):
         game = metrics["grounding"][name]
         assert 0 <= game["mean"] <= 100 and 0 < game["chance"] < 100 and game["count"] > 30

@@ -57,7 +57,8 @@ def measure_real(trained: Trained, dataset, birds: BirdJudges | None) -> dict[st
     Returns:
       `code` and `sentence` `[N, D]`, `class_id` `[N]`; with judges also `seen_attributes` and
       `caption_attributes` `[N, A]`, `grounding` of DAMSM's word maps with the true masks, and
-      `part_pixels`, the share of pixels (half the side) that the judge of parts gets right.
+      `part_pixels`, the share of pixels (half the side) that the judge of parts gets right, most
+      of them background, and `part_shared`, `part_either` `[N, P]` as `segmenter.shared_pixels`.
     """
     config = trained.config
     size, shown = config.image_encoder.image_size, trained.task.image_sizes[-1]
@@ -75,10 +76,13 @@ def measure_real(trained: Trained, dataset, birds: BirdJudges | None) -> dict[st
         found = birds.parts.labels(variables["birds"]["parts"], picture)
         truth = batch["part_labels"]
         stride = truth.shape[1] // found.shape[1]
+        truth_there = truth[:, ::stride, ::stride]
+        shared, either = segmenter.shared_pixels(found, truth_there, len(PARTS))
         return result | {
             "seen_attributes": birds.attributes.values(variables["birds"]["attributes"], picture),
             "caption_attributes": batch["caption_attributes"], "word_labels": named,
-            "part_pixels": (found == truth[:, ::stride, ::stride]).mean((1, 2)),
+            "part_pixels": (found == truth_there).mean((1, 2)),
+            "part_shared": shared, "part_either": either,
             "game": grounding.pointing_game(trained.region_maps(words, batch, regions), named,
                                             truth.astype(np.int32))}
 

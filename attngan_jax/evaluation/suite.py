@@ -14,7 +14,7 @@ from attngan_jax.configuration import check, write_text
 from attngan_jax.data import datasets
 from attngan_jax.data.birds.species import ATTRIBUTES, BODY_COLORS, COLOR_ATTRIBUTES
 from attngan_jax.errors import UserError
-from attngan_jax.evaluation import judges, r_precision, retrieval
+from attngan_jax.evaluation import judges, r_precision, retrieval, segmenter
 from attngan_jax.evaluation.attention_arrays import save_attention
 from attngan_jax.evaluation.classifiers import FID_FAMILIES, Classifier
 from attngan_jax.evaluation.explorations import save_explorations
@@ -66,12 +66,14 @@ def evaluate(workdir: str | os.PathLike, *, step: int | None = None,
                              fid=fid, score=score)
     metrics = {"step": trained.step, "newest_step": newest,
                "dataset": config.data.dataset, "split": "test", "unit": "percent"}
-    metrics |= _r_precision(real, made, protocol, config.seed)
+    size = trained.task.image_sizes[-1]
+    metrics |= _r_precision(real, made, protocol, config, size)
     metrics |= {"damsm_retrieval": _retrieval(real, config, workdir)}
     metrics |= _known_truth(real, made, birds)
     metrics |= _distances(trained, dataset, workdir, made, fid)
     metrics["inception_score"] = made.inception_score and made.inception_score | {
-        "classifier": score.features.family, "weights_sha256": score.features.weights_sha256}
+        "classifier": score.features.family, "weights_sha256": score.features.weights_sha256,
+        "image_size": size}
     metrics |= {"reasons": _reasons(metrics), "settings": eval_settings(config)}
     save_attention(trained, dataset, workdir / "report")
     save_explorations(trained, dataset, workdir / "report")
@@ -144,12 +146,16 @@ def _classifiers(config) -> tuple[Classifier | None, Classifier | None]:
     return fid, score
 
 
-def _r_precision(real: dict, made: Generated, protocol, seed: int) -> dict:
+def _r_precision(real: dict, made: Generated, protocol, config, size: int) -> dict:
+    """`chosen_by` is what the best checkpoint is kept by, None where the newest is used."""
     rows = made.rows
-    return {name: r_precision.score(codes, rows["sentence"], rows["class_id"], rows["index"],
-                                    protocol, seed)
-            for name, codes in (("r_precision", rows["code"]),
-                                ("r_precision_real_images", real["code"][rows["index"]]))}
+    result = {name: r_precision.score(codes, rows["sentence"], rows["class_id"], rows["index"],
+                                      protocol, config.seed)
+              for name, codes in (("r_precision", rows["code"]),
+                                  ("r_precision_real_images", real["code"][rows["index"]]))}
+    result["r_precision"] |= {"image_size": size,
+                              "chosen_by": config.attngan.best_checkpoint or None}
+    return result
 
 
 def _retrieval(real: dict, config, workdir: pathlib.Path) -> dict:
@@ -158,7 +164,7 @@ def _retrieval(real: dict, config, workdir: pathlib.Path) -> dict:
     places = np.arange(count) * total // count
     with Checkpoints(workdir, "damsm", best=config.damsm.best_checkpoint) as checkpoints:
         step = checkpoints.best_step()
-    return {"step": step} | retrieval.retrieval(
+    return {"step": step, "chosen_by": config.damsm.best_checkpoint or None} | retrieval.retrieval(
         *(real[name][places] for name in ("code", "sentence", "class_id")))
 
 
@@ -170,7 +176,8 @@ def _known_truth(real: dict, made: Generated, birds: BirdJudges | None) -> dict:
               for key, rows in (("attribute_accuracy", made.rows),
                                 ("attribute_accuracy_real_images", real))}
     result["grounding"] = {"damsm": real["grounding"]} | made.grounding | {
-        "judge_pixel_accuracy": float(100 * real["part_pixels"].mean())}
+        "judge_pixel_accuracy": float(100 * real["part_pixels"].mean()),
+        "judge_part_overlap": segmenter.overlap(real["part_shared"], real["part_either"])}
     return result
 
 
@@ -192,14 +199,17 @@ def _distances(trained: Trained, dataset, workdir: pathlib.Path, made: Generated
         return trained.encode_images(variables, images)[1]
 
     result = {"fid": None, "kid": None}
+    protocol = {"image_size": trained.task.image_sizes[-1],
+                "reference_split": trained.config.eval.reference_split}
     # DAMSM is this run's own, Inception everybody's.
     shared = datasets.folder(trained.config) / "reference"
     result |= _distance("_damsm", made.damsm, _reference(
-        trained, dataset, workdir / "reference", damsm, trained.variables, made.damsm.features))
+        trained, dataset, workdir / "reference", damsm, trained.variables, made.damsm.features),
+        protocol)
     if fid is not None:
         result |= _distance("", made.inception, _reference(
             trained, dataset, shared, lambda v, images: fid(v, images)[0], fid.variables,
-            fid.features))
+            fid.features), protocol)
     return result
 
 
@@ -222,8 +232,8 @@ def _reference(trained: Trained, dataset, folder, function, variables,
     return statistics
 
 
-def _distance(suffix: str, made: Statistics, reference: Statistics) -> dict:
-    common = {"family": made.features.family, "num_images": made.num_images,
+def _distance(suffix: str, made: Statistics, reference: Statistics, protocol: dict) -> dict:
+    common = protocol | {"family": made.features.family, "num_images": made.num_images,
               "reference": reference.images, "reference_images": reference.num_images,
               "resize": made.features.resize, "weights_sha256": made.features.weights_sha256}
     kid = common | {"num_images": len(made.sample), "reference_images": len(reference.sample)}

@@ -7,6 +7,8 @@ from attngan_jax.reporting.published import Comparison
 
 NOT_MEASURED = "not measured; no reason was recorded"
 MISMATCH = {"class": "mismatching: of another class", "image": "mismatching: of another image"}
+CHOSEN = (" The checkpoint is the best of several by {} on test pairs, "
+          "which flatters this number a little.")
 PROTOCOLS = {"paper": " This is the paper's protocol as far as it states one.",
              "dm_gan": " This is DM-GAN's protocol."}
 
@@ -113,6 +115,8 @@ def _r_precision(metrics: dict, key: str, name: str) -> Row:
     if key == "r_precision":
         ceiling = f" Real images reach {percent(real['mean'])}." if real else ""
         note += ceiling + " This DAMSM also trained the generator, which flatters it."
+        if values.get("chosen_by"):
+            note += CHOSEN.format(values["chosen_by"])
     else:
         note += " How well DAMSM reads pictures it never saw: the ceiling for generated ones."
     return Row(name, percent(values["mean"]), f"± {values['std']:.1f}", protocol, note,
@@ -134,7 +138,8 @@ def _retrieval(metrics: dict) -> Row:
                 f"pairs of the same class do not compete. DAMSM of step {values['step']:,}.")
     mean = (values["image_to_text"]["r1"] + values["text_to_image"]["r1"]) / 2
     return Row(name, percent(mean), "", protocol,
-               f"{'; '.join(ways)}. Chance {values['chance_r1']:.2g} %.",
+               f"{'; '.join(ways)}. Chance {values['chance_r1']:.2g} %."
+               + (CHOSEN.format(values["chosen_by"]) if values.get("chosen_by") else ""),
                published.compare(metrics, key))
 
 
@@ -164,8 +169,10 @@ def _grounding(metrics: dict) -> list[Row]:
     key, values = "grounding", metrics.get("grounding")
     if values is None:
         return [_null_row(metrics, key, "Grounding")]
-    accuracy = values.get("judge_pixel_accuracy")
-    segmenter = "" if accuracy is None else f" (right on {percent(accuracy)} of real pixels)"
+    overlap = values.get("judge_part_overlap")
+    segmenter = "" if overlap is None else (
+        f" (on real ones its parts and the true ones overlap by {percent(overlap)}, "
+        "intersection over union)")
     rows = []
     for network, one in values.items():
         if not isinstance(one, dict):
@@ -205,7 +212,8 @@ def _frechet_distance(metrics: dict, key: str) -> Row:
     if values is None:
         return _null_row(metrics, key, key.replace("_", ", ").replace("fid", "FID"))
     return Row(f"FID ({values['family']})", f"{values['value']:,.2f}", "", _against(values),
-               "Lower is better; comparable only within one family of weights.",
+               "Lower is better; comparable only within one family of weights, and with as many "
+               "images: few make it larger.",
                published.compare(metrics, key))
 
 

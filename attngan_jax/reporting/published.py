@@ -4,7 +4,8 @@ import dataclasses
 
 NAMES = {"cub": "CUB", "coco": "COCO"}
 WORDS = {"protocol": "the protocol", "num_images": "images", "candidates": "candidates",
-         "classifier": "the classifier", "splits": "splits"}
+         "classifier": "the classifier", "splits": "splits", "image_size": "pixels a side",
+         "reference_split": "the reference split"}
 NO_OTHERS = {  # metrics that nobody else has, and why
     "r_precision_real_images": "The paper has none for real images.",
     "damsm_retrieval": "The paper does not score DAMSM by itself.",
@@ -25,9 +26,9 @@ class Published:
     needs: dict[str, object]
 
 
-_R_PRECISION = {"protocol": "paper", "num_images": 30_000, "candidates": 100}
-_SCORE = {"num_images": 30_000, "splits": 10}
-_FID = {"num_images": 30_000}
+_R_PRECISION = {"protocol": "paper", "num_images": 30_000, "candidates": 100, "image_size": 256}
+_SCORE = {"num_images": 30_000, "splits": 10, "image_size": 256}
+_FID = {"num_images": 30_000, "reference_split": "test", "image_size": 256}
 _OTHERS = "later papers' measurement; the paper has no FID"
 PUBLISHED = {
     ("r_precision", "cub"): Published("67.82 ± 4.43 %", "paper, Table 3", _R_PRECISION),

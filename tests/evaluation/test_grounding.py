@@ -78,3 +78,15 @@ def test_the_judge_of_parts_learns_where_things_are():
     wanted = segmenter.half_size(part_labels[40:])
     assert found.shape == (20, 8, 8)
     assert (found == wanted).mean() > 0.93 > (wanted == 0).mean()
+
+
+def test_the_overlap_of_parts_gains_nothing_from_background():
+    truth = np.zeros((2, 4, 4), np.int32)
+    truth[0, 0, :2], truth[1, 0, :2] = 1, 2
+    assert segmenter.overlap(*segmenter.shared_pixels(truth, truth, 3)) == 100.0
+    # Nothing found: seven eighths of the pixels are right, and none of the parts is.
+    assert segmenter.overlap(*segmenter.shared_pixels(np.zeros_like(truth), truth, 3)) == 0.0
+    found = truth.copy()
+    found[0, 1, :2] = 1  # as many pixels too many: 2 of 4; the other part is whole
+    assert segmenter.overlap(*segmenter.shared_pixels(found, truth, 3)) == 75.0
+    assert segmenter.overlap(*segmenter.shared_pixels(0 * truth, 0 * truth, 3)) is None

@@ -6,7 +6,8 @@ from synthetic_run import METRICS
 from attngan_jax.reporting import metric_rows, published
 
 PAPER = {"mean": 60.0, "std": 4.0, "candidates": 100, "num_images": 30_000, "fold_size": 100,
-         "mismatch": "image", "with_replacement": False, "protocol": "paper", "chance": 1.0}
+         "mismatch": "image", "with_replacement": False, "protocol": "paper", "chance": 1.0,
+         "image_size": 256}
 POINTING = {"mean": 61.5, "chance": 4.25, "other_words": 11.0, "count": 1234,
             "crown": {"accuracy": 50.0, "chance": 2.0, "other_words": 7.0, "count": 99}}
 WHOLE = METRICS | {
@@ -15,7 +16,7 @@ WHOLE = METRICS | {
         "image_to_text": {"r1": 30.0, "r5": 60.0, "r10": 75.0, "median_rank": 3},
         "text_to_image": {"r1": 40.0, "r5": 70.0, "r10": 85.0, "median_rank": 2.5}},
     "grounding": {"damsm": POINTING, "generator_32": POINTING | {"mean": 20.0},
-                  "judge_pixel_accuracy": 97.0},
+                  "judge_pixel_accuracy": 97.0, "judge_part_overlap": 71.0},
     "inception_score": {"mean": 4.361, "std": 0.031, "splits": 10},
     "fid": {"value": 23.984, "family": "torchvision", "num_images": 30_000,
             "reference": "2,933 test images of CUB", "resize": "bilinear"},
@@ -45,7 +46,8 @@ def test_values_and_protocols_in_words():
     assert (score.value, score.spread, score.protocol) == ("4.36", "± 0.03", "10 splits.")
     pointing = row(WHOLE, "Grounding, generator")
     assert pointing.value.startswith("20.0") and "1,234 words" in pointing.protocol
-    assert "97.0" in pointing.protocol and "4.2" in pointing.note and "11.0" in pointing.note
+    assert "71.0" in pointing.protocol and "97.0" not in pointing.protocol  # mostly background
+    assert "4.2" in pointing.note and "11.0" in pointing.note
     assert "masks" in row(WHOLE, "Grounding, DAMSM").protocol
     fid = row(WHOLE, "FID (torchvision)")
     assert fid.value == "23.98" and "2,933 test images of CUB" in fid.protocol
@@ -89,7 +91,8 @@ def test_the_published_value_stands_beside_the_same_protocol():
 @pytest.mark.parametrize("key, value, said", [
     ("protocol", "dm_gan", "the protocol: paper there, dm-gan here"),
     ("num_images", 2_000, "images: 30,000 there, 2,000 here"),
-    ("candidates", 10, "candidates: 100 there, 10 here")])
+    ("candidates", 10, "candidates: 100 there, 10 here"),
+    ("image_size", 64, "pixels a side: 256 there, 64 here")])
 def test_another_protocol_keeps_the_published_value_away(key, value, said):
     metrics = METRICS | {"dataset": "cub", "r_precision": PAPER | {key: value}}
     compared = published.compare(metrics, "r_precision")
@@ -102,13 +105,25 @@ def test_an_old_file_without_a_protocol_is_not_compared():
 
 
 def test_fid_compares_within_its_family():
-    def fid(family, images=30_000):
+    def fid(family, images=30_000, split="test", size=256):
         return published.compare({"dataset": "cub", "fid": {
-            "family": family, "num_images": images}}, "fid")
+            "family": family, "num_images": images, "reference_split": split,
+            "image_size": size}}, "fid")
 
     assert (fid("torchvision").value, fid("tf-2015").value) == ("23.98", "14.01")
     assert fid("torchvision", 5_000).value is None
     assert "the paper has no FID" in fid("tf-2015").why
+    train, small = fid("tf-2015", split="train"), fid("tf-2015", size=64)
+    assert train.value is None and "the reference split: test there, train here" in train.why
+    assert small.value is None and "pixels a side: 256 there, 64 here" in small.why
+
+
+def test_a_checkpoint_that_was_chosen_on_test_pairs_says_so():
+    for key, name in (("r_precision", "R-precision, generated"), ("damsm_retrieval", "DAMSM retr")):
+        for chosen in ("eval/retrieval_r1", None):
+            metrics = WHOLE | {key: WHOLE[key] | {"chosen_by": chosen}}
+            assert ("best of several by eval/retrieval_r1" in row(metrics, name).note) == bool(
+                chosen)
 
 
 def test_made_up_birds_have_no_published_number():
