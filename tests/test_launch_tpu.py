@@ -120,11 +120,11 @@ def test_run_comes_back_while_the_workers_work(start, tmp_path):
     shutil.copytree(ROOT / "launch", project / "launch")
     python = project / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
-    python.write_text("#!/bin/sh\nsleep 8\n")
+    python.write_text("#!/bin/sh\nsleep 40\n")
     python.chmod(0o755)
-    subprocess.run(["bash", "-c", command.removeprefix("--command=")], cwd=tmp_path, check=True,
-                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=5,
-                   env=os.environ | {"WORKER": "0"})
+    done = subprocess.run(["bash", "-c", command.removeprefix("--command=")], cwd=tmp_path,
+                          capture_output=True, timeout=30, env=os.environ | {"WORKER": "0"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_setup_mounts_a_bucket(start):

@@ -11,6 +11,7 @@ from attngan_jax.errors import UserError
 from attngan_jax.models.layers import BatchNorm, ConvNorm
 from attngan_jax.training import memory, parallel
 from tests.training import one_device
+from tests.training.jaxprs import equations
 
 
 class SmallNetwork(nn.Module):
@@ -92,16 +93,6 @@ def test_running_statistics_are_the_mean_of_the_pieces(small):
         np.testing.assert_allclose(got, (a + b) / 2, rtol=1e-4, atol=1e-6)
     first, second = (tree["ConvNorm_0"]["norm"]["var"] for tree in each)
     assert np.abs(first / second - 1).max() > 1e-2
-
-
-def equations(jaxpr):
-    for equation in jaxpr.eqns:
-        yield equation
-        for value in equation.params.values():
-            for inner in value if isinstance(value, (tuple, list)) else (value,):
-                inner = getattr(inner, "jaxpr", inner)
-                if hasattr(inner, "eqns"):
-                    yield from equations(inner)
 
 
 def operations(jaxpr):

@@ -6,18 +6,9 @@ import pytest
 
 from attngan_jax.training import parallel
 from tests.training import one_device
+from tests.training.jaxprs import equations
 
 NUM_STEPS = 50
-
-
-def equations(jaxpr):
-    for equation in jaxpr.eqns:
-        yield equation
-        for value in equation.params.values():
-            for inner in value if isinstance(value, (tuple, list)) else (value,):
-                inner = getattr(inner, "jaxpr", inner)
-                if hasattr(inner, "eqns"):
-                    yield from equations(inner)
 
 
 @pytest.mark.parametrize("stage", ["damsm", "attngan"])
