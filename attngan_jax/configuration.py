@@ -1,12 +1,15 @@
 """A run's config on disk: written once into its workdir, checked against it ever after."""
 
+import functools
 import json
 import os
 import pathlib
 
 import ml_collections
+from absl import logging
 
 from attngan_jax.errors import UserError
+from configs import default
 
 # Keys that may differ between two starts of one run: they change no result.
 FREE_KEYS = ("platform", "compilation_cache_dir", "log_every_steps", "data.data_dir", "data.source",
@@ -19,6 +22,12 @@ COUNTS = ("batch_size", "num_train_steps", "every_steps", "accumulation_steps", 
           "prefetch_batches", "captions_per_image", "image_size",
           "base_size", "num_stages", "dim", "pairs", "splits",
           "kid_images", "scored_images")
+# What a run did before a key existed, where that is not the key's value in configs/default.py: a
+# function of the run's own config.
+BEFORE_THE_KEY = {
+    "data.damsm_max_words": lambda run: run["data"]["max_words"],
+    "damsm.best_checkpoint": lambda run: "",
+}
 CHOICES = {
     "platform": ("", "cpu", "gpu", "tpu"),
     "data.overflow_rule": ("random_subset", "first"),
@@ -78,7 +87,14 @@ def save_workdir_config(config: ml_collections.ConfigDict, workdir: str | os.Pat
 
 
 def load_workdir_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
-    """The locked config of a workdir; `UserError` if there is none."""
+    """The locked config of a workdir, with every key of configs/default.py.
+
+    A key that is younger than the run has what the run did before there was one: its value in
+    configs/default.py, or that of `BEFORE_THE_KEY`. A key that configs/default.py does not know is
+    kept, for a config file may have its own; both are named in the log.
+
+    Raises `UserError` if there is no config, or none that is whole.
+    """
     path = config_path(workdir)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -88,7 +104,44 @@ def load_workdir_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}): restore it, or start in another "
                         "--workdir") from error
-    return ml_collections.ConfigDict(values).lock()
+    known = default.get_config().to_dict()
+    _check_sections(known, values, path)
+    filled = _with_defaults(values, known)
+    added = {key: value for key, value in flatten(filled).items() if key not in flatten(values)}
+    for key in added.keys() & BEFORE_THE_KEY.keys():
+        section, _, last = key.rpartition(".")
+        added[key] = filled[section][last] = BEFORE_THE_KEY[key](filled)
+    if added:
+        _log_once(f"{path} is older than these keys: "
+                  + ", ".join(f"{key} counts as {value!r}" for key, value in added.items()))
+    unknown = sorted(flatten(values).keys() - flatten(known).keys())
+    if unknown:
+        _log_once(f"{path} has keys that configs/default.py does not: {', '.join(unknown)}; the "
+                  "program reads none of them")
+    return ml_collections.ConfigDict(filled).lock()
+
+
+def _check_sections(known: dict, values: dict, path: pathlib.Path, name: str = "") -> None:
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is damaged ({name or 'the whole of it'} should be a section of "
+                        "keys): restore it, or start in another --workdir")
+    for key, value in known.items():
+        if isinstance(value, dict) and key in values:
+            _check_sections(value, values[key], path, f"{name}{key}")
+        elif isinstance(values.get(key), dict):
+            raise UserError(f"{path} is damaged ({name and name + '.'}{key} should be a value): "
+                            "restore it, or start in another --workdir")
+
+
+def _with_defaults(values: dict, known: dict) -> dict:
+    return {key: _with_defaults(values.get(key, {}), value) if isinstance(value, dict)
+            else values.get(key, value) for key, value in known.items()} | {
+        key: value for key, value in values.items() if key not in known}
+
+
+@functools.cache
+def _log_once(line: str) -> None:
+    logging.info("%s", line)  # a workdir is read several times by one command
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
@@ -103,7 +156,7 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def differences(old: ml_collections.ConfigDict, new: ml_collections.ConfigDict) -> list[str]:
-    """A line for each key whose value is another, by name; `FREE_KEYS` and `FREE_SECTIONS` aside."""
+    """A line for each key whose value is another, by name, but for what is free to differ."""
     old, new = flatten(old.to_dict()), flatten(json.loads(json.dumps(new.to_dict())))
     missing = "no such key"
     return [f"{key} is {old.get(key, missing)!r} there and {new.get(key, missing)!r} here"

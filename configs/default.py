@@ -1,6 +1,10 @@
 """Every key of a run, with the released code's values at CUB size.
 
 Batch sizes are global (all devices together), durations are in steps.
+
+A run that is older than a key counts as one with the key's value here, so that a new key gets the
+value that does what the program did before. Where another is wanted here, `BEFORE_THE_KEY` in
+attngan_jax/configuration.py says what the older runs did.
 """
 
 import ml_collections

@@ -6,12 +6,14 @@ import json
 import os
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
 from attngan_jax import configuration
 from attngan_jax.errors import UserError
-from configs import ablation, default
+from configs import ablation, default, procedural_birds
 from tests import tiny_runs
 
 CONFIGS = sorted(path.stem for path in (tiny_runs.ROOT / "configs").glob("[a-z]*.py"))
@@ -56,9 +58,85 @@ def test_keys_that_change_no_result_are_free_and_kept(tmp_path):
     assert configuration.load_workdir_config(tmp_path).data.data_dir == "/elsewhere"
 
 
+def save_without(workdir, *names):
+    """config.json of a run that is older than these keys and sections; returns what it holds."""
+    values = procedural_birds.get_config().to_dict()
+    for name in names:
+        section, _, key = name.rpartition(".")
+        (values[section] if section else values).pop(key)
+    (workdir / "config.json").write_text(json.dumps(values))
+    return configuration.flatten(values)
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """The lines that loading a config logs."""
+    lines = []
+    monkeypatch.setattr(configuration.logging, "info", lambda form, *words: lines.append(
+        form % words))
+    return lines
+
+
+def test_keys_younger_than_a_run_have_what_default_says(tmp_path, said):
+    kept = save_without(tmp_path, "remat", "folder", "attngan.accumulation_steps")
+    for _ in range(2):
+        loaded = configuration.load_workdir_config(tmp_path)
+    assert loaded.is_locked and keys(loaded).keys() == keys(default.get_config()).keys()
+    assert {key: keys(loaded)[key] for key in kept} == kept
+    assert (loaded.remat, loaded.folder.test_fraction, loaded.attngan.accumulation_steps) == (
+        "none", 0.1, 1)
+    (line,) = said  # once, whatever reads it
+    assert str(tmp_path) in line and "remat counts as 'none'" in line
+    assert all(key in line for key in ("folder.title", "folder.seed", "attngan.accumulation_steps"))
+    assert "damsm" not in line
+
+
+def test_an_older_run_did_what_it_did_and_not_what_default_does_now(tmp_path):
+    save_without(tmp_path, "damsm.best_checkpoint", "data.damsm_max_words")
+    assert default.get_config().damsm.best_checkpoint and default.get_config().data.max_words == 18
+    loaded = configuration.load_workdir_config(tmp_path)
+    assert loaded.damsm.best_checkpoint == "" and loaded.data.damsm_max_words == 20
+    assert configuration.BEFORE_THE_KEY.keys() <= keys(default.get_config()).keys()
+
+
+def test_an_older_run_goes_on_where_the_new_key_changes_nothing(tmp_path):
+    save_without(tmp_path, "remat", "per_device_negatives", "attngan.accumulation_steps")
+    other = procedural_birds.get_config()
+    other.per_device_negatives = True
+    with pytest.raises(UserError, match="per_device_negatives is False there and True here"):
+        configuration.save_workdir_config(other, tmp_path)
+    configuration.save_workdir_config(procedural_birds.get_config(), tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written["per_device_negatives"] is False and written["attngan"]["accumulation_steps"]
+
+
+def test_keys_that_default_does_not_know_are_named_and_kept(tmp_path, said):
+    values = default.get_config().to_dict() | {"brand_new": 1, "section": {"key": 2}}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert configuration.load_workdir_config(tmp_path).section.key == 2
+    (line,) = said
+    assert "brand_new, section.key" in line
+    with pytest.raises(UserError, match="brand_new is 1 there and 'no such key' here"):
+        configuration.save_workdir_config(default.get_config(), tmp_path)
+
+
+def test_defaults_are_found_from_any_folder(tmp_path):
+    save_without(tmp_path, "remat")
+    (tmp_path / "configs").mkdir()  # a folder of that name is no package
+    done = subprocess.run(
+        [sys.executable, "-m", "attngan_jax.report", "--workdir", "."], cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tiny_runs.ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "remat counts as 'none'" in done.stderr and done.stdout.strip().endswith("index.html")
+
+
 @pytest.mark.parametrize("content, message", [
     (None, "is no workdir of a run: it has no config.json"),
     ("{\"seed\": 1", "config.json is not valid JSON"),
+    ("[1]", r"config.json is damaged \(the whole of it should be a section of keys\)"),
+    ('{"data": 3}', r"config.json is damaged \(data should be a section of keys\)"),
+    ('{"seed": {}}', r"config.json is damaged \(seed should be a value\)"),
+    ('{"data": {"source": {}}}', r"config.json is damaged \(data.source should be a value\)"),
 ])
 def test_a_workdir_without_a_good_config_says_so(content, message, tmp_path):
     if content is not None:

@@ -6,6 +6,7 @@ import os
 import pathlib
 import statistics
 
+from attngan_jax.configuration import load_workdir_config
 from attngan_jax.errors import UserError
 from attngan_jax.reporting.run_files import read_json
 
@@ -93,7 +94,7 @@ def read_rows(runs: str | os.PathLike) -> list[Row]:
     for variant in VARIANTS:
         metrics, configs = {}, {}
         for path in sorted(runs.glob(f"seed_*/{variant}/report/metrics.json")):
-            config = read_json(path.parent.parent / "config.json")
+            config = load_workdir_config(path.parent.parent).to_dict()
             metrics[config["seed"]], configs[config["seed"]] = read_json(path), config
         rows.append(Row(variant, metrics, configs))
     if not any(row.metrics for row in rows):
