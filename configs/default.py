@@ -87,7 +87,7 @@ def get_config() -> ml_collections.ConfigDict:
     generator.z_dim = 100  # of the noise z
     generator.condition_dim = 100  # of conditioning augmentation's sample
     generator.num_residual_blocks = 2  # in each refinement stage; COCO has 3
-    generator.attention = True  # False: the sentence alone, as the paper's "no attention"
+    generator.attention = True  # False: the sentence alone in every stage
     generator.single_image = False  # True: AttnDCGAN, one image, at the last stage
     generator.legacy_mask = False  # True: the released code's tiled mask, for its weights
 

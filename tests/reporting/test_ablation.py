@@ -14,6 +14,7 @@ from synthetic_run import CAPTIONS, pictures
 from attngan_jax.errors import UserError
 from attngan_jax.reporting import ablation, ablation_page
 from configs import ablation as config
+from tests.tiny_runs import ROOT
 
 SCORES = {"no_damsm": (5.0, 7.0), "lambda_0.1": (10.0, 20.0), "lambda_1": (30.0, 18.0),
           "lambda_5": (40.0, 50.0), "no_attention": (41.0, 30.0), "three_stages": (60.0, 62.0)}
@@ -61,6 +62,24 @@ def test_the_table_has_means_and_deviations_over_seeds(runs):
     assert two["paper, CUB: R-precision, %"] == "58.65" and two["seeds"] == "0, 1"
     assert cells["AttnDCGAN, λ 5"]["seeds"] == "not run"
     assert cells["AttnDCGAN, λ 5"]["R-precision, %"] == "–"
+
+
+def test_the_document_has_the_published_values_of_the_code():
+    document = (ROOT / "docs" / "ablation.md").read_text(encoding="utf-8")
+    for name, score, precision in ablation.VARIANTS.values():
+        (line,) = re.findall(rf"^\| {re.escape(name)} \|.*$", document, re.MULTILINE)
+        assert [cell.strip() for cell in line.split("|")[-3:-1]] == [
+            f"{value:.2f}" if value else "–" for value in (precision, score)]
+
+
+def test_no_damsm_is_the_published_row_below_lambda_and_no_attention_has_none(runs):
+    head, lines = ablation.table(ablation.read_rows(runs))
+    published = {line[0]: line[-2:] for line in lines}
+    assert published["two stages, λ 0 (no DAMSM)"] == ["10.37", "3.98"]
+    assert published["two stages, λ 5, no attention"] == ["–", "–"]
+    chain = next(one.chain for one in ablation.ORDERINGS if "rises with λ" in one.claim)
+    values = [ablation.VARIANTS[name][2] for name in chain]
+    assert values == sorted(values)
 
 
 def test_one_seed_has_no_deviation(runs):
