@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from attngan_jax.data.photographs import NO_CLASS, Entry, Listing, PhotographBuilder
-from attngan_jax.data.pictures import SUFFIXES
+from attngan_jax.data.pictures import SUFFIXES, existing
 
 LIST_FILE = "captions.jsonl"
 _SPLITS = {"train": "train", "training": "train", "test": "test", "val": "test", "valid": "test",
@@ -59,8 +59,8 @@ class Folder(PhotographBuilder, skip_registration=True):
     def _list_entries(self, source: Path, dl_manager) -> Listing:
         del dl_manager
         notes: dict[str, list[str]] = {}
-        rows = (read_list(source / LIST_FILE, notes) if (source / LIST_FILE).exists()
-                else find_pictures(source, notes))
+        listed = existing(source / LIST_FILE)
+        rows = read_list(listed, notes) if listed.exists() else find_pictures(source, notes)
         config = self.builder_config
         undecided = [entry.name for entry, split in rows if not split]
         chosen = choose_test(undecided, config.test_fraction, config.seed)
@@ -75,7 +75,7 @@ Row = tuple[Entry, str]  # with its split, "" where it says none
 
 def find_pictures(source: Path, notes: dict[str, list[str]]) -> list[Row]:
     """Every picture below `source` with the text beside it, in the order of their names."""
-    rows, texts = [], set()
+    rows, texts = [], {}
 
     def unreadable(error: OSError) -> None:
         notes.setdefault("folder that can't be read ignored", []).append(str(error.filename))
@@ -90,10 +90,10 @@ def find_pictures(source: Path, notes: dict[str, list[str]]) -> list[Row]:
             name = str(place / file.stem)
             if file.suffix.lower() in SUFFIXES and not file.name.startswith("."):
                 rows.append((Entry(name, str(place / file), f"{name}.txt"), ""))
-            elif file.suffix == ".txt":
-                texts.add(name)
-    for name in sorted(texts - {entry.name for entry, _ in rows}):
-        notes.setdefault("text without a picture ignored", []).append(f"{name}.txt")
+            elif file.suffix.lower() == ".txt":
+                texts[name] = str(place / file)
+    for name in sorted(texts.keys() - {entry.name for entry, _ in rows}):
+        notes.setdefault("text without a picture ignored", []).append(texts[name])
     return rows
 
 

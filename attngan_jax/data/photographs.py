@@ -29,6 +29,7 @@ BUILD_FILE = "build.json"  # in the data set's folder: what `preparation.py` rep
 _PICTURES_PER_SHARD = 1_000
 _BYTES_PER_SHARD = 200_000_000
 NO_CLASS = -1
+_NOT_LISTED = "picture that is not listed ignored"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +127,7 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                             f"{self.how_to_get()}") from error
         self._check_splits(listing)
         self._listing, self._tally, self._seen = listing, Tally(self._max_left_out), set()
-        for reason, names in listing.notes.items():
+        for reason, names in (*listing.notes.items(), (_NOT_LISTED, _not_listed(listing))):
             for name in names:
                 self._tally.repaired.add(reason, _printable(name))
         with tqdm(total=self._num_listed, desc=f"Preparing {self.name}", unit=" images",
@@ -213,6 +214,14 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         (Path(self.data_dir) / BUILD_FILE).write_text(json.dumps(build), encoding="utf-8")
 
 
+def _not_listed(listing: Listing) -> list[str]:
+    """The pictures in the folders of `listing` that none of its entries names."""
+    by_root: dict[Path, list[str]] = {}
+    for split, root in listing.image_roots.items():  # the splits may share one
+        by_root.setdefault(root, []).extend(entry.image for entry in listing.splits[split])
+    return [name for root, names in by_root.items() for name in pictures.not_listed(root, names)]
+
+
 def _printable(name: str) -> str:
     """A file's name that need not be UTF-8, as text that can be."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -232,7 +241,7 @@ def _shards(entries: Sequence[Entry], root: Path) -> list[list[Entry]]:
 
 def _file_size(root: Path, name: str) -> int:
     try:
-        return min((root / name).stat().st_size, pictures.MAX_BYTES)
+        return min(pictures.existing(root / name).stat().st_size, pictures.MAX_BYTES)
     except (OSError, ValueError):  # missing, or no name that a file can have
         return 0
 

@@ -5,8 +5,12 @@ that is cut short is found while the data set is built and not in the middle of 
 """
 
 import io
+import itertools
+import os
+import posixpath
 import stat
 import warnings
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -32,8 +36,43 @@ class Picture(NamedTuple):
     height: int
 
 
+def existing(path: Path) -> Path:
+    """`path`; where nothing is there, the same name with its ending in other capitals, if that is.
+
+    `x.jpg` finds `x.JPG`, and `x.txt` `x.TXT`: lists and cameras do not always agree.
+    """
+    ending = path.suffix[1:]
+    if f".{ending.lower()}" in (*SUFFIXES, ".txt", ".jsonl") and not os.path.lexists(path):
+        for letters in itertools.product(*zip(ending.lower(), ending.upper())):
+            other = path.with_suffix("." + "".join(letters))
+            if os.path.lexists(other):
+                return other
+    return path
+
+
+def not_listed(root: Path, listed: Iterable[str]) -> list[str]:
+    """The pictures under `root` that are none of `listed`, whatever the capitals of their endings.
+
+    Those that are hidden, or in hidden or linked folders, don't count.
+    """
+    names = {_comparable(name) for name in listed}
+    found = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        place = Path(folder).relative_to(root).as_posix()
+        found += [name for name in (posixpath.join(place, file) for file in sorted(files)
+                                    if not file.startswith("."))
+                  if name.lower().endswith(SUFFIXES) and _comparable(name) not in names]
+    return [posixpath.normpath(name) for name in found]
+
+
+def _comparable(name: str) -> str:
+    stem, ending = posixpath.splitext(posixpath.normpath(name.replace("\\", "/")))
+    return stem + ending.lower()
+
+
 def inside(root: Path, name: str, missing: str = "picture missing") -> Path:
-    """The file called `name` under `root`, which must be `root.resolve()`.
+    """The file called `name` under `root`, which must be `root.resolve()`; see `existing`, too.
 
     Raises:
       LeftOut: the name or a link leads out of `root`, or no ordinary file is there; `missing` is
@@ -42,7 +81,7 @@ def inside(root: Path, name: str, missing: str = "picture missing") -> Path:
     pure = PurePosixPath(name.replace("\\", "/"))
     if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\0" in name:
         raise LeftOut("name that leads out of the source")
-    path = root.joinpath(*pure.parts)
+    path = existing(root.joinpath(*pure.parts))
     try:
         resolved = path.resolve(strict=True)
         mode = resolved.stat().st_mode

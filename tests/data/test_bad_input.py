@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attngan_jax.data import datasets, photographs
+from attngan_jax.data import datasets, photographs, pictures
 from attngan_jax.data.decoding import decode_image
 from attngan_jax.errors import UserError
 from tests import made_up_sources
@@ -243,6 +243,15 @@ def test_lines_of_a_list_that_say_nothing(config, source):
     assert left_out["line of captions.jsonl that names no file"] == (
         3, [f"captions.jsonl, line {n}" for n in (25, 26, 27)])
     assert left_out["picture missing"] == (1, ["none.jpg"])
+
+
+def test_a_file_is_found_by_its_own_name_before_others(tmp_path):
+    for name in ("a.JPG", "a.jpg", "b.JpG", "c.TXT"):
+        write(tmp_path / name, name)
+    for asked, found in (("a.jpg", "a.jpg"), ("a.JPG", "a.JPG"), ("b.jpg", "b.JpG"),
+                         ("c.txt", "c.TXT"), ("B.jpg", None), ("c.md", None)):
+        path = pictures.existing(tmp_path / asked)
+        assert path == tmp_path / (found or asked) and path.exists() == bool(found)
 
 
 def test_too_much_left_out_stops_the_build_with_the_first_ten(config, source, tmp_path):

@@ -30,6 +30,19 @@ def build(config, source):
     return datasets.load(config)
 
 
+def test_endings_in_capitals_and_pictures_of_no_list(config, source):
+    for file in sorted((source / "train2014").iterdir())[:4]:
+        file.rename(file.with_suffix(".JPG"))
+    made_up_sources.write(source / "val2014" / "more.png", made_up_sources.encoded(5, kind="PNG"))
+
+    dataset = build(config, source)
+
+    assert [made_up_sources.shown(record) for record in dataset.train] == list(range(12))
+    report = datasets.report(config)
+    assert report["left_out"] == {} and report["repaired"] == {
+        "picture that is not listed ignored": {"count": 1, "first": ["more.png"]}}
+
+
 def test_pictures_and_captions(config, source):
     dataset = build(config, source)
 
@@ -72,7 +85,8 @@ def test_rows_that_do_not_fit_together(config, source):
     # The picture whose id was lost took its own captions with it.
     assert {reason: row["count"] for reason, row in report["repaired"].items()} == {
         "captions of a picture that is not listed ignored": 2,
-        "annotation without caption or picture ignored": 2}
+        "annotation without caption or picture ignored": 2,
+        "picture that is not listed ignored": 1}
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"images": [', b'{"images": []}'])

@@ -285,6 +285,26 @@ def test_lists_that_disagree_in_length(config, source):
         "no box listed: whole picture used": 3}
 
 
+def test_endings_in_capitals_and_pictures_of_no_list(config, source):
+    images, texts = source / "CUB_200_2011" / "images", source / "text"
+    listed = [name for split in ("train", "test") for name in pickle.loads(
+        (source / split / "filenames.pickle").read_bytes())]
+    for name in listed[:6]:
+        (images / f"{name}.jpg").rename(images / f"{name}.JPG")
+        (texts / f"{name}.txt").rename(texts / f"{name}.Txt")
+    for extra in ("001.Black_footed_Albatross/extra.JPEG", "009.New/one.jpg", ".hidden/two.jpg"):
+        made_up_sources.write(images / extra, made_up_sources.encoded(30))
+
+    dataset = build(config, source)
+
+    assert sorted(names(dataset.train) + names(dataset.test)) == sorted(listed)
+    assert_every_caption_is_its_pictures(dataset)
+    report = datasets.report(config)
+    assert report["left_out"] == {} and report["listed"] == 24
+    assert report["repaired"] == {"picture that is not listed ignored": {
+        "count": 2, "first": ["001.Black_footed_Albatross/extra.JPEG", "009.New/one.jpg"]}}
+
+
 def test_class_numbers_that_are_shifted(config, source):
     path = source / "train" / "class_info.pickle"
     ids = pickle.loads(path.read_bytes())

@@ -64,6 +64,40 @@ def test_linked_folders_and_names_not_in_utf_8(config, tmp_path):
     preparation.table(report).encode("utf-8")  # what `prepare` prints
 
 
+def test_endings_in_capitals(config, tmp_path):
+    source = tmp_path / "source"
+    made_up_sources.make_folder(source)
+    for file in sorted(source.rglob("*.*"))[::3]:
+        file.rename(file.with_suffix(file.suffix.upper()))
+    made_up_sources.write(source / "alone.TXT", "a lonely bird")
+
+    dataset = build(config, source)
+
+    shown = [made_up_sources.shown(record) for record in (*dataset.train, *dataset.test)]
+    assert sorted(shown) == list(range(20))
+    report = datasets.report(config)
+    assert report["left_out"] == {}
+    assert report["repaired"]["text without a picture ignored"]["first"] == ["alone.TXT"]
+    assert "picture that is not listed ignored" not in report["repaired"]
+
+
+def test_a_list_in_capitals_that_names_its_pictures_in_small_letters(config, tmp_path):
+    source = tmp_path / "source"
+    made_up_sources.make_jsonl(source)
+    (source / "captions.jsonl").rename(source / "captions.JSONL")
+    for k in range(5):
+        (source / f"pictures/{k}.jpg").rename(source / f"pictures/{k}.JPG")
+    made_up_sources.write(source / "more" / "20.png", made_up_sources.encoded(20, kind="PNG"))
+
+    dataset = build(config, source)
+
+    assert [made_up_sources.shown(record) for record in dataset.train] == list(range(15))
+    report = datasets.report(config)
+    assert report["left_out"] == {}
+    assert report["repaired"]["picture that is not listed ignored"] == {
+        "count": 1, "first": ["more/20.png"]}
+
+
 def test_a_list_with_every_field(config, tmp_path):
     made_up_sources.make_jsonl(tmp_path / "source")
 
