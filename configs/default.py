@@ -18,8 +18,27 @@ def get_config() -> ml_collections.ConfigDict:
     config.compute_dtype = "float32"  # of the networks; "bfloat16" on TPU and GPU
     config.platform = ""  # that the step is laid out for, such as "tpu"; "": that of the devices
     config.compilation_cache_dir = "~/.cache/attngan_jax"  # XLA executables; "" for none
+    config.log_every_steps = 50  # means of the losses since the last line
+    config.per_device_batch_norm = False  # True: statistics of each device's share alone
+    config.per_device_negatives = False  # True: DAMSM's negatives are of each device's share alone
+    config.remat = "none"  # what is computed again, for memory: "layers", "networks"
 
-    data = config.data = ml_collections.ConfigDict()
+    config.data = _data()
+    config.procedural_birds = _procedural_birds()
+    config.folder = _folder()
+    config.text_encoder = _text_encoder()
+    config.image_encoder = _image_encoder()
+    config.damsm = _damsm()
+    config.generator = _generator()
+    config.discriminator = _discriminator()
+    config.attngan = _attngan()
+    config.eval = _eval()
+    return config
+
+
+def _data() -> ml_collections.ConfigDict:
+    """Which records, and how they become batches."""
+    data = ml_collections.ConfigDict()
     data.dataset = "procedural_birds"  # which records; see attngan_jax/data/datasets.py
     data.data_dir = "data"  # where they are built and read
     data.source = ""  # folder to build them from, where they are not drawn; as prepare's --source
@@ -36,34 +55,54 @@ def get_config() -> ml_collections.ConfigDict:
     data.num_workers = 0  # processes that decode; 0: in the training process
     data.read_threads = 1  # that decode in each of these processes
     data.prefetch_batches = 4  # made ahead in each of these processes
+    return data
 
-    birds = config.procedural_birds = ml_collections.ConfigDict()
+
+def _procedural_birds() -> ml_collections.ConfigDict:
+    """The birds that the program draws."""
+    birds = ml_collections.ConfigDict()
     birds.image_size = 64  # pixels that the birds are drawn at
     birds.num_species = 900  # of train and test together
     birds.test_species = 100  # never drawn in training
     birds.images_per_species = 10  # in train and in test
     birds.seed = 1  # of the species, the pictures and the sentences
+    return birds
 
-    folder = config.folder = ml_collections.ConfigDict()
+
+def _folder() -> ml_collections.ConfigDict:
+    """Pictures of one's own."""
+    folder = ml_collections.ConfigDict()
     folder.title = "pictures"  # of a collection of one's own; another title, another data set
     folder.test_fraction = 0.1  # of the pictures that don't say their split
     folder.seed = 1  # of the choice of these
+    return folder
 
-    text = config.text_encoder = ml_collections.ConfigDict()
+
+def _text_encoder() -> ml_collections.ConfigDict:
+    """DAMSM's network for captions."""
+    text = ml_collections.ConfigDict()
     text.rnn_type = "lstm"  # or "gru"
     text.forget_bias = 0.0  # added to the LSTM's forget gates at the start
     text.sentence_pooling = "last"  # states; or "mean" or "max" of the words' features
     text.word_dim = 300  # of the word embedding
     text.embedding_dim = 256  # D, both directions together
     text.dropout_rate = 0.5  # on the word embedding
+    return text
 
-    image = config.image_encoder = ml_collections.ConfigDict()
+
+def _image_encoder() -> ml_collections.ConfigDict:
+    """DAMSM's network for pictures."""
+    image = ml_collections.ConfigDict()
     image.trunk = "inception_v3"  # or "cnn", a small one for small images
     image.weights = ""  # file of ImageNet's Inception-v3, or "random"; the cnn trunk needs none
     image.cnn_dim = 32  # channels of the cnn trunk's first layer
     image.image_size = 299  # that the encoder is pretrained at
+    return image
 
-    damsm = config.damsm = ml_collections.ConfigDict()
+
+def _damsm() -> ml_collections.ConfigDict:
+    """Stage 1: the two encoders learn to match."""
+    damsm = ml_collections.ConfigDict()
     damsm.batch_size = 48  # global; every other example's caption is a negative; the paper has 50
     damsm.num_train_steps = 110_600  # 600 epochs of 8,855 images
     damsm.learning_rate = 2e-3  # of both encoders, at the start
@@ -79,8 +118,12 @@ def get_config() -> ml_collections.ConfigDict:
     damsm.checkpoint_every_steps = 2_000  # a killed run loses at most so many
     damsm.best_checkpoint = "eval/retrieval_r1"  # by which one stage 2 takes; "": the newest
     damsm.retrieval_pairs = 1_000  # of the test split, which that is measured on
+    return damsm
 
-    generator = config.generator = ml_collections.ConfigDict()
+
+def _generator() -> ml_collections.ConfigDict:
+    """The network that draws, Eq. 1."""
+    generator = ml_collections.ConfigDict()
     generator.num_stages = 3  # m
     generator.base_size = 64  # of the first stage's image; each further stage doubles it
     generator.gf_dim = 32  # channels of the hidden features at every stage
@@ -90,11 +133,19 @@ def get_config() -> ml_collections.ConfigDict:
     generator.attention = True  # False: the sentence alone in every stage
     generator.single_image = False  # True: AttnDCGAN, one image, at the last stage
     generator.legacy_mask = False  # True: the released code's tiled mask, for its weights
+    return generator
 
-    discriminator = config.discriminator = ml_collections.ConfigDict()
+
+def _discriminator() -> ml_collections.ConfigDict:
+    """The networks that judge, one for each stage."""
+    discriminator = ml_collections.ConfigDict()
     discriminator.df_dim = 64  # channels after the first convolution
+    return discriminator
 
-    gan = config.attngan = ml_collections.ConfigDict()
+
+def _attngan() -> ml_collections.ConfigDict:
+    """Stage 2: the generator against its discriminators."""
+    gan = ml_collections.ConfigDict()
     gan.batch_size = 20  # global
     gan.num_train_steps = 265_800  # 600 epochs of 8,855 images
     gan.generator_learning_rate = 2e-4  # at the start
@@ -110,13 +161,12 @@ def get_config() -> ml_collections.ConfigDict:
     gan.best_checkpoint = ""  # the newest is used; "eval/r_precision": the best by that
     gan.scored_images = 500  # which that is measured on, of the test split, at every checkpoint
     gan.sample_every_steps = 2_000  # pictures of fixed captions for the report
+    return gan
 
-    config.log_every_steps = 50  # means of the losses since the last line
-    config.per_device_batch_norm = False  # True: statistics of each device's share alone
-    config.per_device_negatives = False  # True: DAMSM's negatives are of each device's share alone
-    config.remat = "none"  # what is computed again, for memory: "layers", "networks"
 
-    evaluation = config.eval = ml_collections.ConfigDict()
+def _eval() -> ml_collections.ConfigDict:
+    """The scores, and how they are taken."""
+    evaluation = ml_collections.ConfigDict()
     evaluation.batch_size = 64  # global; changes no number
     evaluation.num_images = 30_000  # pairs of test caption and generated image
     evaluation.num_candidates = 100  # 1 true caption and 99 mismatching ones
@@ -133,4 +183,4 @@ def get_config() -> ml_collections.ConfigDict:
     evaluation.part_judge_steps = 250  # of the judge of parts, where the data has their masks
     evaluation.judge_steps = 500  # of the attribute classifier, where the data has attributes
     evaluation.judge_batch_size = 64  # real pictures in each of its steps
-    return config
+    return evaluation

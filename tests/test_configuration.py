@@ -205,3 +205,11 @@ def test_every_key_is_read_somewhere():
     source = pathlib.Path(default.__file__).read_text()
     for key in keys(default.get_config()):
         assert re.search(rf"\.{key.rpartition('.')[2]} = ", source)
+
+
+def test_every_key_of_default_is_explained():
+    lines = pathlib.Path(default.__file__).read_text().splitlines()
+    told = [bool(re.search(r"  # \S", line) or re.match(r" +# \S", before))
+            for before, line in zip(lines, lines[1:])
+            if re.match(r"    \w+\.\w+ = (?!_)", line)]
+    assert len(told) == len(keys(default.get_config())) and all(told)
