@@ -9,6 +9,8 @@ NOT_MEASURED = "not measured; no reason was recorded"
 MISMATCH = {"class": "mismatching: of another class", "image": "mismatching: of another image"}
 CHOSEN = (" The checkpoint is the best of several by {} on test pairs, "
           "which flatters this number a little.")
+ALWAYS = ("r_precision", "r_precision_real_images", "attribute_accuracy", "inception_score",
+          "fid")  # the first files knew these alone
 PROTOCOLS = {"paper": " This is the paper's protocol as far as it states one.",
              "dm_gan": " This is DM-GAN's protocol."}
 
@@ -41,19 +43,24 @@ class Bar:
 def metric_rows(metrics: dict) -> list[Row]:
     """The table of `metrics.json`, in reading order; shares are in percent there.
 
-    Metrics that the file does not know are left out; those that are null say why.
+    Metrics that the file does not know are left out, but for `ALWAYS`; those that are null say why.
     """
-    rows = [_r_precision(metrics, "r_precision", "R-precision, generated images"),
-            _r_precision(metrics, "r_precision_real_images", "R-precision, real images")]
-    if "damsm_retrieval" in metrics:
-        rows.append(_retrieval(metrics))
-    rows.append(_attribute_accuracy(metrics))
-    if "grounding" in metrics:
-        rows += _grounding(metrics)
-    rows += [_inception_score(metrics), _frechet_distance(metrics, "fid")]
-    rows += [build(metrics, key) for key, build in (
-        ("fid_damsm", _frechet_distance), ("kid", _kernel_distance),
-        ("kid_damsm", _kernel_distance)) if key in metrics]
+    rows = []
+    for key, name, build in (
+            ("r_precision", "R-precision, generated images", _r_precision),
+            ("r_precision_real_images", "R-precision, real images", _r_precision),
+            ("damsm_retrieval", "DAMSM retrieval, R@1", _retrieval),
+            ("attribute_accuracy", "Attribute accuracy", _attribute_accuracy),
+            ("grounding", "Grounding", _grounding),
+            ("inception_score", "Inception Score", _inception_score),
+            ("fid", "FID", _frechet_distance),
+            ("fid_damsm", "FID, damsm", _frechet_distance),
+            ("kid", "KID", _kernel_distance),
+            ("kid_damsm", "KID, damsm", _kernel_distance)):
+        if metrics.get(key) is not None:
+            rows += build(metrics, key, name)
+        elif key in metrics or key in ALWAYS:
+            rows.append(_null_row(metrics, key, name))
     return rows
 
 
@@ -97,10 +104,8 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def _r_precision(metrics: dict, key: str, name: str) -> Row:
-    values = metrics.get(key)
-    if values is None:
-        return _null_row(metrics, key, name)
+def _r_precision(metrics: dict, key: str, name: str) -> list[Row]:
+    values = metrics[key]
     candidates = values["candidates"]
     drawn = [f"{candidates - 1:,} mismatching" if values.get("mismatch") not in MISMATCH
              else f"{candidates - 1:,} {MISMATCH[values['mismatch']]}"]
@@ -119,15 +124,12 @@ def _r_precision(metrics: dict, key: str, name: str) -> Row:
             note += CHOSEN.format(values["chosen_by"])
     else:
         note += " How well DAMSM reads pictures it never saw: the ceiling for generated ones."
-    return Row(name, percent(values["mean"]), f"± {values['std']:.1f}", protocol, note,
-               published.compare(metrics, key))
+    return [Row(name, percent(values["mean"]), f"± {values['std']:.1f}", protocol, note,
+                published.compare(metrics, key))]
 
 
-def _retrieval(metrics: dict) -> Row:
-    key, name = "damsm_retrieval", "DAMSM retrieval, R@1"
-    values = metrics.get(key)
-    if values is None:
-        return _null_row(metrics, key, name)
+def _retrieval(metrics: dict, key: str, name: str) -> list[Row]:
+    values = metrics[key]
     ways = []
     for way, words in (("image_to_text", "Image to caption"),
                        ("text_to_image", "caption to image")):
@@ -137,17 +139,14 @@ def _retrieval(metrics: dict) -> Row:
     protocol = (f"{values['num_pairs']:,} real test pairs, each against all the others; other "
                 f"pairs of the same class do not compete. DAMSM of step {values['step']:,}.")
     mean = (values["image_to_text"]["r1"] + values["text_to_image"]["r1"]) / 2
-    return Row(name, percent(mean), "", protocol,
-               f"{'; '.join(ways)}. Chance {values['chance_r1']:.2g} %."
-               + (CHOSEN.format(values["chosen_by"]) if values.get("chosen_by") else ""),
-               published.compare(metrics, key))
+    return [Row(name, percent(mean), "", protocol,
+                f"{'; '.join(ways)}. Chance {values['chance_r1']:.2g} %."
+                + (CHOSEN.format(values["chosen_by"]) if values.get("chosen_by") else ""),
+                published.compare(metrics, key))]
 
 
-def _attribute_accuracy(metrics: dict) -> Row:
-    key, name = "attribute_accuracy", "Attribute accuracy"
-    values = metrics.get(key)
-    if values is None:
-        return _null_row(metrics, key, name)
+def _attribute_accuracy(metrics: dict, key: str, name: str) -> list[Row]:
+    values = metrics[key]
     protocol = ("A classifier trained on real images only names each attribute of a generated "
                 "image; right where it sees what the caption says. Mean over the colours of the "
                 f"plumage{_with_beak(values)}.")
@@ -155,7 +154,8 @@ def _attribute_accuracy(metrics: dict) -> Row:
     ceiling = f" On real images: {percent(real['mean'])}." if real else ""
     note = (f"Chance {percent(values['chance'])}: the same answers, sentences dealt out at random."
             f"{ceiling} It never saw the generator.")
-    return Row(name, percent(values["mean"]), "", protocol, note, published.compare(metrics, key))
+    return [Row(name, percent(values["mean"]), "", protocol, note,
+                published.compare(metrics, key))]
 
 
 def _with_beak(values: dict) -> str:
@@ -164,11 +164,9 @@ def _with_beak(values: dict) -> str:
     return f" (with the beak's: {percent(values['mean_with_beak'])})"
 
 
-def _grounding(metrics: dict) -> list[Row]:
+def _grounding(metrics: dict, key: str, name: str) -> list[Row]:
     """The pointing game of DAMSM and of each refinement stage."""
-    key, values = "grounding", metrics.get("grounding")
-    if values is None:
-        return [_null_row(metrics, key, "Grounding")]
+    values = metrics[key]
     overlap = values.get("judge_part_overlap")
     segmenter = "" if overlap is None else (
         f" (on real ones its parts and the true ones overlap by {percent(overlap)}, "
@@ -178,13 +176,13 @@ def _grounding(metrics: dict) -> list[Row]:
         if not isinstance(one, dict):
             continue
         size = network.removeprefix("generator_")
-        name, where = "Grounding, DAMSM's maps", "real test images, with their true masks"
+        whose, where = "DAMSM's maps", "real test images, with their true masks"
         if size != network:
-            name = f"Grounding, generator's maps at {size} px"
+            whose = f"generator's maps at {size} px"
             where = ("generated images; where the parts are says a segmenter trained on real "
                      f"images alone{segmenter}")
         rows.append(Row(
-            name, percent(one["mean"]), "",
+            f"{name}, {whose}", percent(one["mean"]), "",
             f"Pointing game: does a word that names a part have its map's peak inside that part? "
             f"{one['count']:,} words, on {where}.",
             f"Chance, any pixel of the picture: {percent(one['chance'])}. The peaks of the "
@@ -193,41 +191,37 @@ def _grounding(metrics: dict) -> list[Row]:
     return rows
 
 
-def _inception_score(metrics: dict) -> Row:
-    key, name = "inception_score", "Inception Score"
-    values = metrics.get(key)
-    if values is None:
-        return _null_row(metrics, key, name)
+def _inception_score(metrics: dict, key: str, name: str) -> list[Row]:
+    values = metrics[key]
     parts = [f"{values['num_images']:,} images" if "num_images" in values else "",
              f"{values['splits']} splits" if "splits" in values else "",
              f"classifier {values['classifier']}" if "classifier" in values else ""]
     spread = f"± {values['std']:.2f}" if "std" in values else ""
-    return Row(name, f"{values['mean']:.2f}", spread, _sentence(parts),
-               "Higher is better; comparable only with the same classifier.",
-               published.compare(metrics, key))
+    return [Row(name, f"{values['mean']:.2f}", spread, _sentence(parts),
+                "Higher is better; comparable only with the same classifier.",
+                published.compare(metrics, key))]
 
 
-def _frechet_distance(metrics: dict, key: str) -> Row:
-    values = metrics.get(key)
-    if values is None:
-        return _null_row(metrics, key, key.replace("_", ", ").replace("fid", "FID"))
-    return Row(f"FID ({values['family']})", f"{values['value']:,.2f}", "", _against(values),
-               "Lower is better; comparable only within one family of weights, and with as many "
-               "images: few make it larger.",
-               published.compare(metrics, key))
+def _frechet_distance(metrics: dict, key: str, name: str) -> list[Row]:
+    values = metrics[key]
+    return [Row(_with_family(name, values), f"{values['value']:,.2f}", "", _against(values),
+                "Lower is better; comparable only within one family of weights, and with as many "
+                "images: few make it larger.", published.compare(metrics, key))]
 
 
-def _kernel_distance(metrics: dict, key: str) -> Row:
-    values = metrics.get(key)
-    if values is None:
-        return _null_row(metrics, key, key.replace("_", ", ").replace("kid", "KID"))
+def _kernel_distance(metrics: dict, key: str, name: str) -> list[Row]:
+    values = metrics[key]
     spread = ""
     if "low" in values:
         spread = (f"{values['confidence']:g} %: {_distance(values['low'])} to "
                   f"{_distance(values['high'])}")
-    return Row(f"KID ({values['family']})", _distance(values["value"]), spread, _against(values),
-               "Lower is better; its expectation does not depend on the number of images, so that "
-               "small sets compare.", published.compare(metrics, key))
+    return [Row(_with_family(name, values), _distance(values["value"]), spread, _against(values),
+                "Lower is better; its expectation does not depend on the number of images, so "
+                "that small sets compare.", published.compare(metrics, key))]
+
+
+def _with_family(name: str, values: dict) -> str:
+    return f"{name.partition(',')[0]} ({values['family']})"
 
 
 def _distance(value: float) -> str:
