@@ -5,23 +5,14 @@
 #   PYTHON, VENV: see launch/environment.sh
 set -eu
 cd "$(dirname "$0")/.."
-dry_run=""
-if [ "${1:-}" = --dry-run ]; then
-  dry_run=yes
-  shift
-fi
-case "${1:-}" in
-  '' | *[!0-9]* | 0)
-    echo "error: say on how many devices: bash $0 8 --config configs/procedural_birds.py" >&2
-    exit 2 ;;
-esac
+. launch/arguments.sh
+check_number "${1:-}" devices "bash $0 8 --config configs/procedural_birds.py"
 devices="$1"
 shift
 command=(env JAX_PLATFORMS=cpu "JAX_NUM_CPU_DEVICES=$devices" "${VENV:-.venv}/bin/python"
   -m attngan_jax.main "$@")
 if [ -n "$dry_run" ]; then
-  printf '%q ' "${command[@]}" | sed 's/ $//'
-  echo
+  show "${command[@]}"
   exit
 fi
 . launch/environment.sh requirements.txt

@@ -8,17 +8,9 @@
 #   PYTHON, VENV: see launch/environment.sh
 set -eu
 cd "$(dirname "$0")/.."
-dry_run=""
-if [ "${1:-}" = --dry-run ]; then
-  dry_run=yes
-  shift
-fi
+. launch/arguments.sh
 usage="bash $0 2 --workdir runs/rehearsal --config configs/procedural_birds.py"
-case "${1:-}" in
-  '' | *[!0-9]* | 0)
-    echo "error: say on how many processes: $usage" >&2
-    exit 2 ;;
-esac
+check_number "${1:-}" processes "$usage"
 processes="$1"
 shift
 workdir=""

@@ -20,16 +20,7 @@
 #   WORKDIR  of the run; default: /bucket/runs/NAME
 set -eu
 cd "$(dirname "$0")/../.."
-dry_run=""
-if [ "${1:-}" = --dry-run ]; then
-  dry_run=yes
-  shift
-fi
-call() {
-  printf '%q ' "$@" | sed 's/ $//'
-  echo
-  if [ -z "$dry_run" ]; then "$@"; fi
-}
+. launch/arguments.sh
 need() {
   local variable
   for variable; do

@@ -37,7 +37,6 @@ esac
 if [ "$MODE" != on-demand ]; then
   echo "# It is there when this says ACTIVE:"
   printf '# '
-  printf '%q ' gcloud compute tpus queued-resources describe "$NAME" "${where[@]}" \
+  show gcloud compute tpus queued-resources describe "$NAME" "${where[@]}" \
     '--format=value(state.state)'
-  echo
 fi

@@ -9,24 +9,13 @@ NAME="${NAME:-attngan}"
 # On the TPU's machines, in the home folder.
 # shellcheck disable=SC2034
 FOLDER=attngan_jax
-dry_run=""
-if [ "${1:-}" = --dry-run ]; then
-  dry_run=yes
-  shift
-fi
+. launch/arguments.sh
 arguments=("$@")  # what is left, for the script
 if [ -z "${ZONE:-}" ]; then
   echo "error: say where the TPU is: ZONE=us-west4-a bash $0" >&2
   exit 2
 fi
 where=("--zone=$ZONE" ${PROJECT:+"--project=$PROJECT"})
-
-# Prints a command as it could be typed, and carries it out unless this is a dry run.
-call() {
-  printf '%q ' "$@" | sed 's/ $//'
-  echo
-  if [ -z "$dry_run" ]; then "$@"; fi
-}
 
 # Runs a command on one worker ("all" for every one) of the TPU.
 on_worker() {
