@@ -12,9 +12,17 @@ import pickle
 import numpy as np
 from PIL import Image
 
+from attngan_jax.data import datasets
+
 _NUMBERS = "zero one two three four five six seven eight nine".split()
 _CLASSES = ("Black_footed_Albatross", "Laysan_Albatross", "Sooty_Albatross", "Groove_billed_Ani",
             "Crested_Auklet", "Least_Auklet", "Parakeet_Auklet", "Rhinoceros_Auklet")
+
+
+def build(config, source: pathlib.Path) -> datasets.Dataset:
+    """The data set that `source` becomes."""
+    datasets.prepare(config, str(source))
+    return datasets.load(config)
 
 
 def color(k: int) -> tuple[int, int, int]:
@@ -91,7 +99,7 @@ def make_coco(folder: pathlib.Path, num_train: int = 12, num_val: int = 6,
     k = 0
     for split, count in (("train", num_train), ("val", num_val)):
         images, annotations = [], []
-        for i in range(count):
+        for _ in range(count):
             image_id, file = 1000 - 7 * k, f"COCO_{split}2014_{1000 - 7 * k:012d}.jpg"
             write(folder / f"{split}2014" / file, encoded(k))
             images.append({"id": image_id, "file_name": file, "width": 60, "height": 45})

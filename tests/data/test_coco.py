@@ -7,6 +7,7 @@ import pytest
 from attngan_jax.data import datasets
 from attngan_jax.errors import UserError
 from tests import made_up_sources
+from tests.made_up_sources import build
 from tests.tiny_configs import coco
 
 
@@ -23,11 +24,6 @@ def config(tmp_path):
     config.data.data_dir = str(tmp_path / "data")
     config.data.max_left_out = 0.2
     return config
-
-
-def build(config, source):
-    datasets.prepare(config, str(source))
-    return datasets.load(config)
 
 
 def test_endings_in_capitals_and_pictures_of_no_list(config, source):

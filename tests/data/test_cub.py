@@ -19,6 +19,7 @@ from attngan_jax.data.cub import Cub
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.errors import UserError
 from tests import made_up_sources
+from tests.made_up_sources import build
 from tests.tiny_configs import cub
 
 
@@ -35,11 +36,6 @@ def config(tmp_path):
     config.data.data_dir = str(tmp_path / "data")
     config.data.max_left_out = 0.2
     return config
-
-
-def build(config, source):
-    datasets.prepare(config, str(source))
-    return datasets.load(config)
 
 
 def names(records):

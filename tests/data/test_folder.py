@@ -10,6 +10,7 @@ from attngan_jax.data.folder import choose_test
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.errors import UserError
 from tests import made_up_sources
+from tests.made_up_sources import build
 from tests.tiny_configs import cub
 
 
@@ -20,11 +21,6 @@ def config(tmp_path):
     config.data.data_dir = str(tmp_path / "data")
     config.folder.test_fraction = 0.25
     return config
-
-
-def build(config, source):
-    datasets.prepare(config, str(source))
-    return datasets.load(config)
 
 
 def test_texts_beside_pictures(config, tmp_path):
