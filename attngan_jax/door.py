@@ -104,7 +104,8 @@ def _refuse_address(name: str, value: str | None) -> None:
 def _is_worth_saying(record) -> bool:
     """Warnings, the package's own information, and CLU's line of rate and time left.
 
-    Orbax and TFDS tell of every step they take. What a library logs with a traceback it also raises, and that is where it is dealt with.
+    Orbax and TFDS tell of every step they take. What a library logs with a traceback it also
+    raises, and that is where it is dealt with.
     """
     clu_progress = os.path.join("clu", "platform", "local.py")
     if os.path.dirname(__file__) in record.pathname or record.pathname.endswith(clu_progress):

@@ -1,6 +1,7 @@
 """How near stage 1 in bfloat16 stays to float32.
 
-    python -m benchmarks.bfloat16 [--config configs/procedural_birds.py] [--data_dir DIR] [--steps 50]
+    python -m benchmarks.bfloat16 [--config configs/procedural_birds.py] [--data_dir DIR]
+        [--steps 50]
 
 Prints DAMSM's loss over the steps, on the same batches from the same start, and a JSON line.
 """

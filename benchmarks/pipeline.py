@@ -1,6 +1,7 @@
 """Training examples a second from a data set on disk, on one core, and what decoding alone takes.
 
-    python -m benchmarks.pipeline [--num_images 2000] [--seconds 15] [--num_workers N] [--folder DIR]
+    python -m benchmarks.pipeline [--num_images 2000] [--seconds 15] [--num_workers N]
+        [--folder DIR]
 
 Builds a small CUB of made-up pictures of about 500 x 375 (see benchmarks/made_up_cub.py) and reads
 it as the training of `configs/cub.py` does: JPEG to a random crop around the box at 64, 128 and 256

@@ -1,4 +1,4 @@
-"""launch/tpu and launch/gke, with stand-ins for gcloud, xpk and docker that note how they are called."""
+"""launch/tpu and launch/gke, with stand-ins for gcloud, xpk and docker that note their calls."""
 
 import json
 import os
@@ -146,8 +146,9 @@ def test_a_worker_logs_into_the_workdir_and_ends_as_the_run_does(tmp_path, fails
     python.chmod(0o755)
     for workdir, log in ((tmp_path / "runs" / "my run", tmp_path / "runs/my run/logs/worker-1.log"),
                          ("runs/relative", project / "runs/relative/logs/worker-1.log")):
-        done = subprocess.run(["bash", project / "launch" / "tpu" / "worker.sh", "--config", "c.py"],
-                              env={**os.environ, "WORKDIR": str(workdir), "WORKER": "1"})
+        done = subprocess.run(
+            ["bash", project / "launch" / "tpu" / "worker.sh", "--config", "c.py"],
+            env={**os.environ, "WORKDIR": str(workdir), "WORKER": "1"})
         assert done.returncode == int(fails)
         assert log.read_text() == "step 1\ntrouble\n"
 

@@ -1,4 +1,4 @@
-"""The paper's variants, whole runs at tiny size: each trains, is scored, reported and drawn from."""
+"""The paper's variants, whole runs at tiny size: each is trained, scored, reported, drawn from."""
 
 import json
 

@@ -84,8 +84,9 @@ class TextEncoder(nn.Module):
     Attributes:
       vocabulary_size: words with `<end>`. word_dim: of the embedding. embedding_dim: D.
       rnn_type: "lstm" or "gru".
-      forget_bias: added to the LSTM's forget gates at the start. The released code has 0, with which
-        a state halves at every word; 1 to 2 lets the sentence feature hear the far words early.
+      forget_bias: added to the LSTM's forget gates at the start. The released code has 0, with
+        which a state halves at every word; 1 to 2 lets the sentence feature hear the far words
+        early.
       sentence_pooling: the sentence feature is the "last" states (the released code), or the "mean"
         or "max" of the words' features, through which every word learns at once.
     """
@@ -117,7 +118,8 @@ class TextEncoder(nn.Module):
             x = jnp.where(keep, x / (1.0 - dropout_rate), 0.0)
         F = self.embedding_dim // 2
         outputs, last = zip(*(
-            Recurrence(F, self.rnn_type, reverse, self.forget_bias, self.dtype, name=name)(x, word_mask)
+            Recurrence(F, self.rnn_type, reverse, self.forget_bias, self.dtype, name=name)(
+                x, word_mask)
             for name, reverse in (("forward", False), ("backward", True))))
         words = jnp.concatenate(outputs, axis=-1)
         if self.sentence_pooling == "last":

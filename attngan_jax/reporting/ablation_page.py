@@ -136,7 +136,8 @@ def _tiles(images: np.ndarray, size: int = 96) -> np.ndarray:
 def _steps(rows: list[Row]) -> list[tuple[str, list]]:
     """What the runs' configs say of the schedule, as (name, distinct values)."""
     keys = (("DAMSM steps", "damsm", "num_train_steps"),
-            ("GAN steps", "attngan", "num_train_steps"), ("GAN batch", "attngan", "batch_size"), ("images scored", "eval", "num_images"),
+            ("GAN steps", "attngan", "num_train_steps"),
+            ("GAN batch", "attngan", "batch_size"), ("images scored", "eval", "num_images"),
             ("candidates of R-precision", "eval", "num_candidates"))
     configs = [config for row in rows for config in row.configs.values()]
     return [(name, sorted({config[section][key] for config in configs}))

@@ -5,7 +5,6 @@ ends with one of step `num_train_steps`, or earlier, at SIGTERM, with one of the
 """
 
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 

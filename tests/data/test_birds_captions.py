@@ -7,8 +7,15 @@ from collections import Counter
 import numpy as np
 
 from attngan_jax.data.birds.captions import (
-    COLOR_WORDS, MAX_WORDS, MIN_WORDS, NOT_STATED, PART_WORDS, UNDERSIDE_WORDS, VALUE_WORDS,
-    write_captions)
+    COLOR_WORDS,
+    MAX_WORDS,
+    MIN_WORDS,
+    NOT_STATED,
+    PART_WORDS,
+    UNDERSIDE_WORDS,
+    VALUE_WORDS,
+    write_captions,
+)
 from attngan_jax.data.birds.species import ATTRIBUTES, BODY_COLORS, COLOR_ATTRIBUTES, make_species
 
 SPECIES = make_species(150, seed=5)

@@ -7,7 +7,12 @@ from PIL import Image
 from attngan_jax.data.birds.anatomy import affine, open_curve, rotation, smooth
 from attngan_jax.data.birds.drawing import RGB, draw_bird
 from attngan_jax.data.birds.species import (
-    ATTRIBUTE_INDEX, ATTRIBUTES, COLOR_ATTRIBUTES, PARTS, make_species)
+    ATTRIBUTE_INDEX,
+    ATTRIBUTES,
+    COLOR_ATTRIBUTES,
+    PARTS,
+    make_species,
+)
 
 SPECIES = make_species(80, seed=3)
 LABEL = {part: i + 1 for i, part in enumerate(PARTS)}

@@ -3,7 +3,13 @@
 import numpy as np
 
 from attngan_jax.data.birds.species import (
-    ATTRIBUTES, BODY_COLORS, COLOR_ATTRIBUTES, COLORS, PARTS, make_species)
+    ATTRIBUTES,
+    BODY_COLORS,
+    COLOR_ATTRIBUTES,
+    COLORS,
+    PARTS,
+    make_species,
+)
 
 SPECIES = make_species(500, seed=1)
 

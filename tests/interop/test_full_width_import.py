@@ -5,13 +5,13 @@ import pickle
 import numpy as np
 import pytest
 from PIL import Image
-from tests import tiny_runs
-from tests.reference_vectors import state_dict
 
 from attngan_jax.data.vocabulary import END
 from attngan_jax.interop import write_safetensors
 from attngan_jax.interop.name_tables import TABLES
 from configs import cub
+from tests import tiny_runs
+from tests.reference_vectors import state_dict
 
 WORDS = 5_450  # with <end>
 CAPTIONS = ["word1 word2 word3", "word4 word5", "word6", "word7 word8 word9 word10"]

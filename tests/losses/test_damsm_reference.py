@@ -7,9 +7,9 @@ Eqs. 12 and 13 are means, and pairs of one class are no negatives.
 import jax
 import numpy as np
 import pytest
-from tests.reference_vectors import FORWARD, GRADIENT, assert_close, btd, nhwc, recorded
 
 from attngan_jax.losses.damsm import damsm_loss, region_attention
+from tests.reference_vectors import FORWARD, GRADIENT, assert_close, btd, nhwc, recorded
 
 GAMMAS = dict(gamma1=4.0, gamma2=5.0, gamma3=10.0)
 

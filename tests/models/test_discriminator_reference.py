@@ -4,6 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+from attngan_jax.interop import state_dict_from_variables
+from attngan_jax.losses import adversarial
 from tests.reference_vectors import (
     FORWARD,
     GRADIENT,
@@ -16,9 +19,6 @@ from tests.reference_vectors import (
     numpy_tree,
     recorded,
 )
-
-from attngan_jax.interop import state_dict_from_variables
-from attngan_jax.losses import adversarial
 
 SIZES = [64, 128, 256]
 

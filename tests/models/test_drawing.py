@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.reference_vectors import FORWARD, assert_close, network, normal
 
 from attngan_jax.models import generator, layers
+from tests.reference_vectors import FORWARD, assert_close, network, normal
 
 
 @pytest.mark.parametrize("convolve", [

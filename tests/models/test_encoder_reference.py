@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+
 from tests.reference_vectors import FORWARD, assert_close, btd, network, nhwc, normal, recorded
 
 

@@ -10,6 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+from attngan_jax.interop import variables_from_state_dict
+from attngan_jax.interop.name_tables import TABLES
+from attngan_jax.models.inception import InceptionV3
+from attngan_jax.training.attngan_task import AttnganTask
 from tests.models import plain_original
 from tests.reference_vectors import (
     BATCH,
@@ -23,11 +28,6 @@ from tests.reference_vectors import (
     recorded,
     state_dict,
 )
-
-from attngan_jax.interop import variables_from_state_dict
-from attngan_jax.interop.name_tables import TABLES
-from attngan_jax.models.inception import InceptionV3
-from attngan_jax.training.attngan_task import AttnganTask
 
 B, T, D = 2, 18, 256
 CUB_WORDS = 5_450

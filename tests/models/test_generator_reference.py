@@ -3,6 +3,8 @@
 import jax
 import numpy as np
 import pytest
+
+from attngan_jax.interop import state_dict_from_variables
 from tests.reference_vectors import (
     FORWARD,
     GRADIENT,
@@ -16,8 +18,6 @@ from tests.reference_vectors import (
     recorded,
     strided,
 )
-
-from attngan_jax.interop import state_dict_from_variables
 
 FILES = ["generator", "generator_2stage", "generator_dcgan"]
 STATISTICS = ("running_mean", "running_var")

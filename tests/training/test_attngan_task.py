@@ -1,5 +1,7 @@
 """Stage 2: one update is the paper's algorithm, in its order."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,23 +72,23 @@ def test_the_generator_faces_discriminators_that_are_updated_already(update, mad
 def test_discriminators_are_judged_before_their_update(update, made):
     """By the released code's own way: the mismatched pairs are cut out, not masked."""
     (images, _, _), _, sentence, _ = made
+
+    def logits(module, real, fake):
+        real_features = module.features(real, train=True)
+        fake_features = module.features(fake, train=True)
+        conditional = [module.conditional_logits(features, text, train=True)
+                       for features, text in ((real_features, sentence),
+                                              (fake_features, sentence),
+                                              (real_features[:-1], sentence[1:]))]
+        return conditional, [module.unconditional_logits(features)
+                             for features in (real_features, fake_features)]
+
     for module, network, fake in zip(update["task"].discriminators,
                                      update["before"].discriminators, images):
         real = normalise(update["batch"][f"image_{module.image_size}"])
-
-        def logits(module):
-            real_features = module.features(real, train=True)
-            fake_features = module.features(fake, train=True)
-            conditional = [module.conditional_logits(features, text, train=True)
-                           for features, text in ((real_features, sentence),
-                                                  (fake_features, sentence),
-                                                  (real_features[:-1], sentence[1:]))]
-            return conditional, [module.unconditional_logits(features)
-                                 for features in (real_features, fake_features)]
-
         ((real_c, fake_c, wrong_c), (real_u, fake_u)), _ = one_device.on_one_device(
-            lambda variables: module.apply(variables, mutable=["batch_stats"], method=logits)
-        )(network.variables)
+            functools.partial(module.apply, mutable=["batch_stats"], method=logits)
+        )(network.variables, real, fake)
         want = ((-np.log(sigmoid(real_u)).mean() - np.log(sigmoid(real_c)).mean()) / 2
                 - (np.log(sigmoid(-fake_u)).mean() + np.log(sigmoid(-fake_c)).mean()
                    + np.log(sigmoid(-wrong_c)).mean()) / 3)

@@ -16,6 +16,7 @@ from attngan_jax.training import parallel
 from tests import tiny_runs
 from tests.training import one_device
 
+
 @pytest.fixture(scope="module")
 def on_devices(tiny_data_dir, tmp_path_factory):
     """Three steps of both stages on 1, 2, 4 and 8 devices, from a process that has eight."""

@@ -19,6 +19,12 @@ import sys
 import jax
 import numpy as np
 import pytest
+
+from attngan_jax.interop import state_dict_from_variables
+from attngan_jax.training import parallel
+from attngan_jax.training.attngan_task import AttnganTask
+from attngan_jax.training.state import AttnganState, Network
+from configs import default
 from tests.reference_vectors import (
     BATCH,
     GRADIENT,
@@ -34,12 +40,6 @@ from tests.reference_vectors import (
     recorded,
 )
 from tests.tiny_runs import ROOT
-
-from attngan_jax.interop import state_dict_from_variables
-from attngan_jax.training import parallel
-from attngan_jax.training.attngan_task import AttnganTask
-from attngan_jax.training.state import AttnganState, Network
-from configs import default
 
 SIZES = (64, 128, 256)
 DIMS = SPEC["dims"]
