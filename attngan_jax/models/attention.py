@@ -17,7 +17,7 @@ def word_attention(
       word_mask: bool `[B, T]`, True where there is a word.
       legacy_mask: the released code's rule (`GlobalAttentionGeneral.forward`), which tiles the
         mask along the pixels while the rows are batch-major, so that row r = b N + n gets the mask
-        of sample r mod B (upstream issue 93). Only its published weights want it.
+        of sample r mod B, by a slip. Only its published weights want it.
 
     Returns:
       context `[B, N, C]` and attention `[B, N, T]`, float32, whose rows sum to 1.
