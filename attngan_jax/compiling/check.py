@@ -7,7 +7,7 @@ import time
 import jax
 
 from attngan_jax import configuration
-from attngan_jax.compiling import chips, collectives
+from attngan_jax.compiling import chips, collectives, hlo, traffic
 from attngan_jax.errors import UserError
 from attngan_jax.training import abstract, parallel
 from attngan_jax.training.networks import Config
@@ -71,25 +71,27 @@ def check_step(step: abstract.AbstractStep, chip: chips.Chip, num_chips: int,
     seconds = time.monotonic() - start
     images = global_batch // num_chips
     costs = compiled.cost_analysis()
-    flops, traffic = costs["flops"] / images, costs["bytes accessed"] / images
-    sent = collectives.compiled(compiled.as_text())
+    module = hlo.parse(compiled.as_text())
+    flops, moved = costs["flops"] / images, traffic.memory_bytes(module) / images
+    sent = collectives.compiled(module)
     return report | {
         "hbm_gib": _memory(compiled.memory_analysis(), chip),
-        "flops_per_image": round(flops), "memory_bytes_per_image": round(traffic),
+        "flops_per_image": round(flops), "memory_bytes_per_image": round(moved),
+        "accessed_bytes_per_image": round(costs["bytes accessed"] / images),
         "collectives": sent,
-        "roofline": roofline(flops, traffic, sent, chip, num_chips, images),
+        "roofline": roofline(flops, moved, sent, chip, num_chips, images),
         "compile_seconds": round(seconds, 1)}
 
 
-def roofline(flops: float, traffic: float, sent: dict, chip: chips.Chip, num_chips: int,
+def roofline(flops: float, moved: float, sent: dict, chip: chips.Chip, num_chips: int,
              images: int) -> dict:
     """Images a second and chip if the slowest of the three ran at its peak and hid the others.
 
-    `flops` and `traffic` (bytes) are of an image, `sent` is of a step of `images` images a chip.
+    `flops` and `moved` (bytes to and from memory) are of an image, `sent` is of a step of `images` images a chip.
     A ring passes (n - 1) / n of an array by each chip, for an all-reduce twice.
     """
     passed = sum((1 + (kind == "all-reduce")) * entry["bytes"] for kind, entry in sent.items())
-    seconds = {"compute": flops / chip.flops, "memory": traffic / chip.hbm_bytes,
+    seconds = {"compute": flops / chip.flops, "memory": moved / chip.hbm_bytes,
                "interconnect": passed * (num_chips - 1) / num_chips / images / chip.ici_bytes}
     slowest = max(seconds, key=seconds.get)
     return {"images_per_second_per_chip": round(1 / seconds[slowest], 1), "bound_by": slowest,

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from attngan_jax.compiling import collectives
+from attngan_jax.compiling import collectives, hlo
 from attngan_jax.training import abstract, parallel
 
 # In the words of the TPU's compiler, shortened.
@@ -40,15 +40,15 @@ ENTRY %main (p0: f32[8]) -> f32[8] {
 
 
 def test_loops_multiply_and_spread_collectives_count_once():
-    assert collectives.compiled(MODULE) == {
+    assert collectives.compiled(hlo.parse(MODULE)) == {
         "all-reduce": {"operations": 15 + 5 + 1, "bytes": 15 * 128 + 5 * 32 + 36},
         "all-gather": {"operations": 2, "bytes": 8 * 20 * 8 * 4 + 160},
         "reduce-scatter": {"operations": 1, "bytes": 4 * 2 * 8 * 4}}
 
 
 def test_a_module_without_collectives_has_none():
-    assert collectives.compiled("ENTRY %main (a: f32[8]) -> f32[8] {\n  %b = f32[8] add(%a, %a)\n}"
-                                ) == {}
+    module = hlo.parse("ENTRY %main (a: f32[8]) -> f32[8] {\n  %b = f32[8] add(%a, %a)\n}")
+    assert collectives.compiled(module) == {}
 
 
 @pytest.fixture
