@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from tqdm import tqdm
 
-from attngan_jax.models.layers import BatchNorm
+from attngan_jax.models.batch_norm import BatchNorm
 from attngan_jax.training.damsm_task import normalise
 
 

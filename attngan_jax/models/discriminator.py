@@ -4,7 +4,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from attngan_jax.models.layers import BatchNorm, ConvNorm, Dtype, kernel_init, leaky_relu
+from attngan_jax.models.batch_norm import BatchNorm, Dtype, leaky_relu
+from attngan_jax.models.layers import Conv, ConvNorm, kernel_init
+from attngan_jax.models.packing import LANES, PAIRS, UNPACKED, Packing, pack
 
 
 class SentenceConv(nn.Module):
@@ -65,6 +67,7 @@ class Discriminator(nn.Module):
       df_dim: channels after the first convolution at 64 pixels and more.
       image_size: side of the images, a power of two from 8.
       unconditional: whether there is a head that ignores the sentence (AttnDCGAN has none).
+      packed: as the generator's.
     """
 
     df_dim: int
@@ -72,6 +75,7 @@ class Discriminator(nn.Module):
     unconditional: bool = True
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
+    packed: bool = False
 
     def setup(self):
         common = dict(axis_name=self.axis_name, dtype=self.dtype)
@@ -81,9 +85,12 @@ class Discriminator(nn.Module):
             raise ValueError(f"image_size is a power of two from 8, not {self.image_size}")
         first = self.df_dim * 2 ** max(0, 4 - num_downs)
         widths = [first * 2**i for i in range(num_downs)]
-        self.stem = nn.Conv(widths[0], (4, 4), (2, 2), padding=1, use_bias=False,
-                            dtype=self.dtype, kernel_init=kernel_init)
-        self.down = [ConvNorm(width, 4, 2, **block) for width in widths[1:]]
+        self.packing, to = UNPACKED, UNPACKED
+        if self.packed and 2 * widths[0] <= LANES:
+            self.packing, to = Packing(2, 4), PAIRS
+        self.stem = Conv(widths[0], 4, 2, self.packing, to, dtype=self.dtype)
+        self.down = [ConvNorm(width, 4, 2, **block, of=UNPACKED if i else to)
+                     for i, width in enumerate(widths[1:])]
         squeezed = [8 * self.df_dim * 2**i for i in reversed(range(max(0, num_downs - 4)))]
         self.squeeze = [ConvNorm(width, **block) for width in squeezed]
         self.joint = JointBlock(8 * self.df_dim, **common)
@@ -96,7 +103,7 @@ class Discriminator(nn.Module):
 
     def features(self, images: jax.Array, *, train: bool) -> jax.Array:
         """`[B, S, S, 3]` in [-1, 1] -> `[B, 4, 4, 8 df_dim]`."""
-        h = leaky_relu(self.stem(images.astype(self.dtype)))
+        h = leaky_relu(self.stem(pack(images.astype(self.dtype), self.packing)))
         for block in (*self.down, *self.squeeze):
             h = block(h, train=train)
         return h

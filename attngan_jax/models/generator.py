@@ -7,14 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from attngan_jax.models.attention import word_attention
-from attngan_jax.models.layers import (
-    BatchNorm,
-    Dtype,
-    ResidualBlock,
-    UpBlock,
-    glu,
-    kernel_init,
-)
+from attngan_jax.models.batch_norm import BatchNorm, Dtype, glu
+from attngan_jax.models.layers import Conv, ResidualBlock, UpBlock, kernel_init, made_by
+from attngan_jax.models.packing import LANES, PAIRS, UNPACKED, Packing, unpack
 
 CACHED_ELEMENTS = 2**22  # of a layer: 16 MiB in float32
 
@@ -56,11 +51,14 @@ class InitialStage(nn.Module):
     base_size: int
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
-    wide: bool = False
+    packed: bool = False
 
     @nn.compact
     def __call__(self, condition: jax.Array, z: jax.Array, *, train: bool) -> jax.Array:
-        """`[B, condition_dim]`, `[B, Z]` -> `[B, base_size, base_size, gf_dim]`."""
+        """`[B, condition_dim]`, `[B, Z]` -> `[B, base_size, base_size, gf_dim]`.
+
+        The last of them is left packed by two rows and two columns, with `packed`.
+        """
         num_ups = _log2(self.base_size // 4)
         C = self.gf_dim * 2**num_ups
         x = jnp.concatenate([condition, z], axis=-1)
@@ -69,9 +67,12 @@ class InitialStage(nn.Module):
         x = BatchNorm(self.axis_name, dtype=self.dtype, activation=glu, name="norm")(
             x, train=train)
         h = x.reshape(-1, C, 4, 4).transpose(0, 2, 3, 1)  # features are channel-major, as upstream
+        packing = UNPACKED if self.packed else None
         for i in range(num_ups):
             C //= 2
-            h = UpBlock(C, self.axis_name, self.dtype, self.wide, name=f"up_{i}")(h, train=train)
+            h = UpBlock(C, self.axis_name, self.dtype, packing, name=f"up_{i}")(h, train=train)
+            if self.packed and i < num_ups - 1:
+                h = unpack(h, made_by(packing))
         return h
 
 
@@ -79,6 +80,9 @@ class RefinementStage(nn.Module):
     """F_i, i > 0: word context beside the hidden features, residual blocks, twice the size.
 
     Without attention the condition takes the words' place, the same for every pixel.
+
+    Attributes:
+      packing: of what comes, pixels side by side in a row; None where nothing is packed.
     """
 
     gf_dim: int
@@ -87,27 +91,34 @@ class RefinementStage(nn.Module):
     legacy_mask: bool = False
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
-    wide: bool = False
+    packing: Packing | None = None
 
     @nn.compact
     def __call__(self, hidden, condition, words, word_mask, *, train: bool):
-        """`hidden [B, H, W, gf_dim]`, `words [B, T, D]` -> `[B, 2H, 2W, gf_dim]`, attention."""
-        B, H, W, C = hidden.shape
+        """`hidden [B, H, W, gf_dim]`, `words [B, T, D]` -> `[B, 2H, 2W, gf_dim]`, attention.
+
+        `hidden` is packed by `packing`, and the result as `UpBlock` packs it.
+        """
+        packing, C = self.packing or UNPACKED, self.gf_dim
+        B, H, W = len(hidden), hidden.shape[1], hidden.shape[2] * packing.columns
         project = nn.Dense(C, use_bias=False, dtype=self.dtype, kernel_init=kernel_init,
                            name="project")
         if self.attention:
             context, attention = word_attention(
-                hidden.reshape(B, H * W, C), project(words), word_mask,
-                legacy_mask=self.legacy_mask)
-            context = context.reshape(B, H, W, C)
+                hidden.reshape(B, -1, hidden.shape[-1]), project(words), word_mask,
+                legacy_mask=self.legacy_mask, packed=packing.columns)
+            context = context.reshape(hidden.shape)
             attention = (attention.reshape(B, H, W, -1),)
         else:
-            context = jnp.broadcast_to(project(condition)[:, None, None, :], hidden.shape)
+            context = jnp.tile(project(condition), packing.columns)[:, None, None, :]
+            context = jnp.broadcast_to(context, hidden.shape)
             attention = ()
         h = jnp.concatenate([hidden, context.astype(hidden.dtype)], axis=-1)
         for i in range(self.num_residual_blocks):
-            h = ResidualBlock(self.axis_name, self.dtype, name=f"residual_{i}")(h, train=train)
-        h = UpBlock(C, self.axis_name, self.dtype, self.wide, name="upsample")(h, train=train)
+            h = ResidualBlock(self.axis_name, self.dtype, packing, name=f"residual_{i}")(
+                h, train=train)
+        h = UpBlock(C, self.axis_name, self.dtype, self.packing, groups=2, name="upsample")(
+            h, train=train)
         return h, attention
 
 
@@ -115,13 +126,13 @@ class ImageHead(nn.Module):
     """G_i: hidden features to an image in [-1, 1] (`GET_IMAGE_G`)."""
 
     dtype: Dtype = jnp.float32
+    packing: Packing = UNPACKED
 
     @nn.compact
     def __call__(self, hidden: jax.Array) -> jax.Array:
-        """`[B, S, S, gf_dim] -> [B, S, S, 3]` float32."""
-        x = nn.Conv(3, (3, 3), padding=1, use_bias=False, dtype=self.dtype,
-                    kernel_init=kernel_init, name="conv")(hidden)
-        return jnp.tanh(x.astype(jnp.float32))
+        """`[B, S, S, gf_dim]`, packed, to `[B, S, S, 3]` float32."""
+        x = Conv(3, of=self.packing, to=self.packing, dtype=self.dtype, name="conv")(hidden)
+        return unpack(jnp.tanh(x.astype(jnp.float32)), self.packing)
 
 
 class Generator(nn.Module):
@@ -132,7 +143,9 @@ class Generator(nn.Module):
       gf_dim: channels of the hidden features at every stage.
       condition_dim: of conditioning augmentation.
       single_image: AttnDCGAN, which makes the last stage's image only.
-      See `word_attention` for legacy_mask, `RefinementStage` for attention, `UpBlock` for wide.
+      packed: whether pixels lie side by side in the channels, as is best on TPUs (see
+        `models/packing.py`); the same numbers.
+      See `word_attention` for legacy_mask, `RefinementStage` for attention.
     """
 
     num_stages: int
@@ -145,7 +158,7 @@ class Generator(nn.Module):
     legacy_mask: bool = False
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
-    wide: bool = False
+    packed: bool = False
 
     @nn.compact
     def __call__(self, z, condition_noise, sentence, words, word_mask, *, train: bool):
@@ -161,18 +174,25 @@ class Generator(nn.Module):
         """
         condition, mean, log_variance = ConditioningAugmentation(
             self.condition_dim, self.dtype, name="conditioning")(sentence, condition_noise)
-        h = InitialStage(self.gf_dim, self.base_size, self.axis_name, self.dtype, self.wide,
+        h = InitialStage(self.gf_dim, self.base_size, self.axis_name, self.dtype, self.packed,
                          name="initial")(condition, z, train=train)
+        # Hidden features and word context, 2 gf_dim channels, are packed as far as they have room.
+        between = PAIRS if 2 * 2 * self.gf_dim <= LANES else UNPACKED
+        made = made_by(UNPACKED) if self.packed else UNPACKED
         images, attention = [], []
         for i in range(self.num_stages):
             if i > 0:
+                packing = None
+                if self.packed:
+                    packing, h = between, unpack(h, made, between)
+                    made = made_by(between)
                 h, maps = RefinementStage(
                     self.gf_dim, self.num_residual_blocks, self.attention, self.legacy_mask,
-                    self.axis_name, self.dtype, self.wide, name=f"refine_{i}",
+                    self.axis_name, self.dtype, packing, name=f"refine_{i}",
                 )(h, condition, words, word_mask, train=train)
                 attention.extend(maps)
             if i == self.num_stages - 1 or not self.single_image:
-                images.append(ImageHead(self.dtype, name=f"image_{i}")(h))
+                images.append(ImageHead(self.dtype, made, name=f"image_{i}")(h))
         return GeneratorOutput(tuple(images), tuple(attention), mean, log_variance)
 
 

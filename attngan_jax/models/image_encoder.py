@@ -4,8 +4,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from attngan_jax.models.batch_norm import Dtype, leaky_relu
 from attngan_jax.models.inception import InceptionV3, resize
-from attngan_jax.models.layers import ConvNorm, Dtype, leaky_relu
+from attngan_jax.models.layers import ConvNorm
 from attngan_jax.models.text_encoder import embedding_init
 
 

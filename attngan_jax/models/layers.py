@@ -1,32 +1,16 @@
 """Blocks that generator and discriminators share (the released code's `model.py`)."""
 
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-Dtype = Any
+from attngan_jax.models.batch_norm import BatchNorm, Dtype, glu
+from attngan_jax.models.packing import UNPACKED, Packing, packed_conv
 
 # The released code's `weights_init`: orthogonal kernels, BatchNorm scales N(1, 0.02).
 kernel_init = nn.initializers.orthogonal()
-
-
-def scale_init(key, shape, dtype=jnp.float32):
-    """BatchNorm scales drawn from N(1, 0.02)."""
-    return 1.0 + 0.02 * jax.random.normal(key, shape, dtype)
-
-
-def glu(x: jax.Array) -> jax.Array:
-    """Gated linear unit over the last axis: `[..., 2C] -> [..., C]`, first half gated by second."""
-    value, gate = jnp.split(x, 2, axis=-1)
-    return value * nn.sigmoid(gate)
-
-
-def leaky_relu(x: jax.Array) -> jax.Array:
-    """LeakyReLU with the released code's slope of 0.2."""
-    return nn.leaky_relu(x, 0.2)
 
 
 def upsampled_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -67,34 +51,6 @@ def interleave_parities(x: jax.Array) -> jax.Array:
                          for column in (0, 1)] for row in (0, 1)])
 
 
-PARITIES = 4  # of row and column: even and even, even and odd, odd and even, odd and odd
-
-
-def upsampled_conv_wide(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The same by one 3x3 convolution whose kernel is zero where a parity has no tap.
-
-    More multiplications, but on a TPU its many output channels fill the matrix unit and the lanes,
-    and what follows moves half of them; `interleave_wide` makes pixels of the rest. A third less
-    memory traffic of the whole generator.
-
-    `x [B, H, W, C]`, `kernel [3, 3, C, 2 O]` -> `[B, H, W, 2 PARITIES O]`: every parity of the first
-    half of the channels, then of the second, as `glu` wants them.
-    """
-    halves = []
-    for row, row_kernel in enumerate(_parity_kernels(kernel, axis=0)):
-        for column, parity_kernel in enumerate(_parity_kernels(row_kernel, axis=1)):
-            padding = ((row, 1 - row), (column, 1 - column), (0, 0), (0, 0))
-            halves.append(jnp.split(jnp.pad(parity_kernel, padding), 2, axis=-1))
-    kernel = jnp.concatenate([half for side in zip(*halves) for half in side], axis=-1)
-    return _conv(x, kernel, "SAME")
-
-
-def interleave_wide(x: jax.Array) -> jax.Array:
-    """`[B, H, W, PARITIES O] -> [B, 2H, 2W, O]`; see `upsampled_conv_wide`."""
-    B, H, W, _ = x.shape
-    return x.reshape(B, H, W, 2, 2, -1).transpose(0, 1, 3, 2, 4, 5).reshape(B, 2 * H, 2 * W, -1)
-
-
 def _interleave(parities):
     """Images `[B, H, W, O]` by parity of row and column -> `[B, 2H, 2W, O]`."""
     B, H, W, O = parities[0][0].shape
@@ -114,101 +70,38 @@ def _parity_kernels(kernel, axis):
             jnp.concatenate([first + middle, last], axis))
 
 
-class BatchNorm(nn.Module):
-    """Batch normalisation with PyTorch's conventions, over one device or the whole mesh.
-
-    Differs from `flax.linen.BatchNorm`: the running variance is the unbiased one, and a `mask`
-    leaves examples out of the statistics. All statistics are float32.
-
-    With an `activation` the normalised `x` is computed again in the backward pass: a product and a
-    sum, where keeping it would cost more memory traffic than anything else in these networks.
+class Conv(nn.Module):
+    """Convolution without bias, of packed pixels to packed pixels (`packed_conv`); pads by 1.
 
     Attributes:
-      axis_name: mesh axis to take the batch statistics over; None for this device's share alone.
-      momentum: share of the old running statistics that stays (PyTorch's 1 - momentum).
-      activation: function of the normalised `x`, or None.
-      parities: PARITIES for the result of `upsampled_conv_wide`, whose channels each stand there so
-        often; else 1.
+      groups: of the channels of `x` and of the result.
     """
 
-    axis_name: str | None = None
-    momentum: float = 0.9
-    epsilon: float = 1e-5
+    features: int
+    kernel_size: int = 3
+    stride: int = 1
+    of: Packing = UNPACKED
+    to: Packing = UNPACKED
+    groups: tuple[int, int] = (1, 1)
     dtype: Dtype = jnp.float32
-    scale_init: Any = scale_init
-    activation: Callable | None = None
-    parities: int = 1
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool, mask: jax.Array | None = None) -> jax.Array:
-        """Normalises `x` `[B, ..., C]`; `mask` bool `[B]` says which examples count."""
-        C = x.shape[-1] // self.parities
-        scale = self.param("scale", self.scale_init, (C,), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (C,), jnp.float32)
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (C,), jnp.float32)
-        running_var = self.variable("batch_stats", "var", jnp.ones, (C,), jnp.float32)
-        if train:
-            mean, var, count = self._batch_statistics(x, mask)
-            if not self.is_initializing():
-                unbiased = var * (count / jnp.maximum(count - 1.0, 1.0))
-                running_mean.value = _blend(running_mean.value, mean, self.momentum)
-                running_var.value = _blend(running_var.value, unbiased, self.momentum)
-        else:
-            mean, var = running_mean.value, running_var.value
-        gain = scale * jax.lax.rsqrt(var + self.epsilon)
-        shift = bias - mean * gain
-        gain, shift = (self._spread(v).astype(self.dtype) for v in (gain, shift))
-        x = x.astype(self.dtype)
-        if self.activation is None:
-            return x * gain + shift
-        return jax.checkpoint(self._activated)(x, gain, shift)
-
-    def _activated(self, x, gain, shift):
-        if self.activation is not glu:
-            return self.activation(x * gain + shift)
-        # Halves first: XLA would write the whole normalised array to memory before it splits it.
-        value, gate = (x * gain + shift for x, gain, shift in zip(
-            *(jnp.split(array, 2, axis=-1) for array in (x, gain, shift))))
-        return value * nn.sigmoid(gate)
-
-    def _spread(self, channels):
-        """`[C]` to the channels of `x`: first and second half, each once for every parity."""
-        if self.parities == 1:
-            return channels
-        return jnp.tile(channels.reshape(2, 1, -1), (1, self.parities, 1)).reshape(-1)
-
-    def _fold(self, sums):
-        """Sums over the channels of `x` to `[C]`; undoes `_spread`."""
-        if self.parities == 1:
-            return sums
-        return sums.reshape(2, self.parities, -1).sum(1).reshape(-1)
-
-    def _batch_statistics(self, x, mask):
-        axes = tuple(range(x.ndim - 1))
-        x = x.astype(jnp.float32)
-        per_example = x.size // x.shape[-1] // x.shape[0] * self.parities
-        if mask is None:
-            count = jnp.float32(per_example * x.shape[0])
-            total, squares = x.sum(axes), (x * x).sum(axes)
-        else:
-            weight = mask.astype(jnp.float32).reshape((-1,) + (1,) * (x.ndim - 1))
-            count = per_example * weight.sum()
-            total, squares = (weight * x).sum(axes), (weight * x * x).sum(axes)
-        total, squares = self._fold(total), self._fold(squares)
-        if self.axis_name is not None and not self.is_initializing():
-            total, squares, count = jax.lax.psum((total, squares, count), self.axis_name)
-        mean = total / count
-        return mean, jnp.maximum(squares / count - mean * mean, 0.0), count
-
-
-def _blend(old, new, momentum):
-    return momentum * old + (1.0 - momentum) * jax.lax.stop_gradient(new)
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`[B, H, W, C] -> [B, H/stride, W/stride, features]`, both packed."""
+        shape = (self.kernel_size,) * 2 + (x.shape[-1] // self.of.pixels, self.features)
+        kernel = self.param("kernel", kernel_init, shape, jnp.float32).astype(self.dtype)
+        return packed_conv(x.astype(self.dtype), kernel, self.of, self.to, stride=self.stride,
+                           groups=self.groups)
 
 
 class ConvNorm(nn.Module):
     """Convolution without bias, BatchNorm, activation: what most blocks are made of.
 
     A stride of 2 goes with a kernel of 4, a stride of 1 with a kernel of 3; both pad by 1.
+
+    Attributes:
+      of, to: packings of what comes and of what is made. groups: of the channels that come; those
+        that are made are in two, if they are packed.
     """
 
     features: int
@@ -217,27 +110,30 @@ class ConvNorm(nn.Module):
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
     activation: Callable | None = None
+    of: Packing = UNPACKED
+    to: Packing = UNPACKED
+    groups: int = 1
 
     @nn.compact
     def __call__(self, x, *, train: bool, mask=None):
         """`[B, H, W, C] -> [B, H/stride, W/stride, features]`, half of them after `glu`."""
-        x = nn.Conv(self.features, (self.kernel_size,) * 2, (self.stride,) * 2, padding=1,
-                    use_bias=False, dtype=self.dtype, kernel_init=kernel_init, name="conv")(x)
+        groups = (self.groups, 1 if self.to == UNPACKED else 2)
+        x = Conv(self.features, self.kernel_size, self.stride, self.of, self.to, groups,
+                 self.dtype, name="conv")(x)
         return BatchNorm(self.axis_name, dtype=self.dtype, activation=self.activation,
-                         name="norm")(x, train=train, mask=mask)
+                         packed=self.to.pixels, name="norm")(x, train=train, mask=mask)
 
 
 class UpConv(nn.Module):
-    """Nearest upsampling by two and a 3x3 convolution, by one of the three functions above."""
+    """Nearest upsampling by two and a 3x3 convolution, by one of the functions above."""
 
     features: int
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, convolve: Callable = upsampled_conv) -> jax.Array:
-        """`[B, H, W, C]` to what `convolve` gives."""
-        kernel = self.param("kernel", kernel_init, (3, 3, x.shape[-1], self.features),
-                            jnp.float32)
+    def __call__(self, x: jax.Array, convolve: Callable, channels: int) -> jax.Array:
+        """`[B, H, W, C]` with `channels` a pixel, to what `convolve` makes of it and a kernel."""
+        kernel = self.param("kernel", kernel_init, (3, 3, channels, self.features), jnp.float32)
         return convolve(x.astype(self.dtype), kernel.astype(self.dtype))
 
 
@@ -245,38 +141,51 @@ class UpBlock(nn.Module):
     """Doubles the resolution: nearest upsampling, 3x3 convolution, BatchNorm, GLU.
 
     Attributes:
-      wide: train by `upsampled_conv_wide`, as is best on TPUs; the same numbers.
+      packing: of what comes; None where nothing is packed. groups: of its channels.
     """
 
     features: int
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
-    wide: bool = False
+    packing: Packing | None = None
+    groups: int = 1
 
     @nn.compact
     def __call__(self, x, *, train: bool):
-        """`[B, H, W, C] -> [B, 2H, 2W, features]`."""
-        wide = self.wide and train
-        convolve = (upsampled_conv_wide if wide else upsampled_conv if train
-                    else upsampled_conv_parities)
-        x = UpConv(2 * self.features, self.dtype, name="conv")(x, convolve)
-        x = BatchNorm(self.axis_name, dtype=self.dtype, activation=glu,
-                      parities=PARITIES if wide else 1, name="norm")(x, train=train)
-        if wide:
-            return interleave_wide(x)
+        """`[B, H, W, C] -> [B, 2H, 2W, features]`, with `packing` packed by `made`."""
+        if self.packing is not None:
+            packing = made_by(self.packing)
+            x = UpConv(2 * self.features, self.dtype, name="conv")(
+                x, lambda x, kernel: packed_conv(x, kernel, self.packing, packing, upsample=True,
+                                                 groups=(self.groups, 2)),
+                x.shape[-1] // self.packing.pixels)
+            return BatchNorm(self.axis_name, dtype=self.dtype, activation=glu,
+                             packed=packing.pixels, name="norm")(x, train=train)
+        convolve = upsampled_conv if train else upsampled_conv_parities
+        x = UpConv(2 * self.features, self.dtype, name="conv")(x, convolve, x.shape[-1])
+        x = BatchNorm(self.axis_name, dtype=self.dtype, activation=glu, name="norm")(
+            x, train=train)
         return x if train else interleave_parities(x)
 
 
+def made_by(packing: Packing) -> Packing:
+    """The packing of what an `UpBlock` makes of a packed image: each pixel became four."""
+    return Packing(2 * packing.rows, 2 * packing.columns)
+
+
 class ResidualBlock(nn.Module):
-    """`x + BN(conv(GLU(BN(conv(x)))))`, the width kept."""
+    """`x + BN(conv(GLU(BN(conv(x)))))`, the width kept; packed channels come and go in two groups.
+    """
 
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
+    packing: Packing = UNPACKED
 
     @nn.compact
     def __call__(self, x, *, train: bool):
         """`[B, H, W, C] -> [B, H, W, C]`."""
-        C = x.shape[-1]
-        block = dict(axis_name=self.axis_name, dtype=self.dtype)
-        h = ConvNorm(2 * C, **block, activation=glu, name="conv_0")(x, train=train)
+        C = x.shape[-1] // self.packing.pixels
+        block = dict(axis_name=self.axis_name, dtype=self.dtype, of=self.packing, to=self.packing)
+        groups = 1 if self.packing == UNPACKED else 2
+        h = ConvNorm(2 * C, **block, activation=glu, groups=groups, name="conv_0")(x, train=train)
         return x + ConvNorm(C, **block, name="conv_1")(h, train=train)

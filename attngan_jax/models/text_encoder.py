@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from attngan_jax.models.layers import Dtype
+from attngan_jax.models.batch_norm import Dtype
 
 
 def embedding_init(key, shape, dtype=jnp.float32):

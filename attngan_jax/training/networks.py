@@ -19,6 +19,11 @@ def _common(config: Config) -> dict:
                 dtype=jnp.dtype(config.compute_dtype))
 
 
+def _packs(config: Config) -> bool:
+    """Whether pixels are packed into channels: worth it on TPUs alone."""
+    return (config.platform or jax.default_backend()) == "tpu"
+
+
 def image_sizes(config: Config) -> tuple[int, ...]:
     """Sides of the images of every stage, smallest first."""
     generator = config.generator
@@ -44,11 +49,12 @@ def build_generator(config: Config) -> Generator:
     g = config.generator
     return Generator(g.num_stages, g.base_size, g.gf_dim, g.condition_dim, g.num_residual_blocks,
                      g.attention, g.single_image, g.legacy_mask, **_common(config),
-                     wide=(config.platform or jax.default_backend()) == "tpu")
+                     packed=_packs(config))
 
 
 def build_discriminators(config: Config) -> tuple[Discriminator, ...]:
     """One discriminator per stage; AttnDCGAN's single one has no unconditional head."""
     unconditional = not config.generator.single_image
-    return tuple(Discriminator(config.discriminator.df_dim, size, unconditional, **_common(config))
+    return tuple(Discriminator(config.discriminator.df_dim, size, unconditional, **_common(config),
+                               packed=_packs(config))
                  for size in image_sizes(config))
