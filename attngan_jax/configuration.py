@@ -1,17 +1,18 @@
 """A run's config on disk: written once into its workdir, checked against it ever after."""
 
 import json
-import os
-import pathlib
 
 import ml_collections
 
+from attngan_jax import storage
 from attngan_jax.errors import UserError
+from attngan_jax.storage import write_text
 
 # Keys that may differ between two starts of one run: they change no result.
-FREE_KEYS = ("platform", "compilation_cache_dir", "log_every_steps", "data.data_dir", "data.source",
-             "data.max_left_out", "data.num_workers", "data.read_threads", "data.prefetch_batches",
-             "damsm.checkpoint_every_steps", "attngan.checkpoint_every_steps", "remat")
+FREE_KEYS = ("platform", "compilation_cache_dir", "log_every_steps", "data.data_dir",
+             "data.cache_dir", "data.source", "data.max_left_out", "data.num_workers",
+             "data.read_threads", "data.prefetch_batches", "damsm.checkpoint_every_steps",
+             "attngan.checkpoint_every_steps", "remat")
 FREE_SECTIONS = ("eval.",)  # these change scores, not what is trained: it is scored again
 # Values that are counts of something, by the last part of their keys.
 COUNTS = ("batch_size", "num_train_steps", "every_steps", "accumulation_steps", "decay_steps",
@@ -57,12 +58,12 @@ def check(config: ml_collections.ConfigDict) -> None:
         raise UserError(f"config.seed is {config.seed}: it must not be negative")
 
 
-def config_path(workdir: str | os.PathLike) -> pathlib.Path:
+def config_path(workdir: storage.Place) -> storage.Path:
     """Where a workdir keeps its config."""
-    return pathlib.Path(workdir) / "config.json"
+    return storage.path(workdir) / "config.json"
 
 
-def save_workdir_config(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:
+def save_workdir_config(config: ml_collections.ConfigDict, workdir: storage.Place) -> None:
     """Writes `config` to the workdir, or checks that the workdir is of the same config.
 
     Raises `UserError` naming the first keys that differ, `FREE_KEYS` and `FREE_SECTIONS` aside.
@@ -77,7 +78,7 @@ def save_workdir_config(config: ml_collections.ConfigDict, workdir: str | os.Pat
     write_text(path, json.dumps(config.to_dict(), indent=2) + "\n")
 
 
-def load_workdir_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
+def load_workdir_config(workdir: storage.Place) -> ml_collections.ConfigDict:
     """The locked config of a workdir; `UserError` if there is none."""
     path = config_path(workdir)
     try:
@@ -89,17 +90,6 @@ def load_workdir_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict
         raise UserError(f"{path} is not valid JSON ({error}): restore it, or start in another "
                         "--workdir") from error
     return ml_collections.ConfigDict(values).lock()
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def differences(old: ml_collections.ConfigDict, new: ml_collections.ConfigDict) -> list[str]:
