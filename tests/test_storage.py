@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pathlib
+import subprocess
 import sys
 
 import numpy as np
@@ -157,3 +158,18 @@ def test_metrics_are_in_the_bucket_with_their_event_files(gcs, tmp_path, monkeyp
     (tmp_path / "events.out.tfevents").write_bytes(gcs.objects[name])
     events = EventAccumulator(str(tmp_path)).Reload()
     assert [event.step for event in events.Tensors("eval/a")] == [2, 4]
+
+
+def test_compiled_programs_are_kept_in_a_bucket(gcs):
+    """`compilation_cache_dir` goes to jax, which goes through the same libraries."""
+    program = ("import attngan_jax, jax; from attngan_jax import experiment; "
+               "experiment.use_compilation_cache('gs://birds/cache'); "
+               "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0); "
+               "print(jax.jit(lambda x: x * 3 + 1)(2.0))")
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", program], cwd=tiny_runs.ROOT, text=True,
+                              capture_output=True, timeout=300)
+        assert done.stdout == "7.0\n", done.stderr
+    assert any(name.startswith("birds/cache/jit__lambda") for name in gcs.objects)
+    reads = [path for _, path in gcs.requests if "alt=media" in path and "jit__lambda" in path]
+    assert len(reads) == 1
