@@ -1,4 +1,4 @@
-"""A whole run with its workdir and its data on gs://, of a stand-in for Cloud Storage: stopped once,
+"""A whole run with its workdir and its data on gs://, a stand-in for Cloud Storage: stopped once,
 gone on with, scored, reported, drawn from; with the numbers of the same run in folders."""
 
 import io
