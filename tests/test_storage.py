@@ -1,6 +1,7 @@
 """Folders and addresses in buckets, one way to both; against a stand-in for Cloud Storage."""
 
 import errno
+import hashlib
 import json
 import os
 import pathlib
@@ -15,6 +16,8 @@ from attngan_jax import configuration, storage
 from attngan_jax.errors import UserError
 from attngan_jax.evaluation.follow import scored_steps
 from attngan_jax.evaluation.samples import save_arrays
+from attngan_jax.interop.inception_weights import read_inception_weights
+from attngan_jax.interop.state_dict_files import read_state_dict, sha256, write_safetensors
 from attngan_jax.reporting import figures, run_files
 from attngan_jax.training import event_files
 from attngan_jax.training.metrics import Metrics
@@ -172,3 +175,16 @@ def test_compiled_programs_are_kept_in_a_bucket(gcs):
     assert any(name.startswith("birds/cache/jit__lambda") for name in gcs.objects)
     reads = [path for _, path in gcs.requests if "alt=media" in path and "jit__lambda" in path]
     assert len(reads) == 1
+
+
+def test_weights_are_read_from_a_bucket(gcs):
+    place = "gs://birds/weights/net.safetensors"
+    weights = {"conv.weight": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    write_safetensors(place, weights)
+    np.testing.assert_array_equal(read_state_dict(place)["conv.weight"], weights["conv.weight"])
+    content = gcs.objects["birds/weights/net.safetensors"]
+    assert sha256(place) == hashlib.sha256(content).hexdigest()
+    with pytest.raises(UserError, match="gs://birds/weights/other.pth cannot be read: No such"):
+        read_state_dict("gs://birds/weights/other.pth")
+    with pytest.raises(UserError, match="gs://birds/weights/other.pth cannot be read .No such"):
+        read_inception_weights("gs://birds/weights/other.pth")
