@@ -37,25 +37,29 @@ def test_a_worker_of_a_run_on_gs_copies_its_log(tmp_path, fails):
                       "for i in $(seq 600); do sleep 0.1; done\n")
     gcloud = tmp_path / "bin" / "gcloud"
     gcloud.parent.mkdir()
-    gcloud.write_text('#!/bin/sh\necho "$@" >> "$CALLS"\ncp "$4" "$COPY"\n')
+    gcloud.write_text('#!/bin/sh\necho "$@" >> "$CALLS"\n'
+                      'case "$4" in gs://*) cp "$COPY" "$5" ;; *) cp "$4" "$COPY" ;; esac\n')
     for path in (python, gcloud):
         path.chmod(0o755)
     copy, calls = tmp_path / "copy", tmp_path / "calls"
+    copy.write_text("of an earlier TPU\n")
     worker = subprocess.Popen(
         ["bash", project / "launch" / "tpu" / "worker.sh", "--config", "c.py"], env={
             **os.environ, "PATH": f"{gcloud.parent}:{os.environ['PATH']}", "WORKER": "1",
             "WORKDIR": "gs://bucket/runs/cub/", "SECONDS_BETWEEN_COPIES": "0.2",
             "COPY": str(copy), "CALLS": str(calls)})
     deadline = time.monotonic() + 60
-    while not (copy.exists() and "--workdir" in copy.read_text()) and time.monotonic() < deadline:
+    while "--workdir" not in copy.read_text() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert copy.read_text() == (
-        "-m attngan_jax.main --distributed --workdir gs://bucket/runs/cub/ --config c.py\n")
+        "of an earlier TPU\n-m attngan_jax.main --distributed --workdir gs://bucket/runs/cub/ --config c.py\n")
     worker.terminate()
     assert worker.wait(timeout=60) == int(fails)
     assert copy.read_text().endswith("saved\n")
     log = "logs/bucket/runs/cub/worker-1.log"
-    assert set(calls.read_text().splitlines()) == {
-        f"storage cp --quiet {log} gs://bucket/runs/cub/logs/worker-1.log"}
+    there = "gs://bucket/runs/cub/logs/worker-1.log"
+    first, *others = calls.read_text().splitlines()
+    assert first == f"storage cp --quiet {there} {log}"
+    assert set(others) == {f"storage cp --quiet {log} {there}"}
     assert (project / log).read_text() == copy.read_text()
     assert not (project / "gs:").exists()

@@ -2,7 +2,7 @@
 # One worker's share of a run, with its log in the workdir; launch/tpu/run.sh starts it on each.
 # WORKDIR=gs://bucket/runs/cub bash launch/tpu/worker.sh --config configs/cub.py ...
 #   WORKDIR  of the run; required. Where it is on gs://, the log is a file in logs/ here, and copied
-#            to WORKDIR/logs/ while it grows and at the end
+#            to WORKDIR/logs/ while it grows and at the end; what an earlier TPU left there comes first
 #   WORKER   the worker's number; default: the end of its host's name (t1v-n-1234abcd-w-3)
 #   SECONDS_BETWEEN_COPIES  of the log; default: 300
 set -eu
@@ -18,13 +18,15 @@ case "$WORKDIR" in
   *) exec "${command[@]}" >> "$log" 2>&1 ;;
 esac
 
+there="${WORKDIR%/}/logs/worker-$worker.log"
 copy() {
-  gcloud storage cp --quiet "$log" "${WORKDIR%/}/logs/worker-$worker.log" >/dev/null 2>&1 || true
+  gcloud storage cp --quiet "$1" "$2" >/dev/null 2>&1 </dev/null || true
 }
 
+if [ ! -e "$log" ]; then copy "$there" "$log"; fi
 "${command[@]}" >> "$log" 2>&1 &
 run=$!
-(while sleep "${SECONDS_BETWEEN_COPIES:-300}"; do copy; done) >/dev/null 2>&1 </dev/null &
+(while sleep "${SECONDS_BETWEEN_COPIES:-300}"; do copy "$log" "$there"; done) >/dev/null 2>&1 </dev/null &
 copying=$!
 told=""
 trap 'told=yes; kill -TERM "$run" 2>/dev/null || true' INT TERM  # it saves, and ends
@@ -35,5 +37,5 @@ while :; do
   told=""  # it was the waiting that ended
 done
 kill "$copying" 2>/dev/null || true
-copy
+copy "$log" "$there"
 exit "$status"
