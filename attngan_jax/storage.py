@@ -11,6 +11,7 @@ import functools
 import importlib.util
 import os
 import pathlib
+import re
 from collections.abc import Iterator
 
 from etils import epath
@@ -20,6 +21,7 @@ from attngan_jax.errors import UserError
 SCHEME = "gs://"
 REQUIREMENTS = "requirements-gcs.txt"
 _PACKAGES = ("gcsfs", "google.cloud.storage")
+_CLIENTS = ("google.api_core", "google.auth", "google.cloud", "gcsfs", "aiohttp")
 _SECONDS = 15.0  # for the first question to a bucket
 _LAST = "commit_success.txt"  # by which Orbax knows a checkpoint as whole
 
@@ -110,17 +112,21 @@ def _ask_bucket(bucket: str) -> None:
 def trouble(error: BaseException | None) -> str | None:
     """What to say of an error, or its cause, that came from the object store; None of others."""
     while error is not None:
-        module = type(error).__module__
-        text = _one_line(error)
-        if (module.startswith(("google.api_core", "google.auth", "google.cloud", "gcsfs",
-                               "aiohttp")) or isinstance(error, OSError)
-                and error.errno is None and text.startswith("Forbidden")
-                or SCHEME in text and "Error" in text and module == "builtins"):
-            return (f"Google Cloud Storage refused or was not reached ({text}): check the network "
-                    "and the account's permissions (Storage Admin), and run the same command "
-                    "again; what was finished is kept")
+        if _is_of_store(error):
+            return (f"Google Cloud Storage refused or was not reached ({_one_line(error)}): check "
+                    "the network and the account's permissions (Storage Admin), and run the same "
+                    "command again; what was finished is kept")
         error = error.__cause__ or error.__context__
     return None
+
+
+def _is_of_store(error: BaseException) -> bool:
+    if type(error).__module__.startswith(_CLIENTS):
+        return True
+    text = str(error)
+    if isinstance(error, OSError):  # gcsfs, of a 403
+        return error.errno is None and text.startswith("Forbidden")
+    return bool(re.match(r"[A-Z_]{5,}: ", text)) and SCHEME in text  # TensorStore
 
 
 def reason(error: OSError) -> str:

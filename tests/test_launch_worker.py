@@ -38,7 +38,8 @@ def test_a_worker_of_a_run_on_gs_copies_its_log(tmp_path, fails):
     gcloud = tmp_path / "bin" / "gcloud"
     gcloud.parent.mkdir()
     gcloud.write_text('#!/bin/sh\necho "$@" >> "$CALLS"\n'
-                      'case "$4" in gs://*) cp "$COPY" "$5" ;; *) cp "$4" "$COPY" ;; esac\n')
+                      'case "$4" in gs://*) cp "$COPY" "$5" ;; *) cp "$4" "$COPY.$$" && mv "$COPY.$$" "$COPY" ;; '
+                      'esac\n')
     for path in (python, gcloud):
         path.chmod(0o755)
     copy, calls = tmp_path / "copy", tmp_path / "calls"
@@ -52,7 +53,8 @@ def test_a_worker_of_a_run_on_gs_copies_its_log(tmp_path, fails):
     while "--workdir" not in copy.read_text() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert copy.read_text() == (
-        "of an earlier TPU\n-m attngan_jax.main --distributed --workdir gs://bucket/runs/cub/ --config c.py\n")
+        "of an earlier TPU\n"
+        "-m attngan_jax.main --distributed --workdir gs://bucket/runs/cub/ --config c.py\n")
     worker.terminate()
     assert worker.wait(timeout=60) == int(fails)
     assert copy.read_text().endswith("saved\n")

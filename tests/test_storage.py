@@ -90,6 +90,8 @@ def test_an_upload_is_whole_or_nothing(gcs, status):
 def test_errors_that_are_not_of_the_bucket_are_no_trouble_of_it():
     assert storage.trouble(OSError(errno.ENOSPC, "full")) is None
     assert storage.trouble(ValueError("a cat ate it")) is None
+    assert storage.trouble(KeyError("no such key in gs://birds/run")) is None
+    assert storage.trouble(FileNotFoundError("gs://birds/run/a")) is None
     tensorstore = ValueError('PERMISSION_DENIED: Error writing "gs://birds/run/damsm/2"')
     wrapped = RuntimeError("saving failed")
     wrapped.__cause__ = tensorstore
