@@ -20,8 +20,9 @@ def test_a_worker_logs_into_the_workdir_and_ends_as_the_run_does(tmp_path, fails
     python.chmod(0o755)
     for workdir, log in ((tmp_path / "runs" / "my run", tmp_path / "runs/my run/logs/worker-1.log"),
                          ("runs/relative", project / "runs/relative/logs/worker-1.log")):
-        done = subprocess.run(["bash", project / "launch" / "tpu" / "worker.sh", "--config", "c.py"],
-                              env={**os.environ, "WORKDIR": str(workdir), "WORKER": "1"})
+        done = subprocess.run(
+            ["bash", project / "launch" / "tpu" / "worker.sh", "--config", "c.py"],
+            env={**os.environ, "WORKDIR": str(workdir), "WORKER": "1"})
         assert done.returncode == int(fails)
         assert log.read_text() == "step 1\ntrouble\n"
 
@@ -38,8 +39,8 @@ def test_a_worker_of_a_run_on_gs_copies_its_log(tmp_path, fails):
     gcloud = tmp_path / "bin" / "gcloud"
     gcloud.parent.mkdir()
     gcloud.write_text('#!/bin/sh\necho "$@" >> "$CALLS"\n'
-                      'case "$4" in gs://*) cp "$COPY" "$5" ;; *) cp "$4" "$COPY.$$" && mv "$COPY.$$" "$COPY" ;; '
-                      'esac\n')
+                      'case "$4" in gs://*) cp "$COPY" "$5"; exit ;; esac\n'
+                      'cp "$4" "$COPY.$$" && mv "$COPY.$$" "$COPY"\n')
     for path in (python, gcloud):
         path.chmod(0o755)
     copy, calls = tmp_path / "copy", tmp_path / "calls"
