@@ -11,4 +11,12 @@ Axis letters, used in every docstring and einsum of the package:
     Z  noise                               A  attributes of a procedural bird
 """
 
+import os
+
+# Before anything imports etils or fsspec: addresses in buckets (gs://) go through gcsfs and not
+# through TensorFlow, as plain objects; what other processes write is seen at once.
+os.environ.setdefault("EPATH_USE_TF", "false")
+os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+os.environ.setdefault("FSSPEC_GCS", '{"use_listings_cache": false}')
+
 __version__ = "0.1.0"

@@ -2,19 +2,20 @@
 
 import functools
 import json
-import os
-import pathlib
 
 import ml_collections
 from absl import logging
 
+from attngan_jax import storage
 from attngan_jax.errors import UserError
+from attngan_jax.storage import write_text
 from configs import default
 
 # Keys that may differ between two starts of one run: they change no result.
-FREE_KEYS = ("platform", "compilation_cache_dir", "log_every_steps", "data.data_dir", "data.source",
-             "data.max_left_out", "data.num_workers", "data.read_threads", "data.prefetch_batches",
-             "damsm.checkpoint_every_steps", "attngan.checkpoint_every_steps", "remat")
+FREE_KEYS = ("platform", "compilation_cache_dir", "log_every_steps", "data.data_dir",
+             "data.cache_dir", "data.source", "data.max_left_out", "data.num_workers",
+             "data.read_threads", "data.prefetch_batches", "damsm.checkpoint_every_steps",
+             "attngan.checkpoint_every_steps", "remat")
 FREE_SECTIONS = ("eval.",)  # these change scores, not what is trained: it is scored again
 # Values that are counts of something, by the last part of their keys.
 COUNTS = ("batch_size", "num_train_steps", "every_steps", "accumulation_steps", "decay_steps",
@@ -66,12 +67,12 @@ def check(config: ml_collections.ConfigDict) -> None:
         raise UserError(f"config.seed is {config.seed}: it must not be negative")
 
 
-def config_path(workdir: str | os.PathLike) -> pathlib.Path:
+def config_path(workdir: storage.Place) -> storage.Path:
     """Where a workdir keeps its config."""
-    return pathlib.Path(workdir) / "config.json"
+    return storage.path(workdir) / "config.json"
 
 
-def save_workdir_config(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:
+def save_workdir_config(config: ml_collections.ConfigDict, workdir: storage.Place) -> None:
     """Writes `config` to the workdir, or checks that the workdir is of the same config.
 
     Raises `UserError` naming the first keys that differ, `FREE_KEYS` and `FREE_SECTIONS` aside.
@@ -86,7 +87,7 @@ def save_workdir_config(config: ml_collections.ConfigDict, workdir: str | os.Pat
     write_text(path, json.dumps(config.to_dict(), indent=2) + "\n")
 
 
-def load_workdir_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict:
+def load_workdir_config(workdir: storage.Place) -> ml_collections.ConfigDict:
     """The locked config of a workdir, with every key of configs/default.py.
 
     A key that is younger than the run has what the run did before there was one: its value in
@@ -121,7 +122,7 @@ def load_workdir_config(workdir: str | os.PathLike) -> ml_collections.ConfigDict
     return ml_collections.ConfigDict(filled).lock()
 
 
-def _check_sections(known: dict, values: dict, path: pathlib.Path, name: str = "") -> None:
+def _check_sections(known: dict, values: dict, path: storage.Path, name: str = "") -> None:
     if not isinstance(values, dict):
         raise UserError(f"{path} is damaged ({name or 'the whole of it'} should be a section of "
                         "keys): restore it, or start in another --workdir")
@@ -142,17 +143,6 @@ def _with_defaults(values: dict, known: dict) -> dict:
 @functools.cache
 def _log_once(line: str) -> None:
     logging.info("%s", line)  # a workdir is read several times by one command
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def differences(old: ml_collections.ConfigDict, new: ml_collections.ConfigDict) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
-from attngan_jax import configuration
+from attngan_jax import configuration, storage
 from attngan_jax.compiling import chips
 from attngan_jax.errors import Stopped, UserError
 
@@ -51,6 +51,9 @@ def _run(main: Callable[[Sequence[str]], None]) -> int:
         if isinstance(error, OSError) and error.errno in _UNUSABLE:
             return _say(f"{error.filename or 'a file'} cannot be used ({error.strerror}): choose "
                         "another folder, or mend its permissions", FAILED)
+        said = storage.trouble(error)
+        if said:
+            return _say(said, FAILED)
         if not _disk_is_full(error):
             raise
         where = getattr(error, "filename", None) or "while writing"
@@ -70,15 +73,15 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     """Flags from `argv`; what goes wrong in a config file or an override is a `UserError`."""
     logging.set_verbosity(logging.INFO)
     logging.set_stderrthreshold("info")
-    logging.get_absl_logger().addFilter(_is_worth_saying)
+    logging.get_absl_handler().addFilter(_is_worth_saying)
     try:
         rest = flags.FLAGS(argv)
         if "config" in flags.FLAGS and flags.FLAGS["config"].present:
             flags.FLAGS.config.lock()  # a file that could not be read raises only when it is used
-            _refuse_address("config.data.data_dir", flags.FLAGS.config.data.data_dir)
-        for name in ("workdir", "data_dir", "out"):
-            if name in flags.FLAGS:
-                _refuse_address(name, flags.FLAGS[name].value)
+            _check_places("config.data.", flags.FLAGS.config.data.to_dict(), ("data_dir",),
+                          ("source", "cache_dir"))
+        _check_places("", flags.FLAGS.flag_values_dict(), ("workdir", "damsm_from", "data_dir",
+                                                           "out"), ("source", "runs"))
         return rest
     except UserError:
         raise
@@ -94,11 +97,13 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
         raise UserError(_explain_config(argv, error)) from error
 
 
-def _refuse_address(name: str, value: str | None) -> None:
-    """A workdir is written by plain file operations, which would make a folder called "gs:"."""
-    if value and "://" in str(value):
-        raise UserError(f"--{name} is {value}, and only folders will do: show the bucket as one, "
-                        "with gcsfuse (docs/tpu.md), and name that")
+def _check_places(prefix: str, values: dict, anywhere: Sequence[str],
+                  here: Sequence[str]) -> None:
+    """Before the work begins: what may lie in a bucket is in one that can be reached."""
+    for name in anywhere:
+        storage.check(prefix + name, values.get(name))
+    for name in here:
+        storage.check_is_folder(prefix + name, values.get(name))
 
 
 def _is_worth_saying(record) -> bool:

@@ -4,12 +4,11 @@ import dataclasses
 import functools
 import json
 import os
-import pathlib
 
 import jax
 from absl import logging
 
-from attngan_jax import configuration
+from attngan_jax import configuration, storage
 from attngan_jax.data import datasets, preparation
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.evaluation import suite
@@ -25,8 +24,8 @@ from attngan_jax.training.damsm_task import DamsmTask
 from attngan_jax.training.networks import Config
 
 
-def train_and_evaluate(config: Config, workdir: str | os.PathLike, *,
-                       damsm_from: str | os.PathLike | None = None) -> pathlib.Path | None:
+def train_and_evaluate(config: Config, workdir: storage.Place, *,
+                       damsm_from: storage.Place | None = None) -> storage.Path | None:
     """Runs what is not done yet and returns the path of the report (None but in process 0).
 
     All processes of a run call this together, with one config and one workdir that all see.
@@ -36,7 +35,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike, *,
     Raises `UserError` for a workdir of another config and for everything that a user can mend,
     `Stopped` at SIGTERM.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = storage.path(workdir)
     trunk = pretrained.trunk_weights(config, workdir)
     check(config)
     use_compilation_cache(config.compilation_cache_dir)
@@ -67,7 +66,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike, *,
     return hosts.on_first(functools.partial(score, config, workdir), "score")
 
 
-def score(config: Config, workdir: pathlib.Path) -> pathlib.Path:
+def score(config: Config, workdir: storage.Path) -> storage.Path:
     """Scores the last checkpoint if nobody has, and writes the report; its path."""
     if not suite.is_finished(workdir, config.attngan.num_train_steps, config):
         suite.evaluate(workdir)
@@ -84,7 +83,7 @@ def check(config: Config) -> None:
     parallel.check_batch_size(config.eval.batch_size, mesh, "config.eval.batch_size")
 
 
-def prepare(config: Config, workdir: pathlib.Path) -> datasets.Dataset:
+def prepare(config: Config, workdir: storage.Path) -> datasets.Dataset:
     """Builds the data set if it is missing, opens it, and keeps its vocabulary in the workdir.
 
     A workdir that has a vocabulary keeps it: its networks know these words, in this order.

@@ -8,16 +8,16 @@ On several hosts all run this command together, with `--distributed` on TPUs, or
 """
 
 import os
-import pathlib
 import sys
 
 from absl import flags
 from ml_collections import config_flags
 
-from attngan_jax import door
+from attngan_jax import door, storage
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File with get_config().")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: runs/<config name>.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, or gs://BUCKET/PATH; "
+                               "default: runs/<config name>.")
 _DAMSM_FROM = flags.DEFINE_string(
     "damsm_from", None, "Folder of another run with the same settings up to stage 1: a copy of its "
     "finished stage 1 is used instead of training it again.")
@@ -41,7 +41,7 @@ def main(argv):
     if _DISTRIBUTED.value or addresses != (None, None, None):
         hosts.initialise(*addresses)
     config = _CONFIG.value.lock()
-    workdir = pathlib.Path(_WORKDIR.value or f"runs/{config.name}")
+    workdir = storage.path(_WORKDIR.value or f"runs/{config.name}")
     report = train_and_evaluate(config, workdir, damsm_from=_DAMSM_FROM.value)
     if report is None:
         return

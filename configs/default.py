@@ -40,7 +40,8 @@ def _data() -> ml_collections.ConfigDict:
     """Which records, and how they become batches."""
     data = ml_collections.ConfigDict()
     data.dataset = "procedural_birds"  # which records; see attngan_jax/data/datasets.py
-    data.data_dir = "data"  # where they are built and read
+    data.data_dir = "data"  # where they are built and read; or gs://BUCKET/PATH
+    data.cache_dir = "~/.cache/attngan_jax/data"  # this machine's copies of those on gs://
     data.source = ""  # folder to build them from, where they are not drawn; as prepare's --source
     data.max_left_out = 0.01  # share of unusable pictures; with more the build stops
     data.min_word_count = 1  # words that occur less often in the captions get no number

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # A run on N processes of this machine, as a rehearsal of several hosts:
 # bash launch/processes.sh [--dry-run] N --workdir DIR --config configs/procedural_birds.py ...
-# The arguments after N are those of attngan_jax.main. Process K writes DIR/logs/process-K.log; what
-# ends this script (Ctrl-C, SIGTERM) is passed on to all. Makes .venv where it is missing.
+# The arguments after N are those of attngan_jax.main. Process K writes DIR/logs/process-K.log, or
+# logs/BUCKET/PATH/process-K.log where DIR is gs://BUCKET/PATH; what ends this script (Ctrl-C,
+# SIGTERM) is passed on to all. Makes .venv where it is missing.
 #   DEVICES  CPU devices of each process; default: 1
 #   PORT     through which they find each other; default: 12355
 #   PYTHON, VENV: see launch/environment.sh
@@ -24,7 +25,10 @@ if [ -z "$workdir" ]; then
   echo "error: say where the run is, for its logs: $usage" >&2
   exit 2
 fi
-logs="$workdir/logs"
+case "$workdir" in
+  gs://*) logs="logs/${workdir#gs://}" ;;
+  *) logs="$workdir/logs" ;;
+esac
 if [ -z "$dry_run" ]; then
   . launch/environment.sh requirements.txt
   mkdir -p "$logs"

@@ -9,7 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-from tests import tiny_runs  # noqa: E402
+from tests import fake_gcs, tiny_runs  # noqa: E402
 from tests.tiny_configs import procedural_birds  # noqa: E402
 
 jax.config.update("jax_compilation_cache_dir", tiny_runs.CACHE)
@@ -22,6 +22,18 @@ def tiny_config(tiny_data_dir):
     config = procedural_birds.get_config()
     config.data.data_dir = str(tiny_data_dir)
     return config
+
+
+@pytest.fixture
+def gcs(monkeypatch):
+    """A `FakeGcs` with the empty bucket `birds`, that this process's `gs://` leads to."""
+    server = fake_gcs.FakeGcs("birds")
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    fake_gcs.forget_clients()
+    yield server
+    fake_gcs.forget_clients()
+    server.close()
 
 
 @pytest.fixture(scope="session")

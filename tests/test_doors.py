@@ -109,10 +109,23 @@ def test_mistakes_of_the_program_keep_their_traceback(monkeypatch):
         door.run(lambda argv: None)
 
 
-@pytest.mark.parametrize("arguments, name", [
-    (("--workdir", "gs://bucket/run"), "--workdir is gs://bucket/run"),
-    (("--config.data.data_dir=gs://bucket/data",), "--config.data.data_dir is gs://bucket/data")])
-def test_an_address_is_no_folder(arguments, name):
+@pytest.mark.parametrize("arguments, parts", [
+    (("--workdir", "gs://nobirds/run"), ("--workdir: there is no bucket gs://nobirds",)),
+    (("--damsm_from", "gs://nobirds/run"), ("--damsm_from: there is no bucket gs://nobirds",)),
+    (("--config.data.data_dir=gs://nobirds/data",),
+     ("--config.data.data_dir: there is no bucket gs://nobirds",)),
+    (("--workdir", "s3://birds/run"), ("--workdir: s3://birds/run is an address", "gs://BUCKET/")),
+    (("--config.data.data_dir=http://birds/data",), ("--config.data.data_dir: http://birds/data",)),
+    (("--config.data.source=gs://birds/cub",), ("--config.data.source is gs://birds/cub", "copy")),
+])
+def test_an_address_that_will_not_do_gets_one_line_at_once(arguments, parts, gcs):
     done = tiny_runs.start_door("main", "--config", tiny_runs.CONFIG, *arguments)
-    tiny_runs.assert_one_line(done, 1, name, "gcsfuse")
-    assert not (tiny_runs.ROOT / "gs:").exists()
+    tiny_runs.assert_one_line(done, 1, *parts)
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tiny_runs.ROOT.glob("*:")) and not gcs.objects
+
+
+def test_a_bucket_that_refuses_in_the_middle_gets_one_line(ends):
+    code, said = ends(OSError("Forbidden: https://storage.googleapis.com/b/birds/o/config.json"))
+    assert code == 1 and said.count("\n") == 1
+    assert "Forbidden" in said and "run the same command again" in said

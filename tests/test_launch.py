@@ -35,7 +35,8 @@ def launch(tmp_path):
     """Runs a launch script of a copy of the project with the fake Python; returns what it asked."""
     project = tmp_path / "a project"  # with a space, as people have them
     shutil.copytree(tiny_runs.ROOT / "launch", project / "launch")
-    for name in ("requirements.txt", "requirements-test.txt", "requirements-tpu.txt"):
+    for name in ("requirements.txt", "requirements-test.txt", "requirements-gcs.txt",
+                 "requirements-tpu.txt"):
         shutil.copy(tiny_runs.ROOT / name, project / name)
     python = tmp_path / "fake" / "python3"
     python.parent.mkdir()
@@ -96,7 +97,8 @@ def test_the_tests_have_their_own_requirements(launch):
     done, asked, _ = launch("test.sh", "tests/models", "-x")
     assert done.returncode == 0, done.stderr
     assert [line.rpartition(" ")[2] for line in asked] == [
-        ".venv", "requirements.txt", "requirements-test.txt", "requirements-tpu.txt", "-x"]
+        ".venv", "requirements.txt", "requirements-test.txt", "requirements-gcs.txt",
+        "requirements-tpu.txt", "-x"]
     assert asked[-1] == "python -m pytest tests/models -x"
 
 

@@ -64,6 +64,8 @@ def test_processes(project):
     assert len(dry.stdout.splitlines()) == 2 and not (project / "dry").exists()
     assert dry.stdout.splitlines()[1].endswith(
         "--process_index=1 --workdir=dry --config c >> dry/logs/process-1.log 2>&1 &")
+    away = start(project, "launch/processes.sh", "--dry-run", "1", "--workdir=gs://birds/r")
+    assert away.stdout.endswith("--workdir=gs://birds/r >> logs/birds/r/process-0.log 2>&1 &\n")
 
 
 def test_one_process_that_fails_ends_all(project):

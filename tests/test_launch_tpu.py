@@ -80,11 +80,13 @@ def test_setup_sends_what_is_committed_and_brings_python(start, tmp_path):
     assert ssh == ["gcloud", "compute", "tpus", "tpu-vm", "ssh", "birds"]
     assert [ssh_zone, everywhere] == [*WHERE, "--worker=all"]
     with tarfile.open(tmp_path / "calls.tar.gz") as sent:
-        assert {"attngan_jax/requirements-tpu.txt", "attngan_jax/launch/environment.sh",
+        assert {"attngan_jax/requirements-tpu.txt", "attngan_jax/requirements-gcs.txt",
+                "attngan_jax/launch/environment.sh", "attngan_jax/launch/tpu/logs.sh",
                 "attngan_jax/attngan_jax/main.py"} <= set(sent.getnames())
     shell = command.removeprefix("--command=")
     for part in ("tar -xzf attngan_jax.tar.gz", "uv python install --quiet 3.11",
-                 "launch/environment.sh requirements.txt requirements-tpu.txt"):
+                 "launch/environment.sh requirements.txt requirements-gcs.txt "
+                 "requirements-tpu.txt"):
         assert part in shell
     assert subprocess.run(["bash", "-n", "-c", shell]).returncode == 0
 
@@ -136,23 +138,6 @@ def test_setup_mounts_a_bucket(start):
     assert "signed-by=$key" in shell and subprocess.run(["bash", "-n", "-c", shell]).returncode == 0
 
 
-@pytest.mark.parametrize("fails", ("0", "1"))
-def test_a_worker_logs_into_the_workdir_and_ends_as_the_run_does(tmp_path, fails):
-    project = tmp_path / "project"
-    shutil.copytree(ROOT / "launch", project / "launch")
-    python = project / ".venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text(f"#!/bin/sh\necho step 1\necho trouble >&2\nexit {fails}\n")
-    python.chmod(0o755)
-    for workdir, log in ((tmp_path / "runs" / "my run", tmp_path / "runs/my run/logs/worker-1.log"),
-                         ("runs/relative", project / "runs/relative/logs/worker-1.log")):
-        done = subprocess.run(
-            ["bash", project / "launch" / "tpu" / "worker.sh", "--config", "c.py"],
-            env={**os.environ, "WORKDIR": str(workdir), "WORKER": "1"})
-        assert done.returncode == int(fails)
-        assert log.read_text() == "step 1\ntrouble\n"
-
-
 SSH = ["gcloud", "compute", "tpus", "tpu-vm", "ssh", "birds", *WHERE]
 SCP = ["gcloud", "compute", "tpus", "tpu-vm", "scp", "--recurse"]
 
@@ -164,6 +149,9 @@ SCP = ["gcloud", "compute", "tpus", "tpu-vm", "scp", "--recurse"]
     ("follow", {"WORKDIR": "/mnt/my runs", "WORKER": "2"},
      [[*SSH, "--worker=2",
        r"--command=cd attngan_jax && tail -n 200 -F /mnt/my\ runs/logs/worker-2.log"]]),
+    ("follow", {"WORKDIR": "gs://bucket/runs/cub"},
+     [[*SSH, "--worker=0",
+       "--command=cd attngan_jax && tail -n 200 -F logs/bucket/runs/cub/worker-0.log"]]),
     ("fetch", {"WORKDIR": "gs://bucket/runs/cub/", "TO": "here/cub"},
      [["gcloud", "storage", "rsync", "--recursive", "gs://bucket/runs/cub", "here/cub"]]),
     ("fetch", {"WORKDIR": "runs/cub", "TO": "here/cub"},
@@ -195,6 +183,9 @@ XPK = ["--cluster=birds", *WHERE]
                                      ["xpk", "storage", "attach", "bucket", *XPK, "--type=gcsfuse",
                                       "--bucket=my-birds", "--mount-point=/bucket",
                                       "--readonly=false", "--size=1", "--auto-mount=true"]]),
+    (["cluster"], {"BUCKET": ""}, [["xpk", "cluster", "create", *XPK,
+                                    "--tpu-type=v5litepod-16", "--num-slices=1",
+                                    "--on-demand"]]),
     (["image"], {}, [["docker", "build", "--file", "launch/gke/Dockerfile", "--tag",
                       "docker.pkg.dev/me/birds", "."],
                      ["docker", "push", "docker.pkg.dev/me/birds"]]),
@@ -202,6 +193,11 @@ XPK = ["--cluster=birds", *WHERE]
      [["xpk", "workload", "create", *XPK, "--workload=attngan", "--tpu-type=v5litepod-16",
        "--num-slices=1", "--docker-image=docker.pkg.dev/me/birds", "--command",
        "python -m attngan_jax.main --distributed --workdir /bucket/runs/attngan --config "
+       "configs/cub.py"]]),
+    (["run", "--config", "configs/cub.py"], {"BUCKET": "", "WORKDIR": "gs://my-birds/cub"},
+     [["xpk", "workload", "create", *XPK, "--workload=attngan", "--tpu-type=v5litepod-16",
+       "--num-slices=1", "--docker-image=docker.pkg.dev/me/birds", "--command",
+       "python -m attngan_jax.main --distributed --workdir gs://my-birds/cub --config "
        "configs/cub.py"]]),
     (["follow"], {}, [["kubectl", "logs", "--follow", "--selector="
                        "jobset.sigs.k8s.io/jobset-name=attngan,"
@@ -259,6 +255,8 @@ def _without_archive(words):
     ("tpu/fetch.sh", TPU, [], "say which run"),
     ("gke/xpk.sh", {"ZONE": "z"}, ["stop"], "CLUSTER is missing"),
     ("gke/xpk.sh", {"ZONE": "z", "CLUSTER": "c"}, ["image"], "IMAGE is missing"),
+    ("gke/xpk.sh", {"ZONE": "z", "CLUSTER": "c", "TYPE": "t", "IMAGE": "i"}, ["run"],
+     "WORKDIR is missing"),
     ("gke/xpk.sh", {"ZONE": "z", "CLUSTER": "c"}, [], "say what to do"),
     ("devices.sh", {}, ["many"], "say on how many devices"),
     ("processes.sh", {}, ["2", "--config", "c.py"], "say where the run is")])

@@ -87,8 +87,8 @@ def roofline(flops: float, moved: float, sent: dict, chip: chips.Chip, num_chips
              images: int) -> dict:
     """Images a second and chip if the slowest of the three ran at its peak and hid the others.
 
-    `flops` and `moved` (bytes to and from memory) are of an image, `sent` is of a step of `images` images a chip.
-    A ring passes (n - 1) / n of an array by each chip, for an all-reduce twice.
+    `flops` and `moved` (bytes to and from memory) are of an image, `sent` is of a step of `images`
+    images a chip. A ring passes (n - 1) / n of an array by each chip, for an all-reduce twice.
     """
     passed = sum((1 + (kind == "all-reduce")) * entry["bytes"] for kind, entry in sent.items())
     seconds = {"compute": flops / chip.flops, "memory": moved / chip.hbm_bytes,

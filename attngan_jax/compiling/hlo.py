@@ -111,9 +111,9 @@ def arrays_of(text: str) -> tuple[Array, ...]:
     result = []
     for dtype, dimensions, placed in _ARRAY.findall(text):
         layout, _, memory = placed.partition(":")
-        tile = re.search(r"T\(([\d,]*)\)", memory)
+        tile, space = (re.search(pattern, memory) for pattern in (r"T\(([\d,]*)\)", r"S\([1-9]"))
         result.append(Array(dtype, _numbers(dimensions), _numbers(layout),
-                            _numbers(tile[1]) if tile else (), bool(re.search(r"S\([1-9]", memory))))
+                            _numbers(tile[1]) if tile else (), bool(space)))
     return tuple(result)
 
 

@@ -2,7 +2,8 @@
 
 A data set lies in `data_dir/<builder>/<config>/<version>/`, as TFDS lays it out, in ArrayRecord
 files, with `report/prepare.json` and `vocabulary.txt` beside them. TFDS builds into a folder
-called `incomplete.*` and renames it at the end; the vocabulary is written last.
+called `incomplete.*` and renames it at the end; the vocabulary is written last. Where `data_dir` is
+in a bucket, all of this happens in a copy on this machine (`mirror.py`).
 """
 
 import contextlib
@@ -22,7 +23,8 @@ from absl import logging
 from array_record.python import array_record_module
 from google.protobuf import json_format
 
-from attngan_jax.data import preparation
+from attngan_jax import storage
+from attngan_jax.data import mirror, preparation
 from attngan_jax.data.photographs import PhotographBuilder
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.errors import UserError
@@ -65,7 +67,7 @@ def _procedural_birds(config, source: str) -> tfds.core.DatasetBuilder:
         settings = ProceduralBirdsConfig(**config.procedural_birds)
     except ValueError as error:
         raise UserError(f"config.procedural_birds: {error}") from error
-    return ProceduralBirds(config=settings, data_dir=config.data.data_dir)
+    return ProceduralBirds(config=settings, data_dir=mirror.data_dir(config))
 
 
 def _cub(config, source: str) -> tfds.core.DatasetBuilder:
@@ -92,7 +94,8 @@ def _folder(config, source: str) -> tfds.core.DatasetBuilder:
 
 def _photograph_settings(config, source: str) -> dict[str, Any]:
     return {"source": source or config.data.source, "max_left_out": config.data.max_left_out,
-            "num_captions": config.data.captions_per_image, "data_dir": config.data.data_dir}
+            "num_captions": config.data.captions_per_image, "place": config.data.data_dir,
+            "data_dir": mirror.data_dir(config)}
 
 
 SOURCES = {
@@ -122,12 +125,14 @@ def get_builder(config, source: str = "") -> tfds.core.DatasetBuilder:
 
 def check(config) -> None:
     """`UserError` if the data set is neither built nor can be: its name or its source is wrong."""
-    _check_source(get_builder(config))
+    builder = get_builder(config)
+    if not (mirror.is_needed(config) and mirror.is_finished(mirror.facts(folder(config)))):
+        _check_source(builder)
 
 
-def folder(config) -> Path:
-    """Where the data set lies, or will lie."""
-    return Path(get_builder(config).data_path)
+def folder(config) -> storage.Path:
+    """Where the data set lies, or will lie: a folder, or an address where `data_dir` is one."""
+    return mirror.address(config, Path(get_builder(config).data_path))
 
 
 def prepare(config, source: str = "") -> bool:
@@ -140,6 +145,17 @@ def prepare(config, source: str = "") -> bool:
     Raises:
       UserError: the disk is full or read-only, or the source can't be used.
     """
+    if not mirror.is_needed(config):
+        return _prepare(config, source)
+    place, copy = folder(config), Path(get_builder(config).data_path)
+    with _explained(copy):
+        mirror.fetch(place, copy)
+        was_made = _prepare(config, source)
+        mirror.publish(copy, place)
+    return was_made
+
+
+def _prepare(config, source: str) -> bool:
     start = time.monotonic()
     builder = get_builder(config, source)
     if _is_whole(builder, config):
@@ -153,6 +169,7 @@ def prepare(config, source: str = "") -> bool:
             builder = get_builder(config, source)  # another process may have built it meanwhile
             if not _has_records(builder):
                 _remove_leftovers(target)
+                mirror.forget(target)
                 builder = get_builder(config, source)  # forgets what it read from there
                 builder.download_and_prepare()
             if not _has_vocabulary(builder, config):
@@ -162,7 +179,8 @@ def prepare(config, source: str = "") -> bool:
 
 def report(config) -> dict[str, Any] | None:
     """What `report/prepare.json` of the data set says; None if there is none."""
-    return preparation.read_report(folder(config), config.data.min_word_count)
+    return preparation.read_report(Path(get_builder(config).data_path),
+                                   config.data.min_word_count)
 
 
 def _warn_of_another_source(builder, source: str) -> None:
@@ -179,9 +197,12 @@ def load(config) -> Dataset:
       UserError: it isn't there, or isn't whole.
     """
     builder = get_builder(config)
+    if mirror.is_needed(config):
+        mirror.fetch(folder(config), Path(builder.data_path))
+        builder = get_builder(config)  # which reads what is there now
     if not _is_whole(builder, config):
         raise UserError(f"the data set {config.data.dataset} is not (or not wholly) built in "
-                        f"{builder.data_path}: run python -m attngan_jax.prepare with this config")
+                        f"{folder(config)}: run python -m attngan_jax.prepare with this config")
     train, test = (_open_split(builder, split) for split in SPLITS)
     num_classes = SOURCES[config.data.dataset].num_classes or (
         lambda _: preparation.build_facts(Path(builder.data_path))["num_classes"])

@@ -78,16 +78,18 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     NUM_CAPTIONS: int | None = None  # of a record at most; None: all
 
     def __init__(self, *, source: str = "", max_left_out: float = 0.01, num_captions: int = 1,
-                 file_format: str = "array_record", **kwargs):
+                 place: str = "", file_format: str = "array_record", **kwargs):
         """
         Args:
           source: folder to build from; not needed to read what is built.
           max_left_out: share of the pictures that may be left out.
           num_captions: wanted of each picture; having fewer is counted.
+          place: what messages say instead of `data_dir`, where that is the copy of an address.
         """
         self._source = Path(source) if source else None
         self._max_left_out = max_left_out
         self._num_captions = num_captions
+        self._place = place
         super().__init__(file_format=file_format, **kwargs)
 
     @abc.abstractmethod
@@ -149,8 +151,9 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     def check_source(self) -> Path:
         """The folder to build from; `UserError` says what is needed if there is none."""
         if self._source is None:
-            raise UserError(f"the data set {self.name} is not in {self.data_dir_root} yet: build "
-                            f"it with --source FOLDER (in main: --config.data.source=FOLDER). "
+            raise UserError(f"the data set {self.name} is not in "
+                            f"{self._place or self.data_dir_root} yet: build it with --source "
+                            "FOLDER (in main: --config.data.source=FOLDER). "
                             f"{self.how_to_get()}")
         if not self._source.is_dir():
             raise UserError(f"the source {self._source} is no folder: give the folder that holds "

@@ -1,12 +1,10 @@
 """Sentences to word numbers: the released code's tokeniser and its order of words."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
-from attngan_jax.configuration import write_text
+from attngan_jax import storage
 from attngan_jax.errors import UserError
 
 END = "<end>"  # word 0, which is also the padding
@@ -76,21 +74,22 @@ class Vocabulary:
         """The words of a padded row of numbers, without the padding."""
         return [self.words[number] for number in numbers if number]
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: storage.Place) -> None:
         """Writes one word a line; the file appears whole or not at all."""
-        write_text(Path(path), "\n".join(self.words) + "\n")
+        storage.write_text(storage.path(path), "\n".join(self.words) + "\n")
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "Vocabulary":
+    def load(cls, path: storage.Place) -> "Vocabulary":
         """Reads what `save` wrote.
 
         Raises:
           UserError: the file is missing, not UTF-8, or not a vocabulary.
         """
         try:
-            words = Path(path).read_text(encoding="utf-8").splitlines()
+            words = storage.path(path).read_text(encoding="utf-8").splitlines()
         except OSError as error:
-            raise UserError(f"the vocabulary {path} cannot be read ({error.strerror})") from error
+            raise UserError(f"the vocabulary {path} cannot be read ("
+                            f"{storage.reason(error)})") from error
         except UnicodeDecodeError as error:
             raise UserError(f"the vocabulary {path} is not UTF-8; build the data set again "
                             "or restore the file") from error

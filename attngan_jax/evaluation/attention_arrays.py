@@ -1,11 +1,10 @@
 """The word maps that the report shows: the generator's, and DAMSM's on real images."""
 
-import pathlib
-
 import jax
 import numpy as np
 from absl import logging
 
+from attngan_jax import storage
 from attngan_jax.data import pipeline
 from attngan_jax.evaluation.samples import Spread, save_arrays
 from attngan_jax.evaluation.trained import Trained
@@ -13,7 +12,7 @@ from attngan_jax.evaluation.trained import Trained
 NUM_SHOWN = 16  # captions whose attention the report shows
 
 
-def save_attention(trained: Trained, dataset, folder: pathlib.Path) -> None:
+def save_attention(trained: Trained, dataset, folder: storage.Path) -> None:
     """Writes `attention.npz` and `damsm_attention.npz`."""
     config = trained.config
     batch = next(iter(pipeline.eval_batches(

@@ -9,6 +9,7 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
+from attngan_jax import storage
 from attngan_jax.data.transforms import pad_caption
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.errors import UserError
@@ -77,14 +78,14 @@ def _check_text(caption: str) -> None:
 
 
 def draw(
-    workdir: str | os.PathLike,
+    workdir: storage.Place,
     captions: list[str],
-    out: str | os.PathLike,
+    out: storage.Place,
     *,
     attention: bool,
     seed: int,
     num_images: int,
-) -> list[pathlib.Path]:
+) -> list[storage.Path]:
     """Draws `num_images` pictures for each caption into the folder `out`; returns the files.
 
     `grid.png` shows all of them over their captions, `caption_003_image_1.png` is a single one,
@@ -103,7 +104,7 @@ def draw(
     batch = {"caption": rows[caption_of], "caption_length": lengths[caption_of],
              "number": np.tile(np.arange(num_images, dtype=np.int32), len(captions))}
     made = _synthesise(trained, batch, attention, seed)
-    out = pathlib.Path(out)
+    out = storage.path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -5,11 +5,11 @@ the birds should change smoothly, and a swapped colour should change that part a
 """
 
 import dataclasses
-import pathlib
 
 import jax
 import numpy as np
 
+from attngan_jax import storage
 from attngan_jax.data import pipeline
 from attngan_jax.evaluation.samples import Spread, save_arrays
 from attngan_jax.evaluation.trained import Trained, quantise
@@ -42,7 +42,7 @@ class Row:
     angles: np.ndarray
 
 
-def save_explorations(trained: Trained, dataset, folder: pathlib.Path) -> None:
+def save_explorations(trained: Trained, dataset, folder: storage.Path) -> None:
     """Writes `explorations.npz`: `images` uint8 `[R, K, S, S, 3]`, `kinds`, `titles`, `labels`."""
     batch = next(iter(pipeline.eval_batches(
         Spread(dataset.test, NUM_CAPTIONS), trained.config, vocabulary=trained.vocabulary,

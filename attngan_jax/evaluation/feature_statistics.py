@@ -6,13 +6,13 @@ A number means something only beside others of the same features: every set of s
 
 import dataclasses
 import hashlib
+import io
 import json
-import os
-import pathlib
 import zipfile
 
 import numpy as np
 
+from attngan_jax import storage
 from attngan_jax.errors import UserError
 from attngan_jax.evaluation.samples import save_arrays
 
@@ -112,18 +112,18 @@ class ReferenceCache:
       provenance: data set, split, image count, how the images were cut out: JSON values.
     """
 
-    def __init__(self, folder: str | os.PathLike, features: Features, provenance: dict):
+    def __init__(self, folder: storage.Place, features: Features, provenance: dict):
         self._features = features
         self._text = json.dumps(provenance | dataclasses.asdict(features), sort_keys=True)
         key = hashlib.sha256(self._text.encode()).hexdigest()[:12]
-        self.path = pathlib.Path(folder) / f"{features.family}-{key}.npz"
+        self.path = storage.path(folder) / f"{features.family}-{key}.npz"
 
     def load(self) -> Statistics | None:
         """What `save` wrote, or None; `UserError` for a file that is no such thing."""
         if not self.path.exists():
             return None
         try:
-            with np.load(self.path, allow_pickle=False) as arrays:
+            with np.load(io.BytesIO(self.path.read_bytes()), allow_pickle=False) as arrays:
                 arrays = dict(arrays)
             if str(arrays["provenance"]) != self._text:
                 raise ValueError("its provenance is another")

@@ -1,13 +1,12 @@
 """Scores a run's checkpoints as they appear, beside the training that writes them."""
 
 import json
-import os
-import pathlib
 import time
 from collections.abc import Iterator
 
 from absl import logging
 
+from attngan_jax import storage
 from attngan_jax.configuration import config_path, load_workdir_config
 from attngan_jax.errors import UserError
 from attngan_jax.evaluation import suite
@@ -17,7 +16,7 @@ from attngan_jax.training.checkpoints import Checkpoints
 STAGE = AttnganTask.name
 
 
-def follow(workdir: str | os.PathLike, *, seconds: float, settings: dict | None = None
+def follow(workdir: storage.Place, *, seconds: float, settings: dict | None = None
            ) -> Iterator[dict]:
     """The metrics of each new checkpoint of stage 2, each once, until the last one is scored.
 
@@ -29,7 +28,7 @@ def follow(workdir: str | os.PathLike, *, seconds: float, settings: dict | None 
       seconds: between two looks into it.
       settings: as in `suite.evaluate`.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = storage.path(workdir)
     waiting = False
     while True:
         if config_path(workdir).exists():
@@ -55,12 +54,12 @@ def follow(workdir: str | os.PathLike, *, seconds: float, settings: dict | None 
         time.sleep(seconds)
 
 
-def scored_steps(workdir: str | os.PathLike) -> set[int]:
+def scored_steps(workdir: storage.Place) -> set[int]:
     """The steps of stage 2 that `metrics.jsonl` has the scores of."""
-    path = pathlib.Path(workdir) / "metrics.jsonl"
+    path = storage.path(workdir) / "metrics.jsonl"
     steps = set()
     if path.exists():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in path.read_bytes().decode("utf-8", "replace").splitlines():
             try:
                 entry = json.loads(line)
                 if entry["stage"] == "eval":

@@ -1,14 +1,14 @@
 """Pictures of fixed captions with fixed noise, kept while training: `WORKDIR/samples/`."""
 
 import dataclasses
-import os
-import pathlib
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from attngan_jax import storage
 from attngan_jax.data import pipeline
 from attngan_jax.evaluation.trained import Trained, generator_variables
 from attngan_jax.reporting.figures import image_grid
@@ -24,8 +24,8 @@ class SampleWriter:
     Returns a grid of each stage's pictures, uint8 `[H, W, 3]` by name.
     """
 
-    def __init__(self, task: AttnganTask, dataset, encoders: dict, workdir: str | os.PathLike):
-        self._folder = pathlib.Path(workdir) / "samples"
+    def __init__(self, task: AttnganTask, dataset, encoders: dict, workdir: storage.Place):
+        self._folder = storage.path(workdir) / "samples"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._encoders = encoders
         size = task.image_sizes[-1]
@@ -64,12 +64,8 @@ class Spread:
         return self.split[n * len(self.split) // self.count]
 
 
-def save_arrays(path: pathlib.Path, **arrays: np.ndarray) -> None:
+def save_arrays(path: storage.Path, **arrays: np.ndarray) -> None:
     """Writes an `.npz` whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    storage.write_bytes(path, content.getvalue())

@@ -4,12 +4,11 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
-import pathlib
 
 import jax
 import numpy as np
 
+from attngan_jax import storage
 from attngan_jax.configuration import check, write_text
 from attngan_jax.data import datasets
 from attngan_jax.data.birds.species import ATTRIBUTES, BODY_COLORS, COLOR_ATTRIBUTES
@@ -37,7 +36,7 @@ NO_WEIGHTS = ("not computed: it needs the weights of an Inception classifier, wh
               "config.eval.{} names (python -m attngan_jax.convert classifier makes the file)")
 
 
-def evaluate(workdir: str | os.PathLike, *, step: int | None = None,
+def evaluate(workdir: storage.Place, *, step: int | None = None,
              settings: dict | None = None) -> dict:
     """Scores a checkpoint on the test split and writes `report/`; returns the metrics.
 
@@ -47,7 +46,7 @@ def evaluate(workdir: str | os.PathLike, *, step: int | None = None,
 
     Raises `UserError` for a workdir without a trained generator or a data set that is missing.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = storage.path(workdir)
     clock = wall_clock.Clock(workdir, "evaluate")
     check_has_image_encoder(workdir)
     newest = max([step or 0, *Checkpoints.steps_in(workdir, "attngan")])
@@ -85,10 +84,10 @@ def evaluate(workdir: str | os.PathLike, *, step: int | None = None,
     return metrics
 
 
-def is_finished(workdir: str | os.PathLike, step: int, config=None) -> bool:
+def is_finished(workdir: storage.Place, step: int, config=None) -> bool:
     """Whether the run has been scored when its newest checkpoint was `step`, with these settings.
     """
-    path = pathlib.Path(workdir) / "report" / "metrics.json"
+    path = storage.path(workdir) / "report" / "metrics.json"
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
         same = config is None or metrics["settings"] == eval_settings(config)
@@ -102,7 +101,7 @@ def eval_settings(config) -> dict:
     return {name: value for name, value in config.eval.to_dict().items() if name != "batch_size"}
 
 
-def log_scalars(workdir: str | os.PathLike, metrics: dict) -> None:
+def log_scalars(workdir: storage.Place, metrics: dict) -> None:
     """One line of `metrics.jsonl` and of the event files, stage "eval"."""
     from attngan_jax.training.metrics import Metrics  # with it TensorFlow, and its seconds
 
@@ -158,7 +157,7 @@ def _r_precision(real: dict, made: Generated, protocol, config, size: int) -> di
     return result
 
 
-def _retrieval(real: dict, config, workdir: pathlib.Path) -> dict:
+def _retrieval(real: dict, config, workdir: storage.Path) -> dict:
     total = len(real["code"])
     count = min(config.damsm.retrieval_pairs, total)
     places = np.arange(count) * total // count
@@ -192,7 +191,7 @@ def _attributes(seen: np.ndarray, stated: np.ndarray) -> dict:
             "mean_with_beak": float(np.mean([c["accuracy"] for c in colours]))} | scores
 
 
-def _distances(trained: Trained, dataset, workdir: pathlib.Path, made: Generated,
+def _distances(trained: Trained, dataset, workdir: storage.Path, made: Generated,
                fid: Classifier | None) -> dict:
     """`fid` and `kid` of the Inception weights or None, `fid_damsm` and `kid_damsm`."""
     def damsm(variables, images):

@@ -1,13 +1,12 @@
 """A trained run, as loaded from its workdir."""
 
 import dataclasses
-import os
-import pathlib
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from attngan_jax import storage
 from attngan_jax.configuration import load_workdir_config
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.losses.damsm import region_attention
@@ -30,7 +29,7 @@ def generator_variables(state: AttnganState) -> dict:
     return {"params": state.ema_params, "batch_stats": state.generator.batch_stats}
 
 
-def restore_stage(task, workdir: str | os.PathLike, step: int | None = None) -> Any:
+def restore_stage(task, workdir: storage.Place, step: int | None = None) -> Any:
     """The state of a stage that is used: of `step`, the best by `best_checkpoint`, or the newest.
 
     Raises `UserError` if there is none.
@@ -43,7 +42,7 @@ def restore_stage(task, workdir: str | os.PathLike, step: int | None = None) -> 
         return checkpoints.restore(abstract, step or checkpoints.best_step())[0]
 
 
-def load_encoders(config: Config, vocabulary_size: int, workdir: str | os.PathLike) -> dict:
+def load_encoders(config: Config, vocabulary_size: int, workdir: storage.Place) -> dict:
     """Variables of the pretrained `text` and `image` encoder."""
     state = restore_stage(DamsmTask(config, vocabulary_size), workdir)
     return {"text": {"params": state.text.params}, "image": state.image.variables}
@@ -65,10 +64,10 @@ class Trained:
     step: int
 
     @classmethod
-    def load(cls, workdir: str | os.PathLike, step: int | None = None) -> "Trained":
+    def load(cls, workdir: storage.Place, step: int | None = None) -> "Trained":
         """The checkpoint of `workdir` that `restore_stage` takes; `UserError` if it has none."""
         config = load_workdir_config(workdir)
-        vocabulary = Vocabulary.load(pathlib.Path(workdir) / "vocabulary.txt")
+        vocabulary = Vocabulary.load(storage.path(workdir) / "vocabulary.txt")
         task = AttnganTask(config, len(vocabulary))
         state = restore_stage(task, workdir, step)
         variables = load_encoders(config, len(vocabulary), workdir)

@@ -14,6 +14,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from attngan_jax import storage
 from attngan_jax.errors import UserError
 from attngan_jax.interop.inception_table import inception_rows
 from attngan_jax.interop.rows import COUNTER
@@ -41,7 +42,7 @@ class ClassifierWeights(NamedTuple):
     sha256: str
 
 
-def convert_classifier(source: str | Path, out: str | Path) -> str:
+def convert_classifier(source: str | Path, out: storage.Place) -> str:
     """Converts torchvision's .pth, the graph of 2015-12-05 (.pb) or a TF-slim checkpoint.
 
     Args:
@@ -54,7 +55,7 @@ def convert_classifier(source: str | Path, out: str | Path) -> str:
     Raises:
       UserError: the file can't be read, or is none of these.
     """
-    source, out = Path(source), Path(out)
+    source, out = Path(source), storage.path(out)
     if source.suffix == ".pb":
         from attngan_jax.interop.tensorflow_files import read_graph
 
@@ -73,16 +74,16 @@ def convert_classifier(source: str | Path, out: str | Path) -> str:
     return family
 
 
-def read_classifier(path: str | Path) -> ClassifierWeights:
+def read_classifier(path: storage.Place) -> ClassifierWeights:
     """Reads a file of `convert_classifier`; `UserError` if it is none."""
     advice = ("make it with: python -m attngan_jax.convert classifier --source FILE "
               "--out FILE.safetensors")
     try:
-        data = Path(path).read_bytes()
+        data = storage.path(path).read_bytes()
         tensors = safetensors.numpy.load(data)
         family = _metadata(data).get("family")
     except OSError as error:
-        raise UserError(f"the classifier {path} cannot be read ({error.strerror}): {advice}"
+        raise UserError(f"the classifier {path} cannot be read ({storage.reason(error)}): {advice}"
                         ) from error
     except (safetensors.SafetensorError, ValueError) as error:
         raise UserError(f"the classifier {path} is no whole .safetensors file: {advice}") from error
@@ -114,16 +115,12 @@ def _check(family: str, arrays: dict[str, np.ndarray], path) -> None:
                             f"shape {list(arrays[name].shape)}, not {list(shape)}")
 
 
-def _write(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    unfinished = path.with_name(path.name + ".unfinished")
+def _write(path: storage.Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
     try:
-        unfinished.write_bytes(safetensors.numpy.save(arrays, metadata))
-        os.replace(unfinished, path)
+        storage.write_bytes(path, safetensors.numpy.save(arrays, metadata))
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}): choose another --out"
+        raise UserError(f"{path} cannot be written ({storage.reason(error)}): choose another --out"
                         ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -1,11 +1,9 @@
 """A run's networks become safetensors files under the original's names."""
 
-import shutil
-from pathlib import Path
-
 import jax
 import numpy as np
 
+from attngan_jax import storage
 from attngan_jax.configuration import load_workdir_config
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.evaluation.trained import generator_variables, restore_stage
@@ -15,7 +13,7 @@ from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.damsm_task import DamsmTask
 
 
-def export(workdir: str | Path, out: str | Path) -> list[Path]:
+def export(workdir: storage.Place, out: storage.Place) -> list[storage.Path]:
     """Writes the newest checkpoint's networks, and the vocabulary beside them.
 
     The files are named as the original's: `netG` (with the averaged parameters), `netD0`, `netD1`
@@ -24,7 +22,7 @@ def export(workdir: str | Path, out: str | Path) -> list[Path]:
     Raises:
       UserError: `workdir` is no run that has trained both stages.
     """
-    workdir, out = Path(workdir), Path(out)
+    workdir, out = storage.path(workdir), storage.path(out)
     config = load_workdir_config(workdir)
     vocabulary = Vocabulary.load(workdir / "vocabulary.txt")
     damsm = restore_stage(DamsmTask(config, len(vocabulary)), workdir)
@@ -42,5 +40,5 @@ def export(workdir: str | Path, out: str | Path) -> list[Path]:
         state_dict = state_dict_from_variables(kind, jax.tree.map(np.asarray, variables))
         paths.append(out / f"{name}.safetensors")
         write_safetensors(paths[-1], state_dict)
-    shutil.copyfile(workdir / "vocabulary.txt", out / "vocabulary.txt")
+    storage.write_bytes(out / "vocabulary.txt", (workdir / "vocabulary.txt").read_bytes())
     return paths

@@ -4,14 +4,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from attngan_jax.configuration import save_workdir_config, write_text
+from attngan_jax import storage
+from attngan_jax.configuration import save_workdir_config
 from attngan_jax.errors import UserError
 from attngan_jax.interop.original_files import OriginalModel, Variables
 from attngan_jax.training.attngan_task import AttnganTask
@@ -22,7 +22,7 @@ from attngan_jax.training.state import AttnganState, DamsmState, Network, stage_
 RECORD = "imported.json"
 
 
-def write_workdir(config: ConfigDict, workdir: str | Path, model: OriginalModel,
+def write_workdir(config: ConfigDict, workdir: storage.Place, model: OriginalModel,
                   step: int = 0) -> None:
     """Writes config, vocabulary, the checkpoints of both stages, and `imported.json`, or nothing.
 
@@ -32,9 +32,13 @@ def write_workdir(config: ConfigDict, workdir: str | Path, model: OriginalModel,
     Raises:
       UserError: the workdir is there already.
     """
-    workdir = Path(workdir).absolute()
+    workdir = storage.path(workdir)
     if workdir.exists() and any(workdir.iterdir()):
         raise UserError(f"{workdir} is not empty: choose another --workdir, or delete it")
+    if storage.is_address(workdir):  # no renaming there; the config, which makes it one, is last
+        _write(config, workdir, model, step)
+        return
+    workdir = workdir.absolute()
     unfinished = workdir.with_name(workdir.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -47,20 +51,20 @@ def write_workdir(config: ConfigDict, workdir: str | Path, model: OriginalModel,
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def has_image_encoder(workdir: str | Path) -> bool:
+def has_image_encoder(workdir: storage.Place) -> bool:
     """False for a run that was imported without one: it can draw, not be trained or scored."""
-    path = Path(workdir) / RECORD
+    path = storage.path(workdir) / RECORD
     return not path.exists() or json.loads(path.read_text(encoding="utf-8"))["image_encoder"]
 
 
-def check_has_image_encoder(workdir: str | Path) -> None:
+def check_has_image_encoder(workdir: storage.Place) -> None:
     """Raises `UserError` for a run that can draw, but not be trained or scored."""
     if not has_image_encoder(workdir):
         raise UserError(f"{workdir} was imported without an image encoder, which training and "
                         "scoring need: import it again with --image_encoder FILE")
 
 
-def _write(config: ConfigDict, workdir: Path, model: OriginalModel, step: int) -> None:
+def _write(config: ConfigDict, workdir: storage.Path, model: OriginalModel, step: int) -> None:
     damsm = DamsmTask(config, len(model.vocabulary))
     attngan = AttnganTask(config, len(model.vocabulary))
     stages = [(damsm, damsm_state(damsm, model), config.damsm.num_train_steps),
@@ -73,7 +77,7 @@ def _write(config: ConfigDict, workdir: Path, model: OriginalModel, step: int) -
     model.vocabulary.save(workdir / "vocabulary.txt")
     record = {"files": model.files, "image_encoder": model.image_encoder is not None,
               "discriminators": sorted(model.discriminators)}
-    write_text(workdir / RECORD, json.dumps(record, indent=2) + "\n")
+    storage.write_text(workdir / RECORD, json.dumps(record, indent=2) + "\n")
     save_workdir_config(config, workdir)
 
 

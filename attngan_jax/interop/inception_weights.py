@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from attngan_jax import storage
 from attngan_jax.errors import UserError
 from attngan_jax.interop.inception_table import inception_rows
 from attngan_jax.interop.state_dict_files import read_state_dict, sha256
@@ -32,7 +32,7 @@ class InceptionWeights(NamedTuple):
     sha256: str
 
 
-def read_inception_weights(path: str | Path) -> InceptionWeights:
+def read_inception_weights(path: storage.Place) -> InceptionWeights:
     """Reads a `.pth`, `.npz` or `.safetensors` with the names of torchvision's `inception_v3`.
 
     Raises:
@@ -62,12 +62,12 @@ def chosen_inception_weights(choice: str) -> InceptionWeights | None:
                     f"(--config.image_encoder.weights={RANDOM} trains it from nothing)")
 
 
-def _checked_digest(path: str | Path) -> str:
+def _checked_digest(path: storage.Place) -> str:
     """The file's SHA-256, whose first digits PyTorch's own downloads carry in their name."""
     try:
         digest = sha256(path)
     except OSError as error:
-        raise UserError(f"the Inception weights {path} cannot be read ({error.strerror}): "
+        raise UserError(f"the Inception weights {path} cannot be read ({storage.reason(error)}): "
                         f"download {PUBLISHED}") from error
     named = re.search(r"-([0-9a-f]{8})\.pth$", str(path))
     if named and not digest.startswith(named[1]):

@@ -1,11 +1,11 @@
 """The released code's metadata: `captions.pickle`, `filenames.pickle`, `class_info.pickle`."""
 
 import re
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from attngan_jax import storage
 from attngan_jax.errors import UserError
 from attngan_jax.interop.safe_pickle import Name, PickleReader, Refused, Unfinished
 
@@ -25,25 +25,25 @@ class Captions(NamedTuple):
     words: list[str]
 
 
-def load_metadata(path: str | Path) -> Any:
+def load_metadata(path: storage.Place) -> Any:
     """The lists, dicts, strings and numbers of a pickle, of Python 2 or 3; nothing is run.
 
     Raises:
       UserError: the file can't be read, is damaged, or holds anything else.
     """
     try:
-        data = Path(path).read_bytes()
+        data = storage.path(path).read_bytes()
         reader = PickleReader(_without_carriage_returns(data), names=_NUMPY_NAMES,
                               max_operations=MAX_OPERATIONS)
         return reader.read()
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+        raise UserError(f"{path} cannot be read: {storage.reason(error)}") from error
     except Refused as error:
         raise UserError(f"{path} is not read: {error}. Take the file that the released code's "
                         "metadata archive holds, or that its data loader wrote") from error
 
 
-def read_captions(path: str | Path) -> Captions:
+def read_captions(path: storage.Place) -> Captions:
     """Reads `captions.pickle`: `[train, test, index -> word, word -> index]`.
 
     Raises:
@@ -59,7 +59,7 @@ def read_captions(path: str | Path) -> Captions:
     return Captions(train, test, words)
 
 
-def read_filenames(path: str | Path) -> list[str]:
+def read_filenames(path: storage.Place) -> list[str]:
     """Reads `filenames.pickle`: image names without their ending, as `class/image`."""
     names = load_metadata(path)
     if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
@@ -67,7 +67,7 @@ def read_filenames(path: str | Path) -> list[str]:
     return names
 
 
-def read_class_ids(path: str | Path) -> list[int]:
+def read_class_ids(path: storage.Place) -> list[int]:
     """Reads `class_info.pickle`: one class number per image, in the order of the file names."""
     ids = load_metadata(path)
     if not (isinstance(ids, list) and ids and all(map(_is_integer, ids))):

@@ -2,16 +2,15 @@
 
 import hashlib
 import io
-import os
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import safetensors
 import safetensors.numpy
 
+from attngan_jax import storage
 from attngan_jax.errors import UserError
 from attngan_jax.interop.safe_pickle import Refused
 from attngan_jax.interop.torch_files import MAX_EXPANSION, ZIP_ERRORS, read_torch_state_dict
@@ -23,7 +22,7 @@ _SAFETENSORS_DTYPES = {
 }
 
 
-def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
+def read_state_dict(path: storage.Place) -> dict[str, np.ndarray]:
     """Reads a network's weights, by name.
 
     Args:
@@ -37,31 +36,26 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
       UserError: the file can't be read, is damaged, or holds anything else. Nothing in it was run.
     """
     try:
-        data = Path(path).read_bytes()
-        return _READERS.get(Path(path).suffix.lower(), read_torch_state_dict)(data)
+        path = storage.path(path)
+        data = path.read_bytes()
+        return _READERS.get(path.suffix.lower(), read_torch_state_dict)(data)
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+        raise UserError(f"{path} cannot be read: {storage.reason(error)}") from error
     except Refused as error:
         raise UserError(f"{path} is not read: {error}. Pass a state_dict as PyTorch's .pth, as "
                         ".npz or as .safetensors, and download it again if it is one") from error
 
 
-def write_safetensors(path: str | Path, state_dict: Mapping[str, np.ndarray]) -> None:
+def write_safetensors(path: storage.Place, state_dict: Mapping[str, np.ndarray]) -> None:
     """Writes weights by name; the file is either whole or not there."""
-    path = Path(path)
-    unfinished = path.with_name(path.name + ".unfinished")
     # safetensors writes memory as it lies, whatever the strides.
     arrays = {name: np.asarray(array, order="C") for name, array in state_dict.items()}
-    try:
-        unfinished.write_bytes(safetensors.numpy.save(arrays, {"format": "pt"}))
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    storage.write_bytes(storage.path(path), safetensors.numpy.save(arrays, {"format": "pt"}))
 
 
-def sha256(path: str | Path) -> str:
+def sha256(path: storage.Place) -> str:
     """The file's SHA-256 in hexadecimal digits, as published beside weights."""
-    with open(path, "rb") as file:
+    with storage.path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

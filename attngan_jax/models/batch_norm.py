@@ -1,4 +1,4 @@
-"""Batch normalisation over the mesh, with the activation behind it, and their gradient in two passes.
+"""Batch normalisation over the mesh, the activation behind it, and their gradient in two passes.
 
 Nothing in these networks costs a TPU more memory traffic than what lies between two convolutions.
 Here that is one reading of the convolution's result and one writing forward; backward one reading

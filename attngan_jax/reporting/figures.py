@@ -3,11 +3,12 @@
 Everything here takes and gives uint8 RGB; NumPy and Pillow only.
 """
 
-import os
-import pathlib
+import io
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from attngan_jax import storage
 
 HEAT = (255, 190, 60)  # colour of full attention
 HEAT_STRENGTH = 0.35  # how much of it lies over a region of full attention
@@ -91,7 +92,7 @@ def enlarged(image: np.ndarray, smallest: int) -> np.ndarray:
 
 
 def captioned_grid(
-    images: np.ndarray, captions: list[str], path: str | os.PathLike, *, columns: int = 4
+    images: np.ndarray, captions: list[str], path: storage.Place, *, columns: int = 4
 ) -> None:
     """Writes a PNG of pictures, each with its caption under it.
 
@@ -124,7 +125,7 @@ def captioned_grid(
 
 def attention_figure(
     images: dict[int, np.ndarray], attention: dict[int, np.ndarray], words: list[str],
-    path: str | os.PathLike, *, caption: str = "", max_words: int | None = None
+    path: storage.Place, *, caption: str = "", max_words: int | None = None
 ) -> None:
     """Writes a PNG of word maps: a row for each refinement stage, a column for each word.
 
@@ -205,17 +206,12 @@ def wrapped(text: str, width: int) -> list[str]:
     return [line for line in lines if line] or [""]
 
 
-def save_png(picture: np.ndarray | Image.Image, path: str | os.PathLike) -> None:
+def save_png(picture: np.ndarray | Image.Image, path: storage.Place) -> None:
     """Writes a PNG whole or not at all; makes its folder."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    try:
-        image.save(temporary, format="PNG")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = io.BytesIO()
+    image.save(content, format="PNG")
+    storage.write_bytes(storage.path(path), content.getvalue())
 
 
 def _canvas(width: int, height: int) -> Image.Image:

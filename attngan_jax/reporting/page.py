@@ -3,14 +3,13 @@
 import base64
 import functools
 import hashlib
-import os
 import pathlib
 import shlex
 
 import jinja2
 from markupsafe import Markup
 
-from attngan_jax.configuration import write_text
+from attngan_jax import storage
 from attngan_jax.reporting import (
     curves,
     figures,
@@ -24,7 +23,7 @@ STAGE_NAMES = {"prepare": "Data set", "damsm": "DAMSM", "attngan": "AttnGAN",
                "evaluate": "Evaluation", "eval": "Scores of checkpoints"}
 
 
-def write_report(workdir: str | os.PathLike) -> pathlib.Path:
+def write_report(workdir: storage.Place) -> storage.Path:
     """Writes the page of a run, finished or still training, and returns its path.
 
     Beside it, `figures/` gets the same pictures as PNGs, for a paper or a talk.
@@ -32,10 +31,10 @@ def write_report(workdir: str | os.PathLike) -> pathlib.Path:
     Raises:
       UserError: the workdir holds no run, or one of its files is broken.
     """
-    path = pathlib.Path(workdir) / "report" / "index.html"
+    path = storage.path(workdir) / "report" / "index.html"
     run = run_files.read_run(workdir)
     paper_figures.write_figures(run, path.parent / "figures")
-    write_text(path, render(run))
+    storage.write_text(path, render(run))
     return path
 
 

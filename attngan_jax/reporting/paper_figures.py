@@ -1,10 +1,9 @@
 """A run's pictures as the paper shows them: PNGs of word maps, time lines and what lies between."""
 
-import pathlib
-
 import numpy as np
 from PIL import Image, ImageDraw
 
+from attngan_jax import storage
 from attngan_jax.reporting import figures
 from attngan_jax.reporting.figures import LINE_HEIGHT, MARGIN, attention_scores, overlay_attention
 from attngan_jax.reporting.run_files import Attention, Run, Samples
@@ -18,7 +17,7 @@ MAX_STEPS = 8  # of a time line
 Strip = tuple[str, list[tuple[str, np.ndarray]]]
 
 
-def write_figures(run: Run, folder: pathlib.Path) -> None:
+def write_figures(run: Run, folder: storage.Path) -> None:
     """Writes the figures for which the run has the arrays; `folder` is made only for one."""
     if run.attention and run.attention.maps:
         save(top_words(run.attention), folder / "attention.png")
@@ -64,7 +63,7 @@ def time_line(samples: Samples) -> list[Strip]:
             for n, caption in enumerate(samples.captions[:NUM_CAPTIONS])]
 
 
-def save(strips: list[Strip], path: pathlib.Path) -> None:
+def save(strips: list[Strip], path: storage.Path) -> None:
     """Writes strips one under the other as a PNG, whole or not at all."""
     columns = max(len(pictures) for _, pictures in strips)
     width = columns * (TILE + MARGIN) + MARGIN

@@ -1,14 +1,14 @@
 """What a workdir says about its run: logs, samples, metrics and attention, as far as they exist."""
 
 import dataclasses
+import io
 import json
-import os
-import pathlib
 import re
 import zipfile
 
 import numpy as np
 
+from attngan_jax import storage
 from attngan_jax.configuration import load_workdir_config
 from attngan_jax.errors import UserError
 
@@ -79,7 +79,7 @@ class Exploration:
 class Run:
     """All of a workdir that a report shows; None or empty where there is nothing yet."""
 
-    workdir: pathlib.Path
+    workdir: storage.Path
     config: dict
     num_words: int | None
     scalars: dict[str, dict[str, Series]]
@@ -91,9 +91,9 @@ class Run:
     explorations: list[Exploration]
 
 
-def read_run(workdir: str | os.PathLike) -> Run:
+def read_run(workdir: storage.Place) -> Run:
     """Reads a workdir, whichever of its files exist; `UserError` for one that is broken."""
-    workdir = pathlib.Path(workdir)
+    workdir = storage.path(workdir)
     config = load_workdir_config(workdir).to_dict()
     metrics = read_json(workdir / "report" / "metrics.json")
     words = workdir / "vocabulary.txt"
@@ -112,7 +112,7 @@ def read_run(workdir: str | os.PathLike) -> Run:
     )
 
 
-def read_scalars(path: pathlib.Path) -> dict[str, dict[str, Series]]:
+def read_scalars(path: storage.Path) -> dict[str, dict[str, Series]]:
     """Stage -> scalar's name -> series, from `metrics.jsonl`.
 
     A step written twice (training resumed from before it) counts once, the last time. Non-finite
@@ -121,7 +121,7 @@ def read_scalars(path: pathlib.Path) -> dict[str, dict[str, Series]]:
     if not path.exists():
         return {}
     values: dict[str, dict[str, dict[int, float]]] = {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = path.read_bytes().decode("utf-8", "replace").splitlines()
     for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
@@ -137,7 +137,7 @@ def read_scalars(path: pathlib.Path) -> dict[str, dict[str, Series]]:
             for stage, names in values.items()}
 
 
-def read_samples(folder: pathlib.Path) -> Samples | None:
+def read_samples(folder: storage.Path) -> Samples | None:
     """The pictures of the fixed captions, or None before the first of them."""
     found = ((re.fullmatch(r"step_(\d+)\.npz", file.name), file) for file in folder.glob("*.npz"))
     files = {int(match[1]): file for match, file in found if match}
@@ -158,7 +158,7 @@ def read_samples(folder: pathlib.Path) -> Samples | None:
     )
 
 
-def read_attention(path: pathlib.Path) -> Attention | None:
+def read_attention(path: storage.Path) -> Attention | None:
     """The generator's word maps, or None if they were not written."""
     if not path.exists():
         return None
@@ -167,7 +167,7 @@ def read_attention(path: pathlib.Path) -> Attention | None:
                      _by_size(arrays, "image_"), _by_size(arrays, "attention_"))
 
 
-def read_damsm_attention(path: pathlib.Path) -> Attention | None:
+def read_damsm_attention(path: storage.Path) -> Attention | None:
     """DAMSM's maps on real pictures, or None; as one stage of the picture's size."""
     if not path.exists():
         return None
@@ -177,7 +177,7 @@ def read_damsm_attention(path: pathlib.Path) -> Attention | None:
                      {size: arrays["image"]}, {size: arrays["attention"]})
 
 
-def read_explorations(path: pathlib.Path) -> list[Exploration]:
+def read_explorations(path: storage.Path) -> list[Exploration]:
     """The rows of pictures between captions and noises; none if they were not drawn."""
     if not path.exists():
         return []
@@ -191,7 +191,7 @@ def _series(points: dict[int, float]) -> Series:
     return Series(steps, np.array([points[step] for step in steps], float))
 
 
-def read_json(path: pathlib.Path) -> dict | None:
+def read_json(path: storage.Path) -> dict | None:
     """The content of a JSON file, None where there is none; `UserError` for a broken one."""
     if not path.exists():
         return None
@@ -202,9 +202,9 @@ def read_json(path: pathlib.Path) -> dict | None:
                         "evaluate again") from error
 
 
-def _read_arrays(path: pathlib.Path, needed: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+def _read_arrays(path: storage.Path, needed: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             arrays = dict(file)
     except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} cannot be read ({error}): remove it; the run writes it again, or "
@@ -230,5 +230,5 @@ def _words(array: np.ndarray) -> list[list[str]]:
     return [[str(word) for word in row if word] for row in array]
 
 
-def _count_lines(path: pathlib.Path) -> int:
+def _count_lines(path: storage.Path) -> int:
     return sum(1 for line in path.read_text(encoding="utf-8").splitlines() if line)

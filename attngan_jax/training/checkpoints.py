@@ -3,7 +3,6 @@
 import errno
 import math
 import os
-import pathlib
 import shutil
 from typing import Any
 
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+from attngan_jax import storage
 from attngan_jax.errors import UserError
 from attngan_jax.training import hosts
 
@@ -30,21 +30,22 @@ class Checkpoints:
         the newest alone.
     """
 
-    def __init__(self, workdir: str | os.PathLike, stage: str, *, best: str = ""):
-        self.folder = pathlib.Path(workdir).absolute() / stage
+    def __init__(self, workdir: storage.Place, stage: str, *, best: str = ""):
+        workdir = storage.path(workdir)
+        self.folder = (workdir if storage.is_address(workdir) else workdir.absolute()) / stage
         self._manager = ocp.CheckpointManager(self.folder, options=_options(best))
 
     @staticmethod
-    def are_in(workdir: str | os.PathLike, stage: str) -> bool:
+    def are_in(workdir: storage.Place, stage: str) -> bool:
         """Whether a stage has a whole checkpoint; makes no folder, unlike opening them."""
-        folder = pathlib.Path(workdir) / stage
+        folder = storage.path(workdir) / stage
         return folder.is_dir() and bool(ocp.utils.checkpoint_steps(folder))
 
     @staticmethod
-    def steps_in(workdir: str | os.PathLike, stage: str) -> list[int]:
+    def steps_in(workdir: storage.Place, stage: str) -> list[int]:
         """The whole checkpoints of a stage, which another process may be writing; makes no folder.
         """
-        folder = pathlib.Path(workdir) / stage
+        folder = storage.path(workdir) / stage
         return sorted(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
 
     def latest_step(self) -> int | None:
@@ -74,6 +75,8 @@ class Checkpoints:
 
     def _refuse_full_disk(self, state) -> None:
         """Before Orbax finds out in its threads, each with a traceback of its own."""
+        if storage.is_address(self.folder):
+            return
         size = sum(x.nbytes for x in jax.tree.leaves(state))
         if shutil.disk_usage(self.folder).free < size + SPARE_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))

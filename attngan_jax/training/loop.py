@@ -4,7 +4,6 @@ Counting: `state.step` updates have been made. A checkpoint of step n holds n up
 ends with one of step `num_train_steps`, or earlier, at SIGTERM, with one of the step reached.
 """
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from attngan_jax import storage
 from attngan_jax.data import pipeline
 from attngan_jax.errors import Stopped
 from attngan_jax.interop.import_run import check_has_image_encoder
@@ -22,7 +22,7 @@ from attngan_jax.training.metrics import Metrics
 from attngan_jax.training.state import stage_key
 
 
-def is_finished(task, workdir: str | os.PathLike) -> bool:
+def is_finished(task, workdir: storage.Place) -> bool:
     """Whether the stage's last checkpoint is there."""
     with Checkpoints(workdir, task.name) as checkpoints:
         return (checkpoints.latest_step() or 0) >= task.settings.num_train_steps
@@ -31,7 +31,7 @@ def is_finished(task, workdir: str | os.PathLike) -> bool:
 def train(
     task,
     dataset,
-    workdir: str | os.PathLike,
+    workdir: storage.Place,
     *,
     frozen: Any = None,
     start: Callable[[Any], Any] | None = None,

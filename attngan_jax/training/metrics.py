@@ -5,8 +5,6 @@ and its seconds of start-up.
 """
 
 import json
-import os
-import pathlib
 import time
 
 import jax
@@ -14,8 +12,10 @@ import numpy as np
 from absl import logging
 from clu import metric_writers, periodic_actions
 
+from attngan_jax import storage
 from attngan_jax.errors import UserError
 from attngan_jax.training import hosts
+from attngan_jax.training.event_files import EventFiles
 
 
 class Metrics:
@@ -24,17 +24,19 @@ class Metrics:
     The first process writes; the others look for what is not finite, and so stop with it.
     """
 
-    def __init__(self, workdir: str | os.PathLike, stage: str, num_train_steps: int):
+    def __init__(self, workdir: storage.Place, stage: str, num_train_steps: int):
         self.stage = stage
-        self._path = pathlib.Path(workdir) / "metrics.jsonl"
+        workdir = storage.path(workdir)
+        self._log = self._events = None
+        if hosts.is_first():
+            self._log = storage.Log(workdir / "metrics.jsonl")
+            self._events = EventFiles(workdir / stage / "events")
         self._writer = metric_writers.create_default_writer(
-            str(pathlib.Path(workdir) / stage / "events"), asynchronous=True
+            str(self._events.folder), asynchronous=True
         ) if hosts.is_first() else metric_writers.MultiWriter([])
         self._progress = periodic_actions.ReportProgress(
             num_train_steps=num_train_steps, every_secs=20, writer=self._writer)
         self._pending: list[tuple[int, dict]] = []
-        if hosts.is_first():
-            _cut_torn_line(self._path)
 
     def add(self, step: int, metrics: dict) -> None:
         """Notes the scalars of a step, without waiting for the device."""
@@ -71,8 +73,10 @@ class Metrics:
             return
         self._writer.write_scalars(step, scalars)
         line = {"step": step, "stage": self.stage, "time": time.time(), "scalars": scalars}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        self._log.append(json.dumps(line))
+        if self._events.are_due():
+            self._writer.flush()
+            self._events.copy()
 
     def write_pictures(self, step: int, pictures: dict[str, np.ndarray]) -> None:
         """Writes uint8 `[H, W, 3]` pictures to the event files, under their full names."""
@@ -88,14 +92,5 @@ class Metrics:
         """Flushes the event files."""
         self._writer.flush()
         self._writer.close()
-
-
-def _cut_torn_line(path: pathlib.Path) -> None:
-    """Removes a last line that a kill left without its end; the next one would be glued to it."""
-    if not path.exists():
-        return
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        with path.open("rb+") as file:
-            file.truncate(whole)
+        if self._events:
+            self._events.close()

@@ -1,12 +1,10 @@
 """ImageNet's weights as the start of the image encoder's Inception-v3 trunk (Sec. 3.2)."""
 
 import json
-import os
-import pathlib
 
 from absl import logging
 
-from attngan_jax.configuration import write_text
+from attngan_jax import storage
 from attngan_jax.interop.inception_weights import InceptionWeights, chosen_inception_weights
 from attngan_jax.training.checkpoints import Checkpoints
 from attngan_jax.training.damsm_task import PRETRAINED, DamsmTask
@@ -16,7 +14,7 @@ from attngan_jax.training.state import DamsmState
 RECORD = "inception_weights.json"
 
 
-def trunk_weights(config: Config, workdir: str | os.PathLike) -> InceptionWeights | None:
+def trunk_weights(config: Config, workdir: storage.Place) -> InceptionWeights | None:
     """What `config.image_encoder.weights` asks for, where a run needs it.
 
     None for the cnn trunk, for a trunk that is to be untrained, and for a run whose checkpoints
@@ -31,11 +29,11 @@ def trunk_weights(config: Config, workdir: str | os.PathLike) -> InceptionWeight
     return chosen_inception_weights(image.weights)
 
 
-def record(weights: InceptionWeights, path: str, workdir: str | os.PathLike) -> None:
+def record(weights: InceptionWeights, path: str, workdir: storage.Place) -> None:
     """Keeps in the workdir which file the trunk came from, and its SHA-256."""
     logging.info("the image encoder starts from %s (SHA-256 %s)", path, weights.sha256)
-    write_text(pathlib.Path(workdir) / RECORD,
-               json.dumps({"file": str(path), "sha256": weights.sha256}, indent=2) + "\n")
+    storage.write_text(storage.path(workdir) / RECORD,
+                       json.dumps({"file": str(path), "sha256": weights.sha256}, indent=2) + "\n")
 
 
 def with_trunk(state: DamsmState, weights: InceptionWeights) -> DamsmState:

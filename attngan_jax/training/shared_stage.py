@@ -2,12 +2,11 @@
 
 import json
 import os
-import pathlib
 import shutil
 
 from absl import logging
 
-from attngan_jax import configuration
+from attngan_jax import configuration, storage
 from attngan_jax.errors import UserError
 from attngan_jax.training import loop, wall_clock
 from attngan_jax.training.checkpoints import Checkpoints
@@ -20,33 +19,50 @@ KEYS = ("seed", "compute_dtype", "per_device_batch_norm", "per_device_negatives"
         "procedural_birds.", "text_encoder.", "image_encoder.", "damsm.")
 
 
-def take_damsm(config: Config, workdir: pathlib.Path, source: str | os.PathLike) -> None:
+def take_damsm(config: Config, workdir: storage.Path, source: storage.Place) -> None:
     """Copies the finished stage 1 of the run in `source`, with its log and its seconds.
 
     Does nothing where `workdir` has trained some of stage 1 itself. `WORKDIR/damsm_from.json` says
     where it is from. Raises `UserError` where `source` has no finished stage 1, or one of another
     config or vocabulary.
     """
-    source = pathlib.Path(source)
+    source = storage.path(source)
     if Checkpoints.are_in(workdir, STAGE):
         return
     _check_same_stage(config, workdir, source)
     _copy_log(source, workdir)
     seconds = wall_clock.read(workdir) | {STAGE: wall_clock.read(source).get(STAGE, 0.0)}
-    configuration.write_text(workdir / "wall_seconds.json", json.dumps(seconds) + "\n")
-    configuration.write_text(workdir / "damsm_from.json", json.dumps(
-        {"workdir": os.path.relpath(source, workdir), "seed": config.seed}) + "\n")
+    storage.write_text(workdir / "wall_seconds.json", json.dumps(seconds) + "\n")
+    storage.write_text(workdir / "damsm_from.json", json.dumps(
+        {"workdir": _as_seen_from(workdir, source), "seed": config.seed}) + "\n")
+    _copy_stage(source / STAGE, workdir)
+    logging.info("stage 1 is that of %s", source)
+
+
+def _as_seen_from(workdir: storage.Path, source: storage.Path) -> str:
+    if storage.is_address(workdir) or storage.is_address(source):
+        return str(source if storage.is_address(source) else source.absolute())
+    return os.path.relpath(source, workdir)
+
+
+def _copy_stage(source: storage.Path, workdir: storage.Path) -> None:
+    """Whole or not at all: by one renaming, or in a bucket by the files that are copied last."""
+    if storage.is_address(workdir):
+        storage.copy_tree(source, workdir / STAGE)
+        return
     unfinished = workdir / f".{STAGE}.{os.getpid()}"
     try:
-        shutil.copytree(source / STAGE, unfinished)
+        if storage.is_address(source):
+            storage.copy_tree(source, unfinished)
+        else:
+            shutil.copytree(source, unfinished)
         shutil.rmtree(workdir / STAGE, ignore_errors=True)  # an empty one
         os.replace(unfinished, workdir / STAGE)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    logging.info("stage 1 is that of %s", source)
 
 
-def _check_same_stage(config: Config, workdir: pathlib.Path, source: pathlib.Path) -> None:
+def _check_same_stage(config: Config, workdir: storage.Path, source: storage.Path) -> None:
     other = configuration.load_workdir_config(source)
     differing = [line for line in configuration.differences(other, config) if line.startswith(KEYS)]
     if differing:
@@ -62,12 +78,12 @@ def _check_same_stage(config: Config, workdir: pathlib.Path, source: pathlib.Pat
                         "--damsm_from away")
 
 
-def _copy_log(source: pathlib.Path, workdir: pathlib.Path) -> None:
+def _copy_log(source: storage.Path, workdir: storage.Path) -> None:
     """Puts the lines of stage 1 in `source`'s metrics.jsonl in front of the workdir's own."""
-    def lines(folder: pathlib.Path, of_stage: bool) -> list[str]:
+    def lines(folder: storage.Path, of_stage: bool) -> list[str]:
         path = folder / "metrics.jsonl"
         whole = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         return [line for line in whole if (json.loads(line)["stage"] == STAGE) == of_stage]
 
     text = "".join(f"{line}\n" for line in lines(source, True) + lines(workdir, False))
-    configuration.write_text(workdir / "metrics.jsonl", text)
+    storage.write_text(workdir / "metrics.jsonl", text)

@@ -1,34 +1,33 @@
 """Seconds that each part of a run took, over all its starts, in `WORKDIR/wall_seconds.json`."""
 
 import json
-import os
-import pathlib
 import time
 
-from attngan_jax.configuration import write_text
+from attngan_jax import storage
 from attngan_jax.training import hosts
 
 PARTS = ("prepare", "damsm", "attngan", "evaluate")
 
 
-def read(workdir: str | os.PathLike) -> dict[str, float]:
+def read(workdir: storage.Place) -> dict[str, float]:
     """Seconds of those `PARTS` that have been started."""
-    path = pathlib.Path(workdir) / "wall_seconds.json"
+    path = storage.path(workdir) / "wall_seconds.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 class Clock:
     """Counts from its making, on top of what earlier starts spent."""
 
-    def __init__(self, workdir: str | os.PathLike, part: str, spent: float = 0.0):
+    def __init__(self, workdir: storage.Place, part: str, spent: float = 0.0):
         self._workdir, self._part, self.spent = workdir, part, spent
         self._start = time.monotonic()
 
     def save(self) -> float:
         """Returns the seconds so far; the first process writes them."""
         seconds = self.spent + time.monotonic() - self._start
-        path = pathlib.Path(self._workdir) / "wall_seconds.json"
+        path = storage.path(self._workdir) / "wall_seconds.json"
         if not hosts.is_first():
             return seconds
-        write_text(path, json.dumps(read(self._workdir) | {self._part: round(seconds, 1)}) + "\n")
+        spent = read(self._workdir) | {self._part: round(seconds, 1)}
+        storage.write_text(path, json.dumps(spent) + "\n")
         return seconds

@@ -2,7 +2,7 @@
 # A run on TPUs of Google Kubernetes Engine, through XPK (pip install xpk) and Docker.
 # CLUSTER=birds ZONE=us-west4-a TYPE=v5litepod-16 IMAGE=us-docker.pkg.dev/me/images/attngan_jax \
 #     bash launch/gke/xpk.sh [--dry-run] COMMAND
-#   cluster                   makes the cluster, with one slice of TPUs and BUCKET as /bucket
+#   cluster                   makes the cluster, with one slice of TPUs, and BUCKET as /bucket
 #   image                     builds the image of this checkout and pushes it to IMAGE
 #   run --config C ...        starts attngan_jax.main on all hosts, with these arguments
 #   follow                    shows the log of the first host
@@ -16,8 +16,10 @@
 #   MODE     on-demand (default) or spot, when the cluster is made
 #   IMAGE    the image's full name; required by image and run
 #   NAME     of the run; default: attngan
-#   BUCKET   of Google Cloud Storage, to which the cluster may write; required by cluster
-#   WORKDIR  of the run; default: /bucket/runs/NAME
+#   BUCKET   of Google Cloud Storage, to which the cluster may write, to be seen as /bucket through
+#            gcsfuse by those who want it so; default: none
+#   WORKDIR  of the run, such as gs://my-bucket/runs/cub; required by run without BUCKET; default:
+#            /bucket/runs/NAME
 set -eu
 cd "$(dirname "$0")/../.."
 . launch/arguments.sh
@@ -38,18 +40,21 @@ command="${1:-}"
 if [ $# -gt 0 ]; then shift; fi
 case "$command" in
   cluster)
-    need TYPE BUCKET
+    need TYPE
     call xpk cluster create "${where[@]}" "--tpu-type=$TYPE" --num-slices=1 \
-      "--${MODE:-on-demand}" --enable-gcsfuse-csi-driver
-    call xpk storage attach bucket "${where[@]}" --type=gcsfuse "--bucket=${BUCKET#gs://}" \
-      --mount-point=/bucket --readonly=false --size=1 --auto-mount=true ;;
+      "--${MODE:-on-demand}" ${BUCKET:+--enable-gcsfuse-csi-driver}
+    if [ -n "${BUCKET:-}" ]; then
+      call xpk storage attach bucket "${where[@]}" --type=gcsfuse "--bucket=${BUCKET#gs://}" \
+        --mount-point=/bucket --readonly=false --size=1 --auto-mount=true
+    fi ;;
   image)
     need IMAGE
     call docker build --file launch/gke/Dockerfile --tag "$IMAGE" .
     call docker push "$IMAGE" ;;
   run)
     need TYPE IMAGE
-    WORKDIR="${WORKDIR:-/bucket/runs/$NAME}"
+    if [ -n "${BUCKET:-}" ]; then WORKDIR="${WORKDIR:-/bucket/runs/$NAME}"; fi
+    need WORKDIR
     call xpk workload create "${where[@]}" "--workload=$NAME" "--tpu-type=$TYPE" --num-slices=1 \
       "--docker-image=$IMAGE" --command \
       "python -m attngan_jax.main --distributed --workdir $(printf '%q' "$WORKDIR")$(printf ' %q' "$@")" ;;

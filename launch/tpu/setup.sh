@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Brings this checkout to every worker of a TPU, with Python 3.11, requirements.txt and jax[tpu].
+# Brings this checkout to every worker of a TPU, with Python 3.11, requirements.txt, jax[tpu] and
+# what gs:// needs.
 # ZONE=us-west4-a bash launch/tpu/setup.sh [--dry-run]
 # The TPU's machines have Python 3.10; uv fetches 3.11 and leaves theirs alone. What is committed is
 # what is sent; run it again after a commit.
 #   BUCKET   of Google Cloud Storage, which every worker is to see as the folder bucket/ of the
-#            project, through gcsfuse: for the workdirs of a TPU of several workers; default: none
+#            project, through gcsfuse, for those who want it so; default: none, as workdirs and data
+#            on gs:// need no folder
 #   NAME, ZONE, PROJECT: see launch/tpu/settings.sh
 set -eu
 cd "$(dirname "$0")/../.."
@@ -17,7 +19,7 @@ call gcloud compute tpus tpu-vm scp "$archive" "$NAME:" "${where[@]}" --worker=a
 on_worker all "set -e; tar -xzf $FOLDER.tar.gz; cd $FOLDER; \
 python3 -m pip install --quiet --user uv; python3 -m uv python install --quiet 3.11; \
 export PYTHON=\"\$(python3 -m uv python find 3.11)\"; \
-bash -c '. launch/environment.sh requirements.txt requirements-tpu.txt'; \
+bash -c '. launch/environment.sh requirements.txt requirements-gcs.txt requirements-tpu.txt'; \
 .venv/bin/python -c 'import jax; print(jax.local_device_count(), \"of\", jax.device_count(), \"chips\")'"
 if [ -n "${BUCKET:-}" ]; then
   on_worker all "set -e; cd $FOLDER; packages=https://packages.cloud.google.com/apt; \
