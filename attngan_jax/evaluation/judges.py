@@ -15,7 +15,6 @@ import optax
 from tqdm import tqdm
 
 from attngan_jax.models.image_encoder import SmallTrunk
-from attngan_jax.training import hosts
 from attngan_jax.training.damsm_task import normalise
 
 
@@ -89,8 +88,7 @@ def train_judge(
     params, batch_stats = variables["params"], variables["batch_stats"]
     opt_state = optimizer.init(params)
     rng = np.random.default_rng(seed)
-    for _ in tqdm(range(num_steps), desc="Attribute judge", unit=" steps",
-                  disable=not hosts.is_first()):
+    for _ in tqdm(range(num_steps), desc="Attribute judge", unit=" steps"):
         chosen = rng.integers(len(images), size=batch_size)
         batch = images[chosen]
         flipped = rng.random(batch_size) < 0.5

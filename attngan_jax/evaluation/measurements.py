@@ -31,9 +31,9 @@ class BirdJudges:
 
     @classmethod
     def train(cls, dataset, config, size: int) -> "BirdJudges":
-        """From real training pictures of `size` pixels; in all processes what the first has learnt.
+        """From real training pictures of `size` pixels.
 
-        The networks are small: each process trains both on one of its devices.
+        The networks are small: the first process trains them on one device, and tells the others.
         """
         chosen = Spread(dataset.train, min(len(dataset.train), JUDGE_IMAGES))
         passes = RowMap(lambda _, batch: {"image": batch[f"image_{size}"],
@@ -42,14 +42,18 @@ class BirdJudges:
         rows = joined(passes.rows({}, chosen, config, vocabulary=dataset.vocabulary,
                                   image_sizes=(size,), description="Real pictures for the judges"))
         common = dict(batch_size=config.eval.judge_batch_size, seed=config.seed)
-        attributes, parts = (
-            judges.train_judge(rows["image"], rows["attributes"],
-                               tuple(len(values) for values in ATTRIBUTES.values()),
-                               num_steps=config.eval.judge_steps, **common),
-            segmenter.train_segmenter(rows["image"], rows["part_labels"], len(PARTS) + 1,
-                                      num_steps=config.eval.part_judge_steps, **common))
-        return cls(*(dataclasses.replace(judge, variables=hosts.arrays_of_first(judge.variables))
-                     for judge in (attributes, parts)))
+        num_values, num_labels = tuple(map(len, ATTRIBUTES.values())), len(PARTS) + 1
+
+        def train() -> dict:
+            attributes = judges.train_judge(rows["image"], rows["attributes"], num_values,
+                                            num_steps=config.eval.judge_steps, **common)
+            parts = segmenter.train_segmenter(rows["image"], rows["part_labels"], num_labels,
+                                              num_steps=config.eval.part_judge_steps, **common)
+            return {"attributes": attributes.variables, "parts": parts.variables}
+
+        learnt = hosts.arrays_from_first(train, "judges")
+        return cls(judges.Judge(judges.AttributeClassifier(num_values), learnt["attributes"]),
+                   segmenter.Segmenter(segmenter.PartSegmenter(num_labels), learnt["parts"]))
 
     @property
     def variables(self) -> dict:

@@ -14,7 +14,6 @@ import optax
 from tqdm import tqdm
 
 from attngan_jax.models.layers import BatchNorm
-from attngan_jax.training import hosts
 from attngan_jax.training.damsm_task import normalise
 
 
@@ -110,8 +109,7 @@ def train_segmenter(images: np.ndarray, part_labels: np.ndarray, num_labels: int
     params, batch_stats = variables["params"], variables["batch_stats"]
     opt_state = optimizer.init(params)
     rng = np.random.default_rng(seed)
-    for _ in tqdm(range(num_steps), desc="Part judge", unit=" steps",
-                  disable=not hosts.is_first()):
+    for _ in tqdm(range(num_steps), desc="Part judge", unit=" steps"):
         chosen = rng.integers(len(images), size=batch_size)
         params, batch_stats, opt_state = step(params, batch_stats, opt_state, images[chosen],
                                               part_labels[chosen].astype(np.int32))

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
+from flax import serialization
 from jax.experimental import multihost_utils
 
 from attngan_jax.errors import UserError
@@ -124,18 +125,25 @@ def from_first(function: Callable[[], Any], name: str) -> Any:
 
     For what is looked up in a folder, where two processes may see it differently.
     """
-    text = on_first(lambda: json.dumps(function()), name)
-    if jax.process_count() > 1:
-        letters = np.frombuffer((text or "").encode(), np.uint8)
-        size = int(multihost_utils.broadcast_one_to_all(np.int32(len(letters))))
-        letters = letters if is_first() else np.zeros(size, np.uint8)
-        text = np.asarray(multihost_utils.broadcast_one_to_all(letters)).tobytes().decode()
-    return json.loads(text)
+    return json.loads(_bytes_from_first(lambda: json.dumps(function()).encode(), name))
 
 
-def arrays_of_first(tree: Result) -> Result:
-    """The first process's arrays, up to 32 bits, where each has made its own in like shapes."""
-    return multihost_utils.broadcast_one_to_all(tree) if index_and_count()[1] > 1 else tree
+def arrays_from_first(function: Callable[[], dict], name: str) -> dict:
+    """As `from_first`, for a dictionary of arrays, or of such dictionaries."""
+    if jax.process_count() == 1:
+        return function()
+    return serialization.msgpack_restore(_bytes_from_first(
+        lambda: serialization.msgpack_serialize(jax.device_get(function())), name))
+
+
+def _bytes_from_first(function: Callable[[], bytes], name: str) -> bytes:
+    content = on_first(function, name)
+    if jax.process_count() == 1:
+        return content
+    content = np.frombuffer(content or b"", np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
+    content = content if is_first() else np.zeros(size, np.uint8)
+    return np.asarray(multihost_utils.broadcast_one_to_all(content)).tobytes()
 
 
 def _in_step(function: Callable[[], Result], name: str) -> Result:

@@ -77,7 +77,7 @@ def start_process(module_and_arguments, log, num_devices):
 def finish(processes, workdir):
     """What each process said, once all have ended with 0."""
     try:
-        codes = [process.wait(timeout=400) for process in processes]
+        codes = [process.wait(timeout=800) for process in processes]
     finally:
         for process in processes:
             process.kill()

@@ -43,15 +43,15 @@ def main(address: str, num_processes: str, process_index: str, path: str) -> Non
         "first_fails": outcome(hosts.on_first, fails_in(0), "first"),
         "telling_fails": outcome(hosts.from_first, fails_in(0), "told"),
         "after": outcome(hosts.from_first, lambda: "still together", "after")}
-    # What each has learnt by itself is the first one's, to the last bit, on all devices.
-    learnt = {"w": np.full((3, 2), 1 / (3 + here), np.float32), "n": np.int32(here + 5)}
-    learnt = hosts.arrays_of_first(learnt)
+    # What the first has learnt goes to all, to the last bit, and on all their devices.
+    learnt = hosts.arrays_from_first(lambda: {
+        "w": {"a": jax.numpy.full((3, 2), 1 / (3 + here))}, "n": np.int32(here + 5)}, "learnt")
     mesh = parallel.make_mesh()
     spread = parallel.replicate(learnt, mesh)
     spread = parallel.replicate(spread, mesh)  # where it is already
-    total = jax.jit(lambda tree: tree["w"].sum() * tree["n"])(spread)
-    said |= {"learnt": [learnt["w"].tolist(), int(learnt["n"])], "total": float(total),
-             "devices": len(spread["w"].sharding.device_set)}
+    total = jax.jit(lambda tree: tree["w"]["a"].sum() * tree["n"])(spread)
+    said |= {"learnt": [learnt["w"]["a"].tolist(), int(learnt["n"])], "total": float(total),
+             "devices": len(spread["w"]["a"].sharding.device_set)}
     with open(path, "w", encoding="utf-8") as file:
         json.dump(said, file)
 
