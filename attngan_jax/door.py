@@ -19,6 +19,8 @@ from attngan_jax.errors import Stopped, UserError
 DONE, FAILED, WRONG_FLAGS = 0, 1, 2
 _UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
+flags.disclaim_key_flags()  # those of define_process_flags belong to the door that calls it
+
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """Parses the flags and calls `main(argv)`; never returns.
@@ -165,3 +167,24 @@ def no_arguments(argv: Sequence[str]) -> None:
     """Refuses words that belong to no flag."""
     if len(argv) > 1:
         raise flags.Error(f"what is {argv[1]!r}? every argument starts with --")
+
+
+def define_process_flags() -> None:
+    """The flags of a door that several processes go through together, for `join_processes`."""
+    flags.DEFINE_bool(
+        "distributed", False, "Whether this is one of several processes that find each other: on "
+        "a TPU pod, under Slurm.")
+    flags.DEFINE_string(
+        "coordinator", None, "HOST:PORT of process 0, where there are several on CPUs or GPUs.")
+    flags.DEFINE_integer("num_processes", None, "How many there are.", 1)
+    flags.DEFINE_integer("process_index", None, "Which one this is, from 0.", 0)
+
+
+def join_processes() -> None:
+    """Joins this process to the others of its run, if its flags speak of others."""
+    from attngan_jax.training import hosts  # heavy: after the flags are right
+
+    given = flags.FLAGS
+    addresses = (given.coordinator, given.num_processes, given.process_index)
+    if given.distributed or addresses != (None, None, None):
+        hosts.initialise(*addresses)

@@ -1,7 +1,11 @@
 """Scores a trained run and writes its report: flags and one call.
 
     python -m attngan_jax.evaluate --workdir DIR [--eval.KEY=VALUE ...] [--follow]
+
+On several hosts all run this command together, with the flags that attngan_jax.main has for it.
 """
+
+import functools
 
 from absl import flags
 from ml_collections import config_flags
@@ -16,6 +20,7 @@ _FOLLOW = flags.DEFINE_bool("follow", False, "Score each new checkpoint of a run
                             "trained, until the last one.")
 _EVERY = flags.DEFINE_float("every_seconds", 30.0, "How often --follow looks for one.",
                             lower_bound=0.1)
+door.define_process_flags()
 flags.mark_flag_as_required("workdir")
 
 
@@ -25,15 +30,20 @@ def main(argv):
     from attngan_jax.evaluation.follow import follow
     from attngan_jax.evaluation.suite import evaluate
     from attngan_jax.reporting.page import write_report
+    from attngan_jax.training import hosts
 
-    settings = config_flags.get_override_values(flags.FLAGS["eval"])
-    if _FOLLOW.value:
-        for metrics in follow(_WORKDIR.value, seconds=_EVERY.value, settings=settings):
-            _print(metrics)
-            write_report(_WORKDIR.value)
-    else:
-        _print(evaluate(_WORKDIR.value, settings=settings))
-    print(f"The report is {write_report(_WORKDIR.value)}")
+    door.join_processes()
+    workdir, settings = _WORKDIR.value, config_flags.get_override_values(flags.FLAGS["eval"])
+    scored = ([evaluate(workdir, settings=settings)] if not _FOLLOW.value else
+              follow(workdir, seconds=_EVERY.value, settings=settings))
+    write = functools.partial(write_report, workdir)
+    for metrics in scored:
+        hosts.on_first(functools.partial(_print, metrics), "print")
+        if _FOLLOW.value:
+            hosts.on_first(write, "report")
+    report = hosts.on_first(write, "report")
+    if hosts.is_first():
+        print(f"The report is {report}")
 
 
 def _print(metrics):

@@ -3,9 +3,7 @@
 import dataclasses
 import functools
 import json
-import os
 
-import jax
 from absl import logging
 
 from attngan_jax import configuration, storage
@@ -18,7 +16,15 @@ from attngan_jax.evaluation.samples import SampleWriter
 from attngan_jax.evaluation.trained import load_encoders
 from attngan_jax.interop.import_run import check_has_image_encoder
 from attngan_jax.reporting import page
-from attngan_jax.training import hosts, loop, parallel, pretrained, shared_stage, wall_clock
+from attngan_jax.training import (
+    compilation_cache,
+    hosts,
+    loop,
+    parallel,
+    pretrained,
+    shared_stage,
+    wall_clock,
+)
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.damsm_task import DamsmTask
 from attngan_jax.training.networks import Config
@@ -38,7 +44,7 @@ def train_and_evaluate(config: Config, workdir: storage.Place, *,
     workdir = storage.path(workdir)
     trunk = pretrained.trunk_weights(config, workdir)
     check(config)
-    use_compilation_cache(config.compilation_cache_dir)
+    compilation_cache.use(config.compilation_cache_dir)
     with hosts.first_goes_first("prepare"):
         configuration.save_workdir_config(config, workdir)
         check_has_image_encoder(workdir)
@@ -50,10 +56,10 @@ def train_and_evaluate(config: Config, workdir: storage.Place, *,
 
     damsm = DamsmTask(config, len(dataset.vocabulary))
     attngan = AttnganTask(config, len(dataset.vocabulary))
-    if loop.is_finished(attngan, workdir):
+    if _is_finished(attngan, workdir):
         logging.info("both stages are trained already")
     else:
-        if not loop.is_finished(damsm, workdir):
+        if not _is_finished(damsm, workdir):
             loop.train(damsm, dataset, workdir, score=RetrievalScore(damsm, dataset),
                        start=trunk and functools.partial(pretrained.with_trunk, weights=trunk))
         encoders = load_encoders(config, len(dataset.vocabulary), workdir)
@@ -63,14 +69,14 @@ def train_and_evaluate(config: Config, workdir: storage.Place, *,
         loop.train(attngan, dataset, workdir, frozen=encoders, score=r_precision,
                    on_sample=hosts.is_first() and SampleWriter(
                        attngan, dataset, parallel.on_this_host(encoders), workdir))
-    return hosts.on_first(functools.partial(score, config, workdir), "score")
-
-
-def score(config: Config, workdir: storage.Path) -> storage.Path:
-    """Scores the last checkpoint if nobody has, and writes the report; its path."""
-    if not suite.is_finished(workdir, config.attngan.num_train_steps, config):
+    if not hosts.from_first(lambda: suite.is_finished(workdir, config.attngan.num_train_steps,
+                                                      config), "scored"):
         suite.evaluate(workdir)
-    return page.write_report(workdir)
+    return hosts.on_first(lambda: page.write_report(workdir), "report")
+
+
+def _is_finished(task, workdir: storage.Path) -> bool:
+    return hosts.from_first(lambda: loop.is_finished(task, workdir), f"{task.name} is finished")
 
 
 def check(config: Config) -> None:
@@ -103,10 +109,3 @@ def prepare(config: Config, workdir: storage.Path) -> datasets.Dataset:
         return dataclasses.replace(dataset, vocabulary=Vocabulary.load(path))
     dataset.vocabulary.save(path)
     return dataset
-
-
-def use_compilation_cache(folder: str) -> None:
-    """Keeps compiled programs in `folder` ("": nowhere), so that a second start is quick."""
-    if folder:
-        jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -21,13 +21,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, or gs://BUCK
 _DAMSM_FROM = flags.DEFINE_string(
     "damsm_from", None, "Folder of another run with the same settings up to stage 1: a copy of its "
     "finished stage 1 is used instead of training it again.")
-_DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "Whether this is one of several processes that find each other: on a "
-    "TPU pod, under Slurm.")
-_COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "HOST:PORT of process 0, where there are several on CPUs or GPUs.")
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many there are.", 1)
-_PROCESS_INDEX = flags.DEFINE_integer("process_index", None, "Which one this is, from 0.", 0)
+door.define_process_flags()
 flags.mark_flag_as_required("config")
 
 
@@ -35,11 +29,8 @@ def main(argv):
     """Runs what is left of the run and says where its report is."""
     door.no_arguments(argv)
     from attngan_jax.experiment import train_and_evaluate  # heavy: after the flags are right
-    from attngan_jax.training import hosts
 
-    addresses = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_INDEX.value)
-    if _DISTRIBUTED.value or addresses != (None, None, None):
-        hosts.initialise(*addresses)
+    door.join_processes()
     config = _CONFIG.value.lock()
     workdir = storage.path(_WORKDIR.value or f"runs/{config.name}")
     report = train_and_evaluate(config, workdir, damsm_from=_DAMSM_FROM.value)

@@ -82,8 +82,8 @@ def test_metrics_json_holds_the_keys_of_the_contract(tiny_run):
     assert metrics["damsm_retrieval"]["step"] in (2, 4)
     for direction in ("image_to_text", "text_to_image"):
         assert metrics["damsm_retrieval"][direction].keys() == {"r1", "r5", "r10", "median_rank"}
-    assert metrics["grounding"].keys() == {"damsm", "generator_16", "judge_pixel_accuracy",
-                                           "judge_part_overlap"}
+    assert metrics["grounding"].keys() == {"damsm", "generator_16", "damsm_by_judge",
+                                           "judge_pixel_accuracy", "judge_part_overlap"}
     assert 0 <= metrics["grounding"]["judge_part_overlap"] <= 100
     for name in ("damsm", "generator_16"):
         game = metrics["grounding"][name]

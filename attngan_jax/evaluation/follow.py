@@ -8,8 +8,8 @@ from absl import logging
 
 from attngan_jax import storage
 from attngan_jax.configuration import config_path, load_workdir_config
-from attngan_jax.errors import UserError
 from attngan_jax.evaluation import suite
+from attngan_jax.training import hosts
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.checkpoints import Checkpoints
 
@@ -17,8 +17,10 @@ STAGE = AttnganTask.name
 
 
 def follow(workdir: storage.Place, *, seconds: float, settings: dict | None = None
-           ) -> Iterator[dict]:
+           ) -> Iterator[dict | None]:
     """The metrics of each new checkpoint of stage 2, each once, until the last one is scored.
+
+    All processes of a run go through this together; all but the first get None each time.
 
     A checkpoint that the training deletes before its turn is passed over. New is what is newer
     than the scores in `metrics.jsonl`, so that a second start goes on.
@@ -31,27 +33,28 @@ def follow(workdir: storage.Place, *, seconds: float, settings: dict | None = No
     workdir = storage.path(workdir)
     waiting = False
     while True:
-        if config_path(workdir).exists():
-            last = load_workdir_config(workdir).attngan.num_train_steps
-            scored = scored_steps(workdir)
-            newest = max(scored, default=-1)
-            new = [step for step in Checkpoints.steps_in(workdir, STAGE) if step > newest]
-            for step in new:
-                try:
-                    yield suite.evaluate(workdir, step=step, settings=settings)
-                except (UserError, FileNotFoundError):
-                    if (workdir / STAGE / str(step)).exists():
-                        raise
-                    logging.info("checkpoint %d is gone already", step)
-            if new:
-                waiting = False
-                continue
-            if newest >= last:
-                return
-        if not waiting:
+        new, done = hosts.from_first(lambda: _look(workdir), "follow")
+        for step in new:
+            try:
+                yield suite.evaluate(workdir, step=step, settings=settings)
+            except suite.CheckpointGone:
+                logging.info("checkpoint %d is gone already", step)
+        if done:
+            return
+        if not new and not waiting:
             logging.info("waiting for a new checkpoint in %s", workdir / STAGE)
-            waiting = True
-        time.sleep(seconds)
+        waiting = not new
+        if waiting:
+            time.sleep(seconds)
+
+
+def _look(workdir: storage.Path) -> tuple[list[int], bool]:
+    """The steps to be scored, and whether there will be none after the last that is scored."""
+    if not config_path(workdir).exists():
+        return [], False
+    newest = max(scored_steps(workdir), default=-1)
+    new = [step for step in Checkpoints.steps_in(workdir, STAGE) if step > newest]
+    return new, not new and newest >= load_workdir_config(workdir).attngan.num_train_steps
 
 
 def scored_steps(workdir: storage.Place) -> set[int]:

@@ -17,6 +17,7 @@ from attngan_jax.evaluation.inception_score import InceptionScore
 from attngan_jax.evaluation.rows import RowMap
 from attngan_jax.evaluation.samples import Spread
 from attngan_jax.evaluation.trained import Trained
+from attngan_jax.training import hosts
 
 JUDGE_IMAGES = 8_000  # real pictures that the judges of procedural birds learn from
 
@@ -30,7 +31,10 @@ class BirdJudges:
 
     @classmethod
     def train(cls, dataset, config, size: int) -> "BirdJudges":
-        """From real training pictures of `size` pixels."""
+        """From real training pictures of `size` pixels.
+
+        The networks are small: the first process trains them on one device, and tells the others.
+        """
         chosen = Spread(dataset.train, min(len(dataset.train), JUDGE_IMAGES))
         passes = RowMap(lambda _, batch: {"image": batch[f"image_{size}"],
                                           "attributes": batch["attributes"],
@@ -38,12 +42,18 @@ class BirdJudges:
         rows = joined(passes.rows({}, chosen, config, vocabulary=dataset.vocabulary,
                                   image_sizes=(size,), description="Real pictures for the judges"))
         common = dict(batch_size=config.eval.judge_batch_size, seed=config.seed)
-        return cls(
-            judges.train_judge(rows["image"], rows["attributes"],
-                               tuple(len(values) for values in ATTRIBUTES.values()),
-                               num_steps=config.eval.judge_steps, **common),
-            segmenter.train_segmenter(rows["image"], rows["part_labels"], len(PARTS) + 1,
-                                      num_steps=config.eval.part_judge_steps, **common))
+        num_values, num_labels = tuple(map(len, ATTRIBUTES.values())), len(PARTS) + 1
+
+        def train() -> dict:
+            attributes = judges.train_judge(rows["image"], rows["attributes"], num_values,
+                                            num_steps=config.eval.judge_steps, **common)
+            parts = segmenter.train_segmenter(rows["image"], rows["part_labels"], num_labels,
+                                              num_steps=config.eval.part_judge_steps, **common)
+            return {"attributes": attributes.variables, "parts": parts.variables}
+
+        learnt = hosts.arrays_from_first(train, "judges")
+        return cls(judges.Judge(judges.AttributeClassifier(num_values), learnt["attributes"]),
+                   segmenter.Segmenter(segmenter.PartSegmenter(num_labels), learnt["parts"]))
 
     @property
     def variables(self) -> dict:
@@ -56,9 +66,10 @@ def measure_real(trained: Trained, dataset, birds: BirdJudges | None) -> dict[st
 
     Returns:
       `code` and `sentence` `[N, D]`, `class_id` `[N]`; with judges also `seen_attributes` and
-      `caption_attributes` `[N, A]`, `grounding` of DAMSM's word maps with the true masks, and
-      `part_pixels`, the share of pixels (half the side) that the judge of parts gets right, most
-      of them background, and `part_shared`, `part_either` `[N, P]` as `segmenter.shared_pixels`.
+      `caption_attributes` `[N, A]`, `grounding` of DAMSM's word maps with the true masks and
+      `grounding_by_judge` with the parts that the judge of parts sees, `part_pixels`, the share of
+      pixels (half the side) that this judge gets right, most of them background, and
+      `part_shared`, `part_either` `[N, P]` as `segmenter.shared_pixels`.
     """
     config = trained.config
     size, shown = config.image_encoder.image_size, trained.task.image_sizes[-1]
@@ -78,32 +89,37 @@ def measure_real(trained: Trained, dataset, birds: BirdJudges | None) -> dict[st
         stride = truth.shape[1] // found.shape[1]
         truth_there = truth[:, ::stride, ::stride]
         shared, either = segmenter.shared_pixels(found, truth_there, len(PARTS))
+        maps = trained.region_maps(words, batch, regions)
         return result | {
             "seen_attributes": birds.attributes.values(variables["birds"]["attributes"], picture),
             "caption_attributes": batch["caption_attributes"], "word_labels": named,
             "part_pixels": (found == truth_there).mean((1, 2)),
             "part_shared": shared, "part_either": either,
-            "game": grounding.pointing_game(trained.region_maps(words, batch, regions), named,
-                                            truth.astype(np.int32))}
+            "game": grounding.pointing_game(maps, named, truth.astype(np.int32)),
+            "game_by_judge": grounding.pointing_game(maps, named, found)}
 
     variables = {"run": trained.variables, "labels": labels,
                  "birds": birds.variables if birds else {}}
-    rows, game = [], grounding.Grounding()
+    rows, game, by_judge = [], grounding.Grounding(), grounding.Grounding()
     for row in RowMap(function).rows(variables, dataset.test, config,
                                      vocabulary=trained.vocabulary,
                                      image_sizes=sorted({size, shown}),
                                      description="Real test images"):
         if birds is not None:
-            game.add(row.pop("word_labels"), row.pop("game"))
+            words = row.pop("word_labels")
+            game.add(words, row.pop("game"))
+            by_judge.add(words, row.pop("game_by_judge"))
         rows.append(row)
     result = joined(rows)
-    return result | ({"grounding": game.result()} if birds is not None else {})
+    return result | ({"grounding": game.result(), "grounding_by_judge": by_judge.result()}
+                     if birds is not None else {})
 
 
 @dataclasses.dataclass
 class Generated:
-    """What is known of the generated images; see `measure_generated`."""
+    """What is known of the generated images, of `image_size` pixels; see `measure_generated`."""
 
+    image_size: int
     rows: dict[str, np.ndarray]
     damsm: Statistics
     inception: Statistics | None
@@ -172,7 +188,7 @@ def measure_generated(trained: Trained, dataset, birds: BirdJudges | None, *, nu
         rows.append({name: value for name, value in row.items()
                      if not name.startswith(("features_", "chances_", "word_labels"))})
     return Generated(
-        joined(rows), sums["code"].result(),
+        size, joined(rows), sums["code"].result(),
         sums["features_fid"].result() if fid else None,
         scores.result() if scores else None,
         {name: game.result() for name, game in games.items()})

@@ -110,13 +110,17 @@ def retrieval_hits(
 
 def score(codes: np.ndarray, sentences: np.ndarray, class_ids: np.ndarray, image_ids: np.ndarray,
           protocol: Protocol, seed: int) -> dict:
-    """R-precision by `protocol`, with the protocol beside it; arguments as in `retrieval_hits`."""
+    """R-precision by `protocol`, with the protocol beside it; arguments as in `retrieval_hits`.
+
+    `mismatch` says what was done: "image" where there are no classes.
+    """
     hits = retrieval_hits(
         codes, sentences, class_ids, image_ids, num_candidates=protocol.num_candidates, seed=seed,
         mismatch=protocol.mismatch, with_replacement=protocol.with_replacement)
     return summarise(hits, num_candidates=protocol.num_candidates,
                      fold_size=protocol.fold_size) | {
-        "chance": 100.0 / protocol.num_candidates, "mismatch": protocol.mismatch,
+        "chance": 100.0 / protocol.num_candidates,
+        "mismatch": protocol.mismatch if (class_ids >= 0).any() else "image",
         "with_replacement": protocol.with_replacement, "protocol": protocol.name}
 
 

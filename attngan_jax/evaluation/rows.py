@@ -33,7 +33,7 @@ class RowMap:
 
         Args:
           split, config, vocabulary, image_sizes, num_examples: as in `pipeline.eval_batches`.
-          description: of the progress bar; "" for none.
+          description: of the first process's progress bar; "" for none.
 
         Yields:
           A batch's results as NumPy arrays, without the rows that fill the last batch; the same on
@@ -45,10 +45,10 @@ class RowMap:
         batches = pipeline.eval_batches(
             split, config, vocabulary=vocabulary, batch_size=size, image_sizes=image_sizes,
             num_examples=num_examples, process_index=process_index, process_count=process_count)
-        variables = jax.device_put(variables, parallel.replicated(self._mesh))
+        variables = parallel.replicate(variables, self._mesh)
         waiting = None  # so that the devices work while the batch before is taken in
         for count, batch in enumerate(tqdm(batches, desc=description, unit=" batches",
-                                           disable=not description)):
+                                           disable=not (description and hosts.is_first()))):
             share = len(batch["caption"])
             first = count * size + process_index * share
             batch["number"] = np.arange(first, first + share, dtype=np.int32)

@@ -9,17 +9,14 @@ import jax
 import numpy as np
 
 from attngan_jax import storage
-from attngan_jax.configuration import check, write_text
+from attngan_jax.configuration import check, load_workdir_config, write_text
 from attngan_jax.data import datasets
-from attngan_jax.data.birds.species import ATTRIBUTES, BODY_COLORS, COLOR_ATTRIBUTES
 from attngan_jax.errors import UserError
-from attngan_jax.evaluation import judges, r_precision, retrieval, segmenter
+from attngan_jax.evaluation import metric_blocks, r_precision
 from attngan_jax.evaluation.attention_arrays import save_attention
 from attngan_jax.evaluation.classifiers import FID_FAMILIES, Classifier
 from attngan_jax.evaluation.explorations import save_explorations
 from attngan_jax.evaluation.feature_statistics import Features, ReferenceCache, Statistics
-from attngan_jax.evaluation.frechet_distance import frechet_distance
-from attngan_jax.evaluation.kernel_distance import kernel_distance
 from attngan_jax.evaluation.measurements import (
     BirdJudges,
     Generated,
@@ -29,63 +26,117 @@ from attngan_jax.evaluation.measurements import (
 )
 from attngan_jax.evaluation.trained import Trained
 from attngan_jax.interop.import_run import check_has_image_encoder
-from attngan_jax.training import wall_clock
+from attngan_jax.training import compilation_cache, hosts, wall_clock
 from attngan_jax.training.checkpoints import Checkpoints
 
-NO_WEIGHTS = ("not computed: it needs the weights of an Inception classifier, which "
-              "config.eval.{} names (python -m attngan_jax.convert classifier makes the file)")
+
+class CheckpointGone(UserError):
+    """The checkpoint to be scored is not there, or no more; the same in all processes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """What is scored, by which classifiers."""
+
+    trained: Trained
+    dataset: datasets.Dataset
+    damsm: Features
+    fid: Classifier | None
+    score: Classifier | None
+
+    @classmethod
+    def load(cls, workdir: storage.Path, step: int | None, settings: dict) -> "_Asked":
+        trained = _with_settings(Trained.load(workdir, step), settings)
+        dataset = dataclasses.replace(datasets.load(trained.config), vocabulary=trained.vocabulary)
+        damsm = Features("damsm", _digest(trained.variables["image"]), "the image encoder, to "
+                         f"{trained.config.image_encoder.image_size} pixels")
+        return cls(trained, dataset, damsm, *_classifiers(trained.config))
+
+    @property
+    def config(self):
+        return self.trained.config
 
 
 def evaluate(workdir: storage.Place, *, step: int | None = None,
-             settings: dict | None = None) -> dict:
+             settings: dict | None = None) -> dict | None:
     """Scores a checkpoint on the test split and writes `report/`; returns the metrics.
+
+    All processes of a run call this together and look at the pictures on all their devices; the
+    first one adds up and writes, the others return None.
 
     Args:
       step: of the checkpoint; default: the one that the run uses, the newest or the best.
       settings: keys of `config.eval` that take the place of the run's own.
 
-    Raises `UserError` for a workdir without a trained generator or a data set that is missing.
+    Raises `UserError` for a workdir without a trained generator or a data set that is missing,
+    `CheckpointGone` where there is none of `step` any more.
     """
     workdir = storage.path(workdir)
     clock = wall_clock.Clock(workdir, "evaluate")
-    check_has_image_encoder(workdir)
-    newest = max([step or 0, *Checkpoints.steps_in(workdir, "attngan")])
-    trained = _with_settings(Trained.load(workdir, step), settings or {})
-    config = trained.config
-    dataset = dataclasses.replace(datasets.load(config), vocabulary=trained.vocabulary)
-    protocol = r_precision.Protocol.of_config(config.eval)
-    fid, score = _classifiers(config)
-    damsm = Features("damsm", _digest(trained.variables["image"]),
-                     f"the image encoder, to {config.image_encoder.image_size} pixels")
+    newest, used = hosts.from_first(lambda: _newest_and_used(workdir, step), "steps")
+    try:
+        asked = hosts.on_each(lambda: _Asked.load(workdir, used, settings or {}), "load")
+    except (UserError, FileNotFoundError) as error:
+        if step is not None and not hosts.from_first(
+                lambda: step in Checkpoints.steps_in(workdir, "attngan"), "gone"):
+            raise CheckpointGone(
+                f"there is no checkpoint {step} in {workdir / 'attngan'}") from error
+        raise
+    compilation_cache.use(asked.config.compilation_cache_dir)
     birds = None
-    if "attributes" in dataset.test[0]:
-        birds = BirdJudges.train(dataset, config, trained.task.image_sizes[-1])
-    real = measure_real(trained, dataset, birds)
-    made = measure_generated(trained, dataset, birds, num_images=protocol.num_images, damsm=damsm,
-                             fid=fid, score=score)
-    metrics = {"step": trained.step, "newest_step": newest,
-               "dataset": config.data.dataset, "split": "test", "unit": "percent"}
-    size = trained.task.image_sizes[-1]
-    metrics |= _r_precision(real, made, protocol, config, size)
-    metrics |= {"damsm_retrieval": _retrieval(real, config, workdir)}
-    metrics |= _known_truth(real, made, birds)
-    metrics |= _distances(trained, dataset, workdir, made, fid)
-    metrics["inception_score"] = made.inception_score and made.inception_score | {
-        "classifier": score.features.family, "weights_sha256": score.features.weights_sha256,
-        "image_size": size}
-    metrics |= {"reasons": _reasons(metrics), "settings": eval_settings(config)}
-    save_attention(trained, dataset, workdir / "report")
-    save_explorations(trained, dataset, workdir / "report")
-    clock.save()
-    metrics["wall_seconds"] = dict.fromkeys(wall_clock.PARTS, 0.0) | wall_clock.read(workdir)
-    if jax.process_index() == 0:
+    if "attributes" in asked.dataset.test[0]:
+        birds = BirdJudges.train(asked.dataset, asked.config, asked.trained.task.image_sizes[-1])
+    real = measure_real(asked.trained, asked.dataset, birds)
+    made = measure_generated(
+        asked.trained, asked.dataset, birds, fid=asked.fid, score=asked.score, damsm=asked.damsm,
+        num_images=r_precision.Protocol.of_config(asked.config.eval).num_images)
+    references = _references(asked, workdir)
+
+    def write() -> dict:
+        metrics = {"step": asked.trained.step, "newest_step": newest}
+        metrics |= _metrics(asked, workdir, real, made, *references)
+        save_attention(asked.trained, asked.dataset, workdir / "report")
+        save_explorations(asked.trained, asked.dataset, workdir / "report")
+        clock.save()
+        metrics["wall_seconds"] = dict.fromkeys(wall_clock.PARTS, 0.0) | wall_clock.read(workdir)
         write_text(workdir / "report" / "metrics.json", json.dumps(metrics, indent=2) + "\n")
         log_scalars(workdir, metrics)
-    return metrics
+        return metrics
+
+    return hosts.on_first(write, "numbers")
+
+
+def _newest_and_used(workdir: storage.Path, step: int | None
+                     ) -> tuple[int | None, int | None]:
+    """The newest step, None where another is scored than the one that the run uses; and that which
+    is scored.
+    """
+    check_has_image_encoder(workdir)
+    best = load_workdir_config(workdir).attngan.best_checkpoint
+    steps = Checkpoints.steps_in(workdir, "attngan")
+    if not steps:
+        return None, step
+    with Checkpoints(workdir, "attngan", best=best) as checkpoints:
+        used = checkpoints.best_step()
+    return max(steps) if step in (None, used) else None, step or used
+
+
+def _metrics(asked: _Asked, workdir: storage.Path, real: dict, made: Generated,
+             damsm: Statistics, fid: Statistics | None) -> dict:
+    config = asked.config
+    metrics = {"dataset": config.data.dataset, "split": "test", "unit": "percent"}
+    metrics |= metric_blocks.r_precisions(real, made, config)
+    metrics["damsm_retrieval"] = metric_blocks.damsm_retrieval(real, config, workdir)
+    metrics |= metric_blocks.known_truth(real, made)
+    metrics |= metric_blocks.distances(made, damsm, fid, config.eval.reference_split)
+    metrics["inception_score"] = metric_blocks.inception_score(made, asked.score)
+    return metrics | {"reasons": metric_blocks.reasons(metrics), "settings": eval_settings(config)}
 
 
 def is_finished(workdir: storage.Place, step: int, config=None) -> bool:
     """Whether the run has been scored when its newest checkpoint was `step`, with these settings.
+
+    Not where `evaluate` was told to score another checkpoint than the one that the run uses.
     """
     path = storage.path(workdir) / "report" / "metrics.json"
     try:
@@ -108,11 +159,12 @@ def log_scalars(workdir: storage.Place, metrics: dict) -> None:
     values = {"eval/r_precision": ("r_precision", "mean"),
               "eval/r_precision_real_images": ("r_precision_real_images", "mean"),
               "eval/attribute_accuracy": ("attribute_accuracy", "mean"),
-              "eval/inception_score": ("inception_score", "mean"),
-              "eval/fid": ("fid", "value"), "eval/kid": ("kid", "value"),
-              "eval/fid_damsm": ("fid_damsm", "value"), "eval/kid_damsm": ("kid_damsm", "value")}
+              "eval/inception_score": ("inception_score", "mean")}
     scalars = {name: metrics[block][key] for name, (block, key) in values.items()
                if metrics.get(block)}
+    for name in ("fid", "kid", "fid_damsm", "kid_damsm"):
+        if block := metrics.get(name):
+            scalars[f"eval/{name[:3]}_{block['family']}"] = block["value"]
     for name, block in (metrics.get("grounding") or {}).items():
         if isinstance(block, dict):
             scalars[f"eval/grounding_{name}"] = block["mean"]
@@ -145,108 +197,40 @@ def _classifiers(config) -> tuple[Classifier | None, Classifier | None]:
     return fid, score
 
 
-def _r_precision(real: dict, made: Generated, protocol, config, size: int) -> dict:
-    """`chosen_by` is what the best checkpoint is kept by, None where the newest is used."""
-    rows = made.rows
-    result = {name: r_precision.score(codes, rows["sentence"], rows["class_id"], rows["index"],
-                                      protocol, config.seed)
-              for name, codes in (("r_precision", rows["code"]),
-                                  ("r_precision_real_images", real["code"][rows["index"]]))}
-    result["r_precision"] |= {"image_size": size,
-                              "chosen_by": config.attngan.best_checkpoint or None}
-    return result
+def _references(asked: _Asked, workdir: storage.Path
+                ) -> tuple[Statistics | None, Statistics | None]:
+    """The reference split's statistics, in DAMSM's features and in those of `fid`."""
+    trained, fid = asked.trained, asked.fid
 
-
-def _retrieval(real: dict, config, workdir: storage.Path) -> dict:
-    total = len(real["code"])
-    count = min(config.damsm.retrieval_pairs, total)
-    places = np.arange(count) * total // count
-    with Checkpoints(workdir, "damsm", best=config.damsm.best_checkpoint) as checkpoints:
-        step = checkpoints.best_step()
-    return {"step": step, "chosen_by": config.damsm.best_checkpoint or None} | retrieval.retrieval(
-        *(real[name][places] for name in ("code", "sentence", "class_id")))
-
-
-def _known_truth(real: dict, made: Generated, birds: BirdJudges | None) -> dict:
-    """What only data with known truth allows: attribute accuracy and grounding, or None."""
-    if birds is None:
-        return {"attribute_accuracy": None, "grounding": None}
-    result = {key: _attributes(rows["seen_attributes"], rows["caption_attributes"])
-              for key, rows in (("attribute_accuracy", made.rows),
-                                ("attribute_accuracy_real_images", real))}
-    result["grounding"] = {"damsm": real["grounding"]} | made.grounding | {
-        "judge_pixel_accuracy": float(100 * real["part_pixels"].mean()),
-        "judge_part_overlap": segmenter.overlap(real["part_shared"], real["part_either"])}
-    return result
-
-
-def _attributes(seen: np.ndarray, stated: np.ndarray) -> dict:
-    """The mean is over the five colours of the plumage, with ten values each; the beak's colour,
-    with six and a few pixels at 64, has its own row and is in `mean_with_beak`."""
-    scores = judges.attribute_accuracy(seen, stated, tuple(ATTRIBUTES))
-    plumage = [scores[name] for name in BODY_COLORS if name in scores]
-    colours = [scores[name] for name in COLOR_ATTRIBUTES if name in scores]
-    return {"mean": float(np.mean([c["accuracy"] for c in plumage])),
-            "chance": float(np.mean([c["chance"] for c in plumage])),
-            "mean_with_beak": float(np.mean([c["accuracy"] for c in colours]))} | scores
-
-
-def _distances(trained: Trained, dataset, workdir: storage.Path, made: Generated,
-               fid: Classifier | None) -> dict:
-    """`fid` and `kid` of the Inception weights or None, `fid_damsm` and `kid_damsm`."""
-    def damsm(variables, images):
+    def encode(variables, images):
         return trained.encode_images(variables, images)[1]
 
-    result = {"fid": None, "kid": None}
-    protocol = {"image_size": trained.task.image_sizes[-1],
-                "reference_split": trained.config.eval.reference_split}
     # DAMSM is this run's own, Inception everybody's.
-    shared = datasets.folder(trained.config) / "reference"
-    result |= _distance("_damsm", made.damsm, _reference(
-        trained, dataset, workdir / "reference", damsm, trained.variables, made.damsm.features),
-        protocol)
-    if fid is not None:
-        result |= _distance("", made.inception, _reference(
-            trained, dataset, shared, lambda v, images: fid(v, images)[0], fid.variables,
-            fid.features), protocol)
-    return result
+    own = _reference(asked, workdir / "reference", encode, trained.variables, asked.damsm)
+    if fid is None:
+        return own, None
+    shared = datasets.folder(asked.config) / "reference"
+    return own, _reference(asked, shared, lambda v, images: fid(v, images)[0], fid.variables,
+                           fid.features)
 
 
-def _reference(trained: Trained, dataset, folder, function, variables,
-               features: Features) -> Statistics:
-    """The reference split's statistics, from the cache if they are there."""
-    config, name = trained.config, trained.config.eval.reference_split
-    split = getattr(dataset, name)
+def _reference(asked: _Asked, folder, function, variables, features: Features
+               ) -> Statistics | None:
+    """From the cache if they are there; then the first process alone has them."""
+    config = asked.config
+    name = config.eval.reference_split
+    split = getattr(asked.dataset, name)
     cache = ReferenceCache(folder, features, {
         "dataset": config.data.dataset, "records": datasets.folder(config).parts[-3:],
-        "split": name, "num_images": len(split), "image_size": trained.task.image_sizes[-1],
+        "split": name, "num_images": len(split), "image_size": asked.trained.task.image_sizes[-1],
         "crop_to_box": config.data.crop_to_box, "resize_ratio": config.data.resize_ratio,
         "sample": config.eval.kid_images})
-    statistics = cache.load()
-    if statistics is None:
-        statistics = measure_reference(trained, split, function, variables, features,
+    statistics = hosts.on_first(cache.load, "cache")
+    if hosts.from_first(lambda: statistics is None, "cached"):
+        statistics = measure_reference(asked.trained, split, function, variables, features,
                                        f"{len(split):,} {name} images of {config.data.dataset}")
-        if jax.process_index() == 0:
-            cache.save(statistics)
+        hosts.on_first(lambda: cache.save(statistics), "save")
     return statistics
-
-
-def _distance(suffix: str, made: Statistics, reference: Statistics, protocol: dict) -> dict:
-    common = protocol | {"family": made.features.family, "num_images": made.num_images,
-              "reference": reference.images, "reference_images": reference.num_images,
-              "resize": made.features.resize, "weights_sha256": made.features.weights_sha256}
-    kid = common | {"num_images": len(made.sample), "reference_images": len(reference.sample)}
-    return {f"fid{suffix}": {"value": frechet_distance(made, reference)} | common,
-            f"kid{suffix}": kernel_distance(made, reference) | kid}
-
-
-def _reasons(metrics: dict) -> dict[str, str]:
-    """Why those that are None are."""
-    truth = f"{metrics['dataset']} has no record of what it shows"
-    why = {"inception_score": NO_WEIGHTS.format("inception_score_weights"),
-           "fid": NO_WEIGHTS.format("fid_weights"), "kid": NO_WEIGHTS.format("fid_weights"),
-           "attribute_accuracy": truth, "grounding": truth}
-    return {name: reason for name, reason in why.items() if metrics[name] is None}
 
 
 def _digest(variables) -> str:

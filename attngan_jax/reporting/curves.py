@@ -22,8 +22,8 @@ TITLES = {
     "train/d_loss_*": "Discriminators, by stage",
     "train/kl_loss": "KL of the condition",
     "eval/r_precision": "R-precision",
-    "eval/fid_damsm": "FID (damsm)",
-    "eval/kid_damsm": "KID (damsm)",
+    **{f"eval/{key}_{family}": f"{key.upper()} ({family})"
+       for key in ("fid", "kid") for family in ("torchvision", "tf-2015", "damsm")},
     "eval/retrieval_r1": "Retrieval, mean R@1",
     **{f"eval/{way}_{key}": f"{way.replace('_', ' ').capitalize()}, {name}"
        for way in ("image_to_text", "text_to_image")

@@ -167,10 +167,7 @@ def _with_beak(values: dict) -> str:
 def _grounding(metrics: dict, key: str, name: str) -> list[Row]:
     """The pointing game of DAMSM and of each refinement stage."""
     values = metrics[key]
-    overlap = values.get("judge_part_overlap")
-    segmenter = "" if overlap is None else (
-        f" (on real ones its parts and the true ones overlap by {percent(overlap)}, "
-        "intersection over union)")
+    segmenter = _part_judge(values)
     rows = []
     for network, one in values.items():
         if not isinstance(one, dict):
@@ -185,10 +182,22 @@ def _grounding(metrics: dict, key: str, name: str) -> list[Row]:
             f"{name}, {whose}", percent(one["mean"]), "",
             f"Pointing game: does a word that names a part have its map's peak inside that part? "
             f"{one['count']:,} words, on {where}.",
-            f"Chance, any pixel of the picture: {percent(one['chance'])}. The peaks of the "
+            f"Chance, a cell of the map at random: {percent(one['chance'])}. The peaks of the "
             f"caption's other part words: {percent(one['other_words'])}.",
             published.compare(metrics, key)))
     return rows
+
+
+def _part_judge(values: dict) -> str:
+    """How far the judge of the generated images is right about real ones."""
+    known = []
+    if (overlap := values.get("judge_part_overlap")) is not None:
+        known.append(f"its parts and the true ones overlap by {percent(overlap)}, intersection "
+                     "over union")
+    if (by_judge := values.get("damsm_by_judge")) is not None:
+        known.append(f"by it DAMSM's maps score {percent(by_judge)}, by the true masks "
+                     f"{percent(values['damsm']['mean'])}")
+    return f" (on real ones {'; '.join(known)})" if known else ""
 
 
 def _inception_score(metrics: dict, key: str, name: str) -> list[Row]:

@@ -123,7 +123,8 @@ def _options(best: str) -> ocp.CheckpointManagerOptions:
     if hosts.is_alone():
         this = jax.process_index()
         who = dict(create=False, multiprocessing_options=ocp.options.MultiprocessingOptions(
-            primary_host=this, active_processes={this}))
+            primary_host=this, active_processes={this},
+            barrier_sync_key_prefix=f"process_{this}"))  # others may be reading as well
     if not best:
         return ocp.CheckpointManagerOptions(preservation_policy=newest, **who)
 

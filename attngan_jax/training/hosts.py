@@ -1,24 +1,27 @@
 """Several processes as one run: who goes first, who writes, and when all of them stop.
 
-Every process runs the same program. The first one alone builds data, writes metric files and
-scores; a single process is the first of one, and nothing here makes it wait.
+Every process runs the same program. The first one alone builds data and writes metric files and
+reports; a single process is the first of one, and nothing here makes it wait.
 """
 
 import contextlib
 import itertools
+import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
+from flax import serialization
 from jax.experimental import multihost_utils
 
 from attngan_jax.errors import UserError
 
-LONGEST_WAIT = 7 * 24 * 3600  # seconds for the others, while the first builds data or scores
+LONGEST_WAIT = 7 * 24 * 3600  # seconds for the others, while the first builds data or writes
 SHUTDOWN_WAIT = 30  # seconds for the others, when a process ends
 Result = TypeVar("Result")
 
@@ -102,14 +105,63 @@ def first_goes_first(name: str) -> Iterator[None]:
 
 
 def on_first(function: Callable[[], Result], name: str) -> Result | None:
-    """The result of `function` in the first process, alone; the others wait and return None."""
+    """The result of `function` in the first process, alone; the others wait and return None.
+
+    What it raises stops all: the others raise `UserError`.
+    """
+    return _in_step(function if is_first() else lambda: None, name)
+
+
+def on_each(function: Callable[[], Result], name: str) -> Result:
+    """The result of `function` in each process, alone, once all have theirs.
+
+    What it raises in one of them stops all: those where it worked raise `UserError`.
+    """
+    return _in_step(function, name)
+
+
+def from_first(function: Callable[[], Any], name: str) -> Any:
+    """As `on_first`, but the others return the first one's result too, which is JSON's.
+
+    For what is looked up in a folder, where two processes may see it differently.
+    """
+    return json.loads(_bytes_from_first(lambda: json.dumps(function()).encode(), name))
+
+
+def arrays_from_first(function: Callable[[], dict], name: str) -> dict:
+    """As `from_first`, for a dictionary of arrays, or of such dictionaries."""
+    if jax.process_count() == 1:
+        return function()
+    return serialization.msgpack_restore(_bytes_from_first(
+        lambda: serialization.msgpack_serialize(jax.device_get(function())), name))
+
+
+def _bytes_from_first(function: Callable[[], bytes], name: str) -> bytes:
+    content = on_first(function, name)
+    if jax.process_count() == 1:
+        return content
+    content = np.frombuffer(content or b"", np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
+    content = content if is_first() else np.zeros(size, np.uint8)
+    return np.asarray(multihost_utils.broadcast_one_to_all(content)).tobytes()
+
+
+def _in_step(function: Callable[[], Result], name: str) -> Result:
+    if jax.process_count() == 1:
+        return function()
+    result = error = None
     try:
-        if is_first():
-            with _alone():
-                return function()
-        return None
-    finally:
-        wait_for_all(name)
+        with _alone():
+            result = function()
+    except Exception as caught:
+        error = caught
+    wait_for_all(name)
+    failed = multihost_utils.process_allgather(np.array(error is not None))
+    if error is not None:
+        raise error
+    if failed.any():
+        raise UserError(f"process {int(np.argmax(failed))} has stopped: what it said last is why")
+    return result
 
 
 class StopSignal:

@@ -24,8 +24,8 @@ from attngan_jax.training.state import stage_key
 
 def is_finished(task, workdir: storage.Place) -> bool:
     """Whether the stage's last checkpoint is there."""
-    with Checkpoints(workdir, task.name) as checkpoints:
-        return (checkpoints.latest_step() or 0) >= task.settings.num_train_steps
+    steps = Checkpoints.steps_in(workdir, task.name)
+    return max(steps, default=0) >= task.settings.num_train_steps
 
 
 def train(

@@ -21,7 +21,7 @@ AXIS = "data"
 
 
 def make_mesh(devices=None) -> Mesh:
-    """A mesh over all devices of all hosts; over this host's own inside `hosts.on_first`.
+    """A mesh over all devices of all hosts; over this host's own where `hosts.is_alone`.
 
     Host after host: the shares that they read, laid end to end, are the global batch.
     `jax.make_mesh` would order the devices as they are wired, and its default, explicit axis
@@ -73,6 +73,21 @@ def parallel_map(function: Callable, mesh: Mesh) -> Callable:
 def replicated(mesh: Mesh) -> NamedSharding:
     """The sharding of state: a copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def replicate(tree, mesh: Mesh):
+    """Arrays that all processes have alike, on every device of the mesh."""
+    sharding = replicated(mesh)
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def put(x):
+        if isinstance(x, jax.Array) and not x.is_fully_addressable:
+            return jax.device_put(x, sharding)
+        # device_put would send each array round, to see whether all have the same.
+        return jax.make_array_from_process_local_data(sharding, np.asarray(x))
+
+    return jax.tree.map(put, tree)
 
 
 def on_this_host(tree):

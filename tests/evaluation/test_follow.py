@@ -18,7 +18,7 @@ def run(tmp_path, monkeypatch):
 
     def evaluate(workdir, *, step, settings):
         if not (workdir / "attngan" / str(step)).exists():
-            raise UserError("the checkpoint is gone")
+            raise suite.CheckpointGone("the checkpoint is gone")
         if settings.get("broken"):
             raise UserError("there is no data set")
         with (workdir / "metrics.jsonl").open("a") as file:

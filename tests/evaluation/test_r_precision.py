@@ -167,3 +167,10 @@ def test_a_score_tells_its_protocol(vectors):
     assert result == {"mean": 100.0, "std": 0.0, "candidates": 50, "num_images": N,
                       "fold_size": 100, "chance": 2.0, "mismatch": "image",
                       "with_replacement": True, "protocol": "own"}
+
+
+def test_a_score_says_how_the_captions_mismatched(vectors):
+    protocol = r_precision.Protocol("own", N, 50, 100, "class", False)
+    for class_ids, done in ((IMAGES % 4, "class"), (NO_CLASSES, "image")):
+        result = r_precision.score(vectors, vectors, class_ids, IMAGES, protocol, seed=0)
+        assert result["mismatch"] == done

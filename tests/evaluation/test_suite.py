@@ -30,18 +30,19 @@ class SmallClassifier:
         return features, jax.nn.softmax(features @ variables["kernel"])
 
 
+def made_up_classifier(path):
+    """In the place of `Classifier.load`; the file's name says the family."""
+    kernel = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
+    family = path.removesuffix(".safetensors")
+    return SmallClassifier(Features(family, "1" * 64, "not at all"), {"kernel": 5 * kernel})
+
+
 @pytest.fixture
 def run(tiny_run, tmp_path, monkeypatch):
     """A copy of the tiny run and its data set's folder, and classifiers by name."""
     _, workdir, data = tiny_run
     shutil.copytree(workdir, tmp_path / "run")
-    kernel = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
-
-    def load(path):
-        family = path.removesuffix(".safetensors")
-        return SmallClassifier(Features(family, "1" * 64, "not at all"), {"kernel": 5 * kernel})
-
-    monkeypatch.setattr(Classifier, "load", load)
+    monkeypatch.setattr(Classifier, "load", made_up_classifier)
     return tmp_path / "run", data
 
 
@@ -70,8 +71,8 @@ def test_scores_with_classifiers(run):
     assert other["fid"] == fid and cached[0].stat().st_mtime_ns == stamp
     assert other["inception_score"]["classifier"] == "cub-50"
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert {"eval/fid", "eval/kid", "eval/inception_score", "eval/grounding_damsm"
-            } <= lines[-1]["scalars"].keys()
+    assert {"eval/fid_torchvision", "eval/kid_torchvision", "eval/fid_damsm",
+            "eval/inception_score", "eval/grounding_damsm"} <= lines[-1]["scalars"].keys()
     config = load_workdir_config(workdir)
     assert not suite.is_finished(workdir, 4, config)  # the run's own settings were others
 
@@ -79,3 +80,20 @@ def test_scores_with_classifiers(run):
 def test_the_cub_classifier_gives_no_fid(run):
     with pytest.raises(UserError, match="fid_weights is .* family cub-50.*torchvision, tf-2015"):
         suite.evaluate(run[0], settings={"fid_weights": "cub-50.safetensors"})
+
+
+def test_scores_of_another_checkpoint_do_not_finish_the_run(tiny_run):
+    _, workdir, _ = tiny_run
+    assert suite._newest_and_used(workdir, None) == (4, 4)
+    assert suite._newest_and_used(workdir, 4) == (4, 4)
+    assert suite._newest_and_used(workdir, 2) == (None, 2)
+
+
+def test_a_checkpoint_that_is_gone_is_told_from_one_that_is_damaged(run):
+    workdir, _ = run
+    with pytest.raises(suite.CheckpointGone, match="there is no checkpoint 3 in .*attngan"):
+        suite.evaluate(workdir, step=3)
+    shutil.rmtree(workdir / "attngan" / "2" / "state")
+    with pytest.raises(UserError, match="2 does not fit this config or is damaged") as raised:
+        suite.evaluate(workdir, step=2)
+    assert not isinstance(raised.value, suite.CheckpointGone)

@@ -17,12 +17,14 @@ import pytest
 
 from attngan_jax.data import datasets, pipeline
 from attngan_jax.errors import Stopped, UserError
+from attngan_jax.evaluation import suite
 from attngan_jax.evaluation.trained import load_encoders
 from attngan_jax.training import hosts, loop, parallel
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.checkpoints import Checkpoints
 from attngan_jax.training.damsm_task import DamsmTask
 from tests import tiny_runs
+from tests.same_metrics import assert_same_metrics
 from tests.tiny_configs import procedural_birds
 
 STEPS = {"damsm": 3, "attngan": 14}
@@ -35,30 +37,47 @@ SETTINGS = {
 
 def start(workdir, data_dir, num_processes, num_devices, seconds=0.0):
     """The processes of one run of `main`, and what each will have said."""
+    settings = {"data.data_dir": data_dir, "compilation_cache_dir": tiny_runs.CACHE} | SETTINGS
+    arguments = [f"--config={tiny_runs.CONFIG}", f"--workdir={workdir}",
+                 *(f"--config.{key}={value}" for key, value in settings.items())]
+    return [start_process(["tests.training.recorded_main", f"{workdir}.{k}.records", str(seconds),
+                           *flags, *arguments], f"{workdir}.{k}.log", num_devices)
+            for k, flags in enumerate(flags_of(num_processes))]
+
+
+def start_scoring(workdir, num_processes, num_devices):
+    """The processes of one run of `evaluate`."""
+    return [start_process(["attngan_jax.evaluate", f"--workdir={workdir}", *flags],
+                          f"{workdir}.{k}.log", num_devices)
+            for k, flags in enumerate(flags_of(num_processes))]
+
+
+def flags_of(num_processes):
+    """By which each process finds the others."""
+    address = f"localhost:{free_port()}"
+    return [[f"--coordinator={address}", f"--num_processes={num_processes}",
+             f"--process_index={k}"] for k in range(num_processes)]
+
+
+def free_port():
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    flags = {"config": tiny_runs.CONFIG, "workdir": workdir, "config.data.data_dir": data_dir,
-             "config.compilation_cache_dir": tiny_runs.CACHE, "coordinator": f"localhost:{port}",
-             "num_processes": num_processes}
-    flags |= {f"config.{key}": value for key, value in SETTINGS.items()}
+        return free.getsockname()[1]
+
+
+def start_process(module_and_arguments, log, num_devices):
+    """A Python that runs a module; what it says goes to the file `log`."""
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(num_devices),
                                 "XLA_FLAGS": tiny_runs.QUICK_COMPILATION}
-    processes = []
-    for k in range(num_processes):
-        command = [sys.executable, "-m", "tests.training.recorded_main", f"{workdir}.{k}.records",
-                   str(seconds), f"--process_index={k}",
-                   *(f"--{name}={value}" for name, value in flags.items())]
-        with open(f"{workdir}.{k}.log", "w", encoding="utf-8") as said:
-            processes.append(subprocess.Popen(command, cwd=tiny_runs.ROOT, env=environment,
-                                              stdout=said, stderr=said))
-    return processes
+    with open(log, "w", encoding="utf-8") as said:
+        return subprocess.Popen([sys.executable, "-m", *module_and_arguments], cwd=tiny_runs.ROOT,
+                                env=environment, stdout=said, stderr=said)
 
 
 def finish(processes, workdir):
     """What each process said, once all have ended with 0."""
     try:
-        codes = [process.wait(timeout=400) for process in processes]
+        codes = [process.wait(timeout=800) for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -146,8 +165,9 @@ def test_it_goes_on_on_one_process_or_on_four(stopped, tmp_path, tiny_data_dir):
     four = tmp_path / "four"
     shutil.copytree(workdir, four)
     said = finish(start(four, tiny_data_dir, 4, 1), four)
-    assert "All done. The report is" in said[0] and (four / "report" / "metrics.json").exists()
-    assert not any("All done" in text for text in said[1:])
+    assert "All done. The report is" in said[0]
+    assert not any("All done" in text or "batches" in text for text in said[1:])
+    assert_scores_do_not_depend_on_processes(four, tmp_path)
 
     one = tmp_path / "one"
     shutil.copytree(workdir, one)
@@ -162,6 +182,29 @@ def test_it_goes_on_on_one_process_or_on_four(stopped, tmp_path, tiny_data_dir):
     expected = expected_records(task, dataset, STEPS["attngan"])
     assert records(workdir, "attngan", 2)[:begun] == expected[:begun]
     assert records(four, "attngan", 4)[: STEPS["attngan"] - begun] == expected[begun:]
+
+
+def assert_scores_do_not_depend_on_processes(workdir, folder):
+    """Scores a run again that four processes of a device have scored."""
+    scored = metrics(workdir)
+    again = {}
+    for name in ("two", "here"):
+        again[name] = folder / f"scored by {name}"
+        shutil.copytree(workdir, again[name], ignore=shutil.ignore_patterns("report", "reference"))
+    said = finish(start_scoring(again["two"], 2, 2), again["two"])
+    assert "The report is" in said[0] and "R-precision" in (
+        again["two"] / "report" / "index.html").read_text()
+    assert not any("step 14" in text or "batches" in text for text in said[1:])
+    assert_same_metrics(scored, metrics(again["two"]))
+    assert_same_metrics(scored, suite.evaluate(again["here"]))  # one process of four devices
+
+
+def metrics(workdir):
+    """What was written down of the run's scores, once each in the log of scalars."""
+    lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    assert [line["step"] for line in lines if line["stage"] == "eval"][-1] == STEPS["attngan"]
+    assert list((workdir / "reference").glob("damsm-*.npz"))
+    return json.loads((workdir / "report" / "metrics.json").read_text())
 
 
 def assert_same_losses(ones, others, steps):
@@ -211,8 +254,33 @@ def test_processes_that_are_told_too_little_say_so(arguments, message):
         hosts.initialise(*arguments)
 
 
+def test_processes_agree_and_fail_together(tmp_path):
+    address, count, path = f"localhost:{free_port()}", 3, tmp_path / "together"
+    finish([start_process(["tests.training.together", address, str(count), str(k),
+                           f"{path}.{k}.json"], f"{path}.{k}.log", 2) for k in range(count)], path)
+    said = [json.loads(pathlib.Path(f"{path}.{k}.json").read_text()) for k in range(count)]
+
+    def of_all(name):
+        return [outcomes[name] for outcomes in said]
+
+    assert of_all("own") == [[k, True] for k in range(count)]
+    assert of_all("first_alone") == [[0, True], None, None]
+    assert of_all("told") == 3 * [{"steps": [0, None], "é": "ü"}]
+    assert of_all("told_again") == 3 * [True]
+    stopped_by = "UserError: process {} has stopped: what it said last is why".format
+    assert of_all("second_fails") == [stopped_by(1), "OSError: no room for 1", stopped_by(1)]
+    for name in ("first_fails", "telling_fails"):
+        assert of_all(name) == ["OSError: no room for 0", stopped_by(0), stopped_by(0)]
+    assert of_all("after") == 3 * ["still together"]
+    third = float(np.float32(1 / 3))
+    assert of_all("learnt") == 3 * [[3 * [[third, third]], 5]]
+    assert of_all("total") == 3 * [pytest.approx(10)] and of_all("devices") == 3 * [6]
+
+
 def test_a_single_process_is_the_first_and_never_waits():
     assert hosts.is_first() and hosts.index_and_count() == (0, 1)
     assert hosts.on_first(lambda: hosts.is_alone(), "test") is False
+    assert hosts.on_each(lambda: hosts.is_alone(), "test") is False
+    assert hosts.from_first(lambda: {"a": [1, None]}, "test") == {"a": [1, None]}
     with hosts.first_goes_first("test"):
         assert parallel.make_mesh().size == jax.device_count()
