@@ -1,6 +1,5 @@
 """The numbers of `report/metrics.json`, block by block, from what the passes over pictures gave."""
 
-
 import numpy as np
 
 from attngan_jax import storage
