@@ -29,7 +29,7 @@ def compiled(module: Module) -> dict[str, dict[str, int]]:
     or after it (all others). The body of a loop counts as often as the loop runs. A collective
     that the compiler spreads over many fusions, to hide it behind their work, counts once.
     """
-    found, chains, times = {}, set(), module.loop_counts()
+    found, chains, times = {}, set(), module.runs()
     for computation, instructions in module.computations.items():
         for instruction in instructions:
             kind = instruction.operation.removesuffix("-start")

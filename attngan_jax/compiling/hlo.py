@@ -1,5 +1,6 @@
 """The text of a compiled module, taken apart: computations, their instructions, arrays, loops."""
 
+import collections
 import dataclasses
 import math
 import re
@@ -8,6 +9,10 @@ _BITS = {"pred": 8, "s4": 4, "u4": 4, "bf16": 16}  # other names end with theirs
 _ARRAY = re.compile(r"\b([a-z]+\d*(?:e\d+m\d+\w*)?)\[([\d,]*)\](?:\{([^}]*)\})?")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^\s*(ROOT )?%?([\w.-]+) = (\(.*?\)|\S+) ([\w-]+)\((.*)$")
+_RUNNING = ("while", "fusion", "call", "conditional", "async-start")
+_BODY = re.compile(r"\bbody=%?([\w.-]+)")
+_CALLED = re.compile(r"\b(?:calls|to_apply|true_computation|false_computation)=%?([\w.-]+)")
+_BRANCHES = re.compile(r"\bbranch_computations=\{([^}]*)\}")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 
 
@@ -58,10 +63,16 @@ class Instruction:
     rest: str
     is_root: bool
 
-    def called(self, what: str) -> str | None:
-        """The computation that it calls as its `what`: "calls", "body"."""
-        found = re.search(rf"\b{what}=%?([\w.-]+)", self.rest)
-        return found and found[1]
+    def called(self) -> list[tuple[str, int]]:
+        """The computations that it runs, and how often: loops, branches (each once), fusions."""
+        if self.operation == "while":
+            known = _TRIPS.search(self.rest)
+            names, times = _BODY.findall(self.rest), int(known[1]) if known else 1
+        else:
+            names, times = _CALLED.findall(self.rest), 1
+            for branches in _BRANCHES.findall(self.rest):
+                names += re.findall(r"[\w.-]+", branches)
+        return [(name, times) for name in names]
 
 
 @dataclasses.dataclass
@@ -71,20 +82,23 @@ class Module:
     computations: dict[str, list[Instruction]]
     entry: str = ""
 
-    def loop_counts(self) -> dict[str, int]:
-        """How often the bodies of loops run, by computation; loops within loops multiply."""
-        parents, trips = {}, {}
-        for computation, instructions in self.computations.items():
-            for instruction in instructions:
-                if instruction.operation == "while":
-                    body = instruction.called("body")
-                    known = _TRIPS.search(instruction.rest)
-                    parents[body], trips[body] = computation, int(known[1]) if known else 1
+    def runs(self, *, fusions: bool = True) -> collections.Counter:
+        """How often a step runs each computation; loops within loops multiply.
 
-        def count(name):
-            return trips[name] * count(parents[name]) if name in trips else 1
+        A loop whose count the text doesn't say counts once. Without `fusions` those are left out.
+        """
+        result = collections.Counter()
 
-        return {name: count(name) for name in trips}
+        def run(name, times):
+            result[name] += times
+            for instruction in self.computations.get(name, ()):
+                if instruction.operation in _RUNNING and (
+                        fusions or instruction.operation != "fusion"):
+                    for called, trips in instruction.called():
+                        run(called, times * trips)
+
+        run(self.entry, 1)
+        return result
 
 
 def parse(text: str) -> Module:

@@ -1,8 +1,8 @@
 """What a compiled step moves between a chip and its memory (HBM).
 
 The compiler's own "bytes accessed" counts every operand and result, where they lie on the chip as
-well as where they lie in memory; on a TPU of 128 MiB on the chip that is twice the traffic of these
-networks and more. Here counts what lies in memory, as large as it is there: with what fills the
+well as where they lie in memory; on a TPU with 128 MiB on the chip that is about twice the traffic
+of these networks. Here counts what lies in memory, as large as it is there: with what fills the
 tiles up, which for an array of few channels is most of it.
 """
 
@@ -11,8 +11,7 @@ import collections
 from attngan_jax.compiling.collectives import KINDS
 from attngan_jax.compiling.hlo import Instruction, Module
 
-# These name arrays and move none; the second half of an asynchronous pair was counted with its
-# first, and what a loop or a branch does stands in its own computation.
+# These name arrays and move none; what a loop or a branch does counts in its own computation.
 _NOTHING = {"parameter", "constant", "get-tuple-element", "tuple", "bitcast", "after-all", "while",
             "conditional", "call", "partition-id", "replica-id", "opt-barrier"}
 _NAMING_CALLS = ("AllocateBuffer", "AssumeGatherIndicesInBound", "ConcatBitcast")
@@ -26,10 +25,9 @@ def memory_bytes(module: Module) -> int:
 
 def by_origin(module: Module) -> collections.Counter:
     """The same by what JAX calls the operation: "jit(train_step)/Generator/refine_2/..."."""
-    times = {module.entry: 1} | module.loop_counts()
     moved = collections.Counter()
-    for computation, count in times.items():
-        instructions = module.computations[computation]
+    for computation, count in module.runs(fusions=False).items():
+        instructions = module.computations.get(computation, ())
         arrays = {one.name: one for one in instructions}
         for instruction in instructions:
             moved[_origin(instruction)] += count * _moved(module, instruction, arrays)
@@ -43,25 +41,29 @@ def _origin(instruction: Instruction) -> str:
 
 def _moved(module: Module, instruction: Instruction, arrays: dict[str, Instruction]) -> int:
     operation = instruction.operation
-    if operation in _NOTHING or operation.endswith("-done") or (
+    if operation in _NOTHING or operation.endswith("-done") or (  # counted where it started
             operation == "custom-call" and any(name in instruction.rest for name in _NAMING_CALLS)):
         return 0
     results = instruction.arrays
     if operation in ("copy-start", "slice-start", "dynamic-slice-start"):
-        # The source, as whole as it lies there, what becomes of it, and a flag.
-        size = min(array.bytes_in_memory for array in results[:2])
-        return size * sum(not array.on_chip for array in results[:2])
+        # Where from and where to, in either order, as whole as they lie there; a flag.
+        ends = results[0], results[-2]
+        size = min(array.bytes_in_memory for array in ends)
+        return size * sum(not array.on_chip for array in ends)
     operands = [arrays[name] for name in instruction.operands if name in arrays]
     read = [_size(operand) for operand in operands]
     written = _size(instruction)
-    if operation.endswith("-start"):  # of a collective; its result names the operands again
+    if operation == "all-reduce-start":
+        return sum(read) + written
+    if operation.endswith("-start"):  # of another collective; its result names the operands again
         return written
     if operation == "fusion":
         read, written = _of_fusion(module, instruction, read, written)
     elif operation in _SLICES:
         read[:1] = [min(read[0], _size(instruction))] if read else []
     elif operation == "dynamic-update-slice":  # in place
-        read[:1], written = [], _size(operands[1])
+        read[:1] = []
+        written = written and sum(array.bytes_in_memory for array in operands[1].arrays)
     return sum(read) + written
 
 
@@ -71,7 +73,7 @@ def _of_fusion(module, fusion, read, written):
     A collective that is hidden behind fusions has its buffers pass through all of them; they count
     where it starts.
     """
-    inside = module.computations.get(fusion.called("calls"), [])
+    inside = module.computations.get(fusion.called()[0][0], [])
     by_name = {one.name: one for one in inside}
     users = collections.defaultdict(list)
     for one in inside:

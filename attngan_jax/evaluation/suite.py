@@ -76,7 +76,7 @@ def evaluate(workdir: storage.Place, *, step: int | None = None,
     newest, used = hosts.from_first(lambda: _newest_and_used(workdir, step), "steps")
     try:
         asked = hosts.on_each(lambda: _Asked.load(workdir, used, settings or {}), "load")
-    except (UserError, FileNotFoundError) as error:
+    except Exception as error:  # of any kind: in the other processes it is a UserError
         if step is not None and not hosts.from_first(
                 lambda: step in Checkpoints.steps_in(workdir, "attngan"), "gone"):
             raise CheckpointGone(

@@ -192,6 +192,7 @@ def _batch_statistics(settings, x, weight):
         total, squares = (weight * x).sum(axes), (weight * x * x).sum(axes)
     total, squares, count = _sum_over_devices(
         settings, (_fold(settings, total), _fold(settings, squares), count))
+    count = jnp.maximum(count, 1.0)  # a device's only example may be one that doesn't count
     mean = total / count
     return mean, jnp.maximum(squares / count - mean * mean, 0.0), count
 

@@ -86,7 +86,7 @@ class Discriminator(nn.Module):
         first = self.df_dim * 2 ** max(0, 4 - num_downs)
         widths = [first * 2**i for i in range(num_downs)]
         self.packing, to = UNPACKED, UNPACKED
-        if self.packed and 2 * widths[0] <= LANES:
+        if self.packed and num_downs > 1 and 2 * widths[0] <= LANES:
             self.packing, to = Packing(2, 4), PAIRS
         self.stem = Conv(widths[0], 4, 2, self.packing, to, dtype=self.dtype)
         self.down = [ConvNorm(width, 4, 2, **block, of=UNPACKED if i else to)

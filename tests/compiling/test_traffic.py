@@ -1,6 +1,6 @@
 """Bytes between a chip and its memory, read off a compiled module's text."""
 
-from attngan_jax.compiling import hlo, traffic
+from attngan_jax.compiling import collectives, hlo, traffic
 
 # In the words of the TPU's compiler, shortened.
 MODULE = """HloModule jit_step
@@ -62,6 +62,47 @@ def test_what_lies_in_memory_counts_with_what_fills_its_tiles():
     assert image.bytes == 2 * 32 * 3 * 2 and image.bytes_in_memory == 32 * 4 * 128 * 2
     assert hlo.arrays_of("(f32[8]{0:T(1024)S(1)}, pred[])")[0].on_chip
     assert hlo.arrays_of("f32[5,7]")[0].bytes_in_memory == 140  # a layout that isn't said
+
+
+PIECES = """HloModule pieces
+
+%branch (a: f32[8,128]) -> f32[8,128] {
+  %a = f32[8,128]{1,0:T(8,128)} parameter(0)
+  %n = f32[8,128]{1,0:T(8,128)} negate(%a), metadata={op_name="branch"}
+}
+
+%fused_sum (b: f32[8,128]) -> f32[8,128] {
+  %b = f32[8,128]{1,0:T(8,128)} parameter(0)
+  ROOT %s = f32[8,128]{1,0:T(8,128)} all-reduce(%b), replica_groups={{0,1}}
+}
+
+%body (c: f32[8,128]) -> f32[8,128] {
+  %f = f32[8,128]{1,0:T(8,128)} fusion(%c), kind=kCustom, calls=%fused_sum
+  %k = f32[8,128]{1,0:T(8,128)} conditional(%p, %f, %f), branch_computations={%branch, %branch}
+}
+
+ENTRY %main (p0: f32[64,128]) -> f32[8,128] {
+  %p0 = f32[64,128]{1,0:T(8,128)} parameter(0)
+  %chip = f32[8,128]{1,0:T(8,128)S(1)} parameter(1)
+  %ds = ((f32[64,128]{1,0:T(8,128)}, s32[]{:T(128)}, s32[]{:T(128)}), \
+f32[8,128]{1,0:T(8,128)S(1)}, u32[]{:S(2)}) dynamic-slice-start(%p0, %i, %j), metadata={op_name="slice"}
+  %ar = f32[64,128]{1,0:T(8,128)} all-reduce-start(%p0), metadata={op_name="sum"}
+  %dus = f32[64,128]{1,0:T(8,128)} dynamic-update-slice(%p0, %chip, %i, %j), \
+metadata={op_name="update"}
+  %w = f32[8,128]{1,0:T(8,128)} while(%t), condition=%c, body=%body, \
+backend_config={"known_trip_count":{"n":"5"}}
+}
+"""
+
+
+def test_asynchronous_slices_sums_and_what_branches_and_loops_run():
+    module, row = hlo.parse(PIECES), 8 * 128 * 4
+    moved = traffic.by_origin(module)
+    assert moved["slice"] == row  # from memory to the chip
+    assert moved["sum"] == 2 * 8 * row  # read and written
+    assert moved["update"] == row  # written; what it is made of lies on the chip
+    assert moved["branch"] == 5 * 2 * 2 * row  # two branches, each read and written
+    assert collectives.compiled(module) == {"all-reduce": {"operations": 6, "bytes": 13 * row}}
 
 
 def test_slices_updates_in_place_and_loops():

@@ -80,7 +80,7 @@ def test_the_generator(train, variant):
     assert_same(*generator_results(train, **variant))
 
 
-@pytest.mark.parametrize("df_dim, image_size", [(4, 16), (4, 128), (96, 16)])
+@pytest.mark.parametrize("df_dim, image_size", [(4, 8), (4, 16), (4, 128), (96, 16)])
 def test_the_discriminator(df_dim, image_size):
     images = jax.random.normal(jax.random.key(0), (3, image_size, image_size, 3))
     sentence = jax.random.normal(jax.random.key(1), (3, 8))
