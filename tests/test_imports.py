@@ -12,7 +12,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 DOORS = ("main", "prepare", "evaluate", "sample", "report", "convert", "ablation",
          "compile_check")
 ROOM_RULES = {
-    "models": ("jax", "flax", "attngan_jax.models", "typing", "math", "collections"),
+    "models": ("jax", "flax", "numpy", "attngan_jax.models", "typing", "math", "collections",
+               "dataclasses", "functools"),
     "losses": ("jax", "attngan_jax.losses", "typing"),
 }
 

@@ -85,7 +85,8 @@ ENTRY %main (p0: f32[64,128]) -> f32[8,128] {
   %p0 = f32[64,128]{1,0:T(8,128)} parameter(0)
   %chip = f32[8,128]{1,0:T(8,128)S(1)} parameter(1)
   %ds = ((f32[64,128]{1,0:T(8,128)}, s32[]{:T(128)}, s32[]{:T(128)}), \
-f32[8,128]{1,0:T(8,128)S(1)}, u32[]{:S(2)}) dynamic-slice-start(%p0, %i, %j), metadata={op_name="slice"}
+f32[8,128]{1,0:T(8,128)S(1)}, u32[]{:S(2)}) \
+dynamic-slice-start(%p0, %i, %j), metadata={op_name="slice"}
   %ar = f32[64,128]{1,0:T(8,128)} all-reduce-start(%p0), metadata={op_name="sum"}
   %dus = f32[64,128]{1,0:T(8,128)} dynamic-update-slice(%p0, %chip, %i, %j), \
 metadata={op_name="update"}
