@@ -202,8 +202,7 @@ class Log:
 
     def __init__(self, place: Path):
         self._place = place
-        self._blob = blob(place) if is_address(place) else None
-        if self._blob is not None:
+        if is_address(place):
             self._read()
         elif place.exists():
             content = place.read_bytes()
@@ -214,7 +213,7 @@ class Log:
 
     def append(self, line: str) -> None:
         """Writes one line, without its end."""
-        if self._blob is None:
+        if not is_address(self._place):
             with self._place.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
             return
@@ -222,30 +221,32 @@ class Log:
 
         added = (line + "\n").encode("utf-8")
         while True:
-            text = self._text + added
+            text, written = self._text + added, blob(self._place)
             try:
-                self._blob.upload_from_string(text, content_type="text/plain",
-                                              if_generation_match=self._generation)
+                written.upload_from_string(text, content_type="text/plain",
+                                           if_generation_match=self._generation)
             except PreconditionFailed:
                 self._read()
                 if self._text.endswith(added):  # it was written; its answer was lost
                     return
             else:
-                self._text, self._generation = text, self._blob.generation
+                self._text, self._generation = text, written.generation
                 return
 
     def _read(self) -> None:
         from google.api_core.exceptions import NotFound, PreconditionFailed
 
         while True:
+            there = blob(self._place)  # a new one: a handle asks for the generation it saw first
             try:
-                self._blob.reload()
-                self._generation = self._blob.generation
-                text = self._blob.download_as_bytes(if_generation_match=self._generation)
-                self._text = text[:text.rfind(b"\n") + 1]
-                return
+                there.reload()
             except NotFound:
                 self._text, self._generation = b"", 0
                 return
-            except PreconditionFailed:
+            self._generation = there.generation
+            try:
+                text = there.download_as_bytes(if_generation_match=self._generation)
+            except (NotFound, PreconditionFailed):
                 continue  # written between the two questions
+            self._text = text[:text.rfind(b"\n") + 1]
+            return

@@ -147,6 +147,22 @@ def test_a_line_whose_answer_was_lost_is_not_written_twice(gcs):
     assert place.read_text() == "a\nb\n"
 
 
+def test_a_log_that_is_written_while_it_is_read_is_read_again(gcs):
+    gcs.put("birds/run/metrics.jsonl", b"a\n")
+    asked = []
+
+    def between_the_questions(method, key):
+        if key.endswith("metrics.jsonl"):
+            asked.append(method)
+            if len(asked) == 2:  # the first was for the generation, this is for the text
+                gcs.put(key, b"a\nb\n")
+
+    gcs.refuse = between_the_questions
+    storage.Log(storage.path("gs://birds/run/metrics.jsonl")).append("c")
+    assert gcs.objects["birds/run/metrics.jsonl"] == b"a\nb\nc\n"
+    assert asked == ["GET"] * 4 + ["POST"]
+
+
 def test_metrics_are_in_the_bucket_with_their_event_files(gcs, tmp_path, monkeypatch):
     monkeypatch.setattr(event_files, "COPY_SECONDS", 0.0)
     metrics = Metrics("gs://birds/run", "eval", 4)
