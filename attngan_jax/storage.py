@@ -110,13 +110,16 @@ def _ask_bucket(bucket: str) -> None:
 
 
 def trouble(error: BaseException | None) -> str | None:
-    """What to say of an error, or its cause, that came from the object store; None of others."""
+    """What to say of an error, or its cause, that came from the object store; None of others.
+
+    An error that is raised while one of the store's is dealt with is the program's own.
+    """
     while error is not None:
         if _is_of_store(error):
             return (f"Google Cloud Storage refused or was not reached ({_one_line(error)}): check "
                     "the network and the account's permissions (Storage Admin), and run the same "
                     "command again; what was finished is kept")
-        error = error.__cause__ or error.__context__
+        error = error.__cause__
     return None
 
 

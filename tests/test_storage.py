@@ -98,6 +98,27 @@ def test_errors_that_are_not_of_the_bucket_are_no_trouble_of_it():
     assert "PERMISSION_DENIED" in storage.trouble(wrapped)
 
 
+def test_a_bug_beside_an_error_of_the_bucket_is_no_trouble_of_it(gcs):
+    """As where an object that isn't there is asked for, and what comes instead has a fault."""
+    from google.api_core.exceptions import NotFound
+
+    for cause in (None, KeyError("another")):
+        with pytest.raises(TypeError) as caught:
+            try:
+                storage.blob(storage.path("gs://birds/run/a")).reload()
+            except NotFound:
+                raise TypeError("a mistake") from cause
+        assert isinstance(caught.value.__context__, NotFound)
+        assert storage.trouble(caught.value) is None
+    with pytest.raises(TypeError) as caught:
+        try:
+            storage.blob(storage.path("gs://birds/run/a")).reload()
+        except NotFound:
+            len(3)
+    assert isinstance(caught.value.__context__, NotFound)
+    assert storage.trouble(caught.value) is None
+
+
 @pytest.fixture(params=["folder", "bucket"])
 def workdir(request, tmp_path):
     """An empty workdir of either kind; the same is asked of both."""
