@@ -110,13 +110,16 @@ def _ask_bucket(bucket: str) -> None:
 
 
 def trouble(error: BaseException | None) -> str | None:
-    """What to say of an error, or its cause, that came from the object store; None of others."""
+    """What to say of an error, or its cause, that came from the object store; None of others.
+
+    An error that is raised while one of the store's is dealt with is the program's own.
+    """
     while error is not None:
         if _is_of_store(error):
             return (f"Google Cloud Storage refused or was not reached ({_one_line(error)}): check "
                     "the network and the account's permissions (Storage Admin), and run the same "
                     "command again; what was finished is kept")
-        error = error.__cause__ or error.__context__
+        error = error.__cause__
     return None
 
 
@@ -202,8 +205,7 @@ class Log:
 
     def __init__(self, place: Path):
         self._place = place
-        self._blob = blob(place) if is_address(place) else None
-        if self._blob is not None:
+        if is_address(place):
             self._read()
         elif place.exists():
             content = place.read_bytes()
@@ -214,7 +216,7 @@ class Log:
 
     def append(self, line: str) -> None:
         """Writes one line, without its end."""
-        if self._blob is None:
+        if not is_address(self._place):
             with self._place.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
             return
@@ -222,30 +224,32 @@ class Log:
 
         added = (line + "\n").encode("utf-8")
         while True:
-            text = self._text + added
+            text, written = self._text + added, blob(self._place)
             try:
-                self._blob.upload_from_string(text, content_type="text/plain",
-                                              if_generation_match=self._generation)
+                written.upload_from_string(text, content_type="text/plain",
+                                           if_generation_match=self._generation)
             except PreconditionFailed:
                 self._read()
                 if self._text.endswith(added):  # it was written; its answer was lost
                     return
             else:
-                self._text, self._generation = text, self._blob.generation
+                self._text, self._generation = text, written.generation
                 return
 
     def _read(self) -> None:
         from google.api_core.exceptions import NotFound, PreconditionFailed
 
         while True:
+            there = blob(self._place)  # a new one: a handle asks for the generation it saw first
             try:
-                self._blob.reload()
-                self._generation = self._blob.generation
-                text = self._blob.download_as_bytes(if_generation_match=self._generation)
-                self._text = text[:text.rfind(b"\n") + 1]
-                return
+                there.reload()
             except NotFound:
                 self._text, self._generation = b"", 0
                 return
-            except PreconditionFailed:
+            self._generation = there.generation
+            try:
+                text = there.download_as_bytes(if_generation_match=self._generation)
+            except (NotFound, PreconditionFailed):
                 continue  # written between the two questions
+            self._text = text[:text.rfind(b"\n") + 1]
+            return

@@ -171,7 +171,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if len(parts) > 6:  # b/BUCKET/o/NAME/rewriteTo/b/BUCKET/o/NAME
             return self._copy(gcs, key, f"{parts[8]}/{parts[10]}", query, parts[6])
         self._may(gcs, key)
-        if key not in gcs.objects:
+        if key not in gcs.objects or int(query.get("generation", gcs.generations[key])) != (
+                gcs.generations[key]):  # old generations are gone, where none are kept
             raise _Refused(404, f"No such object: {key}")
         _check_generation(gcs, key, query)
         if self.command == "DELETE":

@@ -98,6 +98,27 @@ def test_errors_that_are_not_of_the_bucket_are_no_trouble_of_it():
     assert "PERMISSION_DENIED" in storage.trouble(wrapped)
 
 
+def test_a_bug_beside_an_error_of_the_bucket_is_no_trouble_of_it(gcs):
+    """As where an object that isn't there is asked for, and what comes instead has a fault."""
+    from google.api_core.exceptions import NotFound
+
+    for cause in (None, KeyError("another")):
+        with pytest.raises(TypeError) as caught:
+            try:
+                storage.blob(storage.path("gs://birds/run/a")).reload()
+            except NotFound:
+                raise TypeError("a mistake") from cause
+        assert isinstance(caught.value.__context__, NotFound)
+        assert storage.trouble(caught.value) is None
+    with pytest.raises(TypeError) as caught:
+        try:
+            storage.blob(storage.path("gs://birds/run/a")).reload()
+        except NotFound:
+            len(3)
+    assert isinstance(caught.value.__context__, NotFound)
+    assert storage.trouble(caught.value) is None
+
+
 @pytest.fixture(params=["folder", "bucket"])
 def workdir(request, tmp_path):
     """An empty workdir of either kind; the same is asked of both."""
@@ -145,6 +166,22 @@ def test_a_line_whose_answer_was_lost_is_not_written_twice(gcs):
     gcs.put("birds/run/metrics.jsonl", b"a\nb\n")  # as it is when the answer to "b" gets lost
     log.append("b")
     assert place.read_text() == "a\nb\n"
+
+
+def test_a_log_that_is_written_while_it_is_read_is_read_again(gcs):
+    gcs.put("birds/run/metrics.jsonl", b"a\n")
+    asked = []
+
+    def between_the_questions(method, key):
+        if key.endswith("metrics.jsonl"):
+            asked.append(method)
+            if len(asked) == 2:  # the first was for the generation, this is for the text
+                gcs.put(key, b"a\nb\n")
+
+    gcs.refuse = between_the_questions
+    storage.Log(storage.path("gs://birds/run/metrics.jsonl")).append("c")
+    assert gcs.objects["birds/run/metrics.jsonl"] == b"a\nb\nc\n"
+    assert asked == ["GET"] * 4 + ["POST"]
 
 
 def test_metrics_are_in_the_bucket_with_their_event_files(gcs, tmp_path, monkeypatch):
