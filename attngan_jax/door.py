@@ -80,8 +80,10 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
         rest = flags.FLAGS(argv)
         if "config" in flags.FLAGS and flags.FLAGS["config"].present:
             flags.FLAGS.config.lock()  # a file that could not be read raises only when it is used
-            _check_places("config.data.", flags.FLAGS.config.data.to_dict(), ("data_dir",),
-                          ("source", "cache_dir"))
+            _check_places("config.", configuration.flatten(flags.FLAGS.config.to_dict()),
+                          ("data.data_dir", "compilation_cache_dir", "image_encoder.weights",
+                           "eval.inception_score_weights", "eval.fid_weights"),
+                          ("data.source", "data.cache_dir"))
         _check_places("", flags.FLAGS.flag_values_dict(), ("workdir", "damsm_from", "data_dir",
                                                            "out"), ("source", "runs"))
         return rest

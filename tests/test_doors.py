@@ -114,6 +114,10 @@ def test_mistakes_of_the_program_keep_their_traceback(monkeypatch):
     (("--damsm_from", "gs://nobirds/run"), ("--damsm_from: there is no bucket gs://nobirds",)),
     (("--config.data.data_dir=gs://nobirds/data",),
      ("--config.data.data_dir: there is no bucket gs://nobirds",)),
+    *(((f"--config.{key}=gs://nobirds/x",), (f"--config.{key}: there is no bucket gs://nobirds",))
+      for key in ("compilation_cache_dir", "image_encoder.weights",
+                  "eval.inception_score_weights", "eval.fid_weights")),
+    (("--config.compilation_cache_dir=s3://birds/c",), ("compilation_cache_dir: s3://birds/c",)),
     (("--workdir", "s3://birds/run"), ("--workdir: s3://birds/run is an address", "gs://BUCKET/")),
     (("--config.data.data_dir=http://birds/data",), ("--config.data.data_dir: http://birds/data",)),
     (("--config.data.source=gs://birds/cub",), ("--config.data.source is gs://birds/cub", "copy")),

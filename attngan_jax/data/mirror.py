@@ -78,7 +78,8 @@ def fetch(source: storage.Path, folder: Path) -> None:
 def publish(folder: Path, target: storage.Path) -> None:
     """Brings the data set in `folder` to its address, as far as it is not there.
 
-    The vocabulary goes last, so that one that ends early is not taken for finished.
+    The vocabulary goes last, so that one that ends early is not taken for finished. For the same
+    reason that of other records goes first, with its report.
     """
     with _one_at_a_time(folder):
         there = facts(target)
@@ -87,6 +88,11 @@ def publish(folder: Path, target: storage.Path) -> None:
         copied = _copied(folder)
         missing = [name for name in _in_order(here)
                    if name not in there or there[name] != copied.get(name)]
+        if not all(map(_is_about_the_records, missing)):
+            for name in filter(_is_about_the_records, reversed(_in_order(there))):
+                storage.blob(target / name).delete()
+                del there[name]
+            missing = [name for name in _in_order(here) if name in missing or name not in there]
         with _progress(missing, here, f"Copying {target.parts[-2]} to its bucket") as bar:
             for name in missing:
                 storage.blob(target / name).upload_from_filename(str(folder / name))
@@ -118,6 +124,10 @@ def is_finished(there: Facts) -> bool:
 
 def _is_vocabulary(name: str) -> bool:
     return name.startswith("vocabulary") and name.endswith(".txt")
+
+
+def _is_about_the_records(name: str) -> bool:
+    return _is_vocabulary(name) or name.startswith("report/")
 
 
 def _in_order(names) -> list[str]:

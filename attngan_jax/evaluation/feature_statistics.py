@@ -119,7 +119,10 @@ class ReferenceCache:
         self.path = storage.path(folder) / f"{features.family}-{key}.npz"
 
     def load(self) -> Statistics | None:
-        """What `save` wrote, or None; `UserError` for a file that is no such thing."""
+        """What `save` wrote, or None; `UserError` for a file that is no such thing.
+
+        What a bucket says that refuses is raised as it is.
+        """
         if not self.path.exists():
             return None
         try:
@@ -130,6 +133,8 @@ class ReferenceCache:
             return Statistics(self._features, int(arrays["num_images"]), arrays["mean"],
                               arrays["covariance"], arrays["sample"], str(arrays["images"]))
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            if storage.trouble(error):
+                raise
             raise UserError(f"the reference statistics {self.path} cannot be used "
                             f"({' '.join(str(error).split())}): delete that file, and they are "
                             "computed again") from error

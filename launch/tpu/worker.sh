@@ -26,8 +26,10 @@ copy() {
 if [ ! -e "$log" ]; then copy "$there" "$log"; fi
 "${command[@]}" >> "$log" 2>&1 &
 run=$!
+set -m  # a group of its own: a copy under way ends with it, and can't land after the last one
 (while sleep "${SECONDS_BETWEEN_COPIES:-300}"; do copy "$log" "$there"; done) >/dev/null 2>&1 </dev/null &
 copying=$!
+set +m
 told=""
 trap 'told=yes; kill -TERM "$run" 2>/dev/null || true' INT TERM  # it saves, and ends
 while :; do
@@ -36,6 +38,7 @@ while :; do
   if [ -z "$told" ]; then break; fi
   told=""  # it was the waiting that ended
 done
-kill "$copying" 2>/dev/null || true
+kill -- "-$copying" 2>/dev/null || true
+wait "$copying" 2>/dev/null || true
 copy "$log" "$there"
 exit "$status"

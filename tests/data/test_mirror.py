@@ -117,6 +117,23 @@ def test_what_is_missing_in_the_bucket_comes_from_the_copy(published, gcs):
     assert gcs.objects == before
 
 
+def test_a_set_built_anew_is_not_finished_until_its_vocabulary_is_there(published, gcs):
+    """Nobody copies new records with the vocabulary of the old ones."""
+    datasets.load(published)
+    copy, place = copy_of(published), datasets.folder(published)
+    mirror.forget(copy)  # as building does: all is uploaded again
+    gcs.put(f"{str(place).removeprefix('gs://')}/vocabulary_min5.txt", b"of the old records")
+    gcs.refuse = lambda method, key: 403 if method == "POST" and "test.array" in key else None
+    with pytest.raises(Exception, match="does not have access"):
+        mirror.publish(copy, place)
+    assert not [name for name in gcs.objects if "vocabulary" in name or "/report/" in name]
+    gcs.refuse = lambda method, key: None
+    mirror.publish(copy, place)
+    there = [name.rpartition("/")[2] for name in gcs.objects]
+    assert "vocabulary.txt" in there and "vocabulary_min5.txt" not in there
+    assert "prepare.json" in there and mirror.is_finished(mirror.facts(place))
+
+
 def test_another_vocabulary_is_added_beside_the_first(published, gcs):
     datasets.load(published)
     before = dict(gcs.objects)
