@@ -25,15 +25,10 @@ def tiny_config(tiny_data_dir):
 
 
 @pytest.fixture
-def gcs(monkeypatch):
+def gcs():
     """A `FakeGcs` with the empty bucket `birds`, that this process's `gs://` leads to."""
-    server = fake_gcs.FakeGcs("birds")
-    for name, value in server.environment().items():
-        monkeypatch.setenv(name, value)
-    fake_gcs.forget_clients()
-    yield server
-    fake_gcs.forget_clients()
-    server.close()
+    with fake_gcs.serving("birds") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ makes it say no. Uploads become objects when they are whole, as the real ones do
 """
 
 import base64
+import contextlib
 import email
 import hashlib
 import http.server
@@ -17,6 +18,7 @@ import urllib.parse
 from collections.abc import Callable
 
 import google_crc32c
+import pytest
 
 from attngan_jax import storage
 
@@ -299,3 +301,16 @@ def _check_generation(gcs, key, query):
         raise _Refused(412, "At least one of the pre-conditions you specified did not hold.")
     if "ifGenerationNotMatch" in query and int(query["ifGenerationNotMatch"]) == now:
         raise _Refused(304, "not modified")
+
+
+@contextlib.contextmanager
+def serving(bucket: str):
+    """A `FakeGcs` that `gs://` of this process, and of those that it starts, leads to."""
+    server = FakeGcs(bucket)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment().items():
+            patch.setenv(name, value)
+        forget_clients()
+        yield server
+    forget_clients()
+    server.close()

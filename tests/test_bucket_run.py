@@ -30,14 +30,8 @@ WORKDIR, DATA = "gs://birds/runs/tiny", "gs://birds/data"
 @pytest.fixture(scope="module")
 def bucket():
     """The bucket `birds`, for this process and those that it starts."""
-    server = fake_gcs.FakeGcs("birds")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment().items():
-            patch.setenv(name, value)
-        fake_gcs.forget_clients()
+    with fake_gcs.serving("birds") as server:
         yield server
-    fake_gcs.forget_clients()
-    server.close()
 
 
 @pytest.fixture(scope="module")
