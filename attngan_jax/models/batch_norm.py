@@ -29,9 +29,30 @@ def glu(x: jax.Array) -> jax.Array:
     return value * nn.sigmoid(gate)
 
 
-def leaky_relu(x: jax.Array) -> jax.Array:
-    """LeakyReLU with the released code's slope of 0.2."""
-    return nn.leaky_relu(x, 0.2)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def leaky_relu(x: jax.Array, slope: float = 0.2) -> jax.Array:
+    """LeakyReLU with the released code's slope, and PyTorch's gradient of `slope` at 0.
+
+    The gradient asks the result for its sign. The next layer keeps that anyway; `x` need not exist.
+    """
+    return jnp.where(x > 0, x, slope * x)
+
+
+def _leaky_relu_forward(x, slope):
+    y = leaky_relu(x, slope)
+    return y, y
+
+
+def _leaky_relu_backward(slope, y, dy):
+    return jnp.where(y > 0, dy, slope * dy),
+
+
+leaky_relu.defvjp(_leaky_relu_forward, _leaky_relu_backward)
+
+
+def relu(x: jax.Array) -> jax.Array:
+    """ReLU, with the same gradient."""
+    return leaky_relu(x, 0.0)
 
 
 class BatchNorm(nn.Module):
@@ -57,8 +78,13 @@ class BatchNorm(nn.Module):
     packed: int = 1
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool, mask: jax.Array | None = None) -> jax.Array:
-        """Normalises `x` `[B, ..., C]`; `mask` bool `[B]` says which examples count."""
+    def __call__(self, x: jax.Array, *, train: bool, mask: jax.Array | None = None,
+                 batches: int = 1) -> jax.Array:
+        """Normalises `x` `[B, ..., C]`; `mask` bool `[B]` says which examples count.
+
+        With `batches`, `x` is that many batches one behind the other: each has statistics of its
+        own, and the running ones see them one after the other.
+        """
         C = x.shape[-1] // self.packed
         scale = self.param("scale", self.scale_init, (C,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (C,), jnp.float32)
@@ -68,11 +94,18 @@ class BatchNorm(nn.Module):
         settings = Settings(None if self.is_initializing() else self.axis_name, self.epsilon,
                             self.activation, self.packed)
         if not train:
-            apply = jax.checkpoint(functools.partial(_with_statistics, settings))
-            return apply(x, scale, bias, running_mean.value, running_var.value)
+            return _with_statistics(settings, x, scale, bias, running_mean.value,
+                                    running_var.value)
         weight = jnp.ones(len(x)) if mask is None else mask.astype(jnp.float32)
-        y, mean, var, count = normalise_batch(settings, mask is not None, x, scale, bias, weight)
-        if not self.is_initializing():
+        normalise = functools.partial(normalise_batch, settings, mask is not None)
+        if batches > 1:
+            y, *statistics = jax.vmap(normalise, (0, None, None, 0))(
+                x.reshape(batches, -1, *x.shape[1:]), scale, bias, weight.reshape(batches, -1))
+            y, statistics = y.reshape(-1, *y.shape[2:]), list(zip(*statistics))
+        else:
+            y, *statistics = normalise(x, scale, bias, weight)
+            statistics = [statistics]
+        for mean, var, count in [] if self.is_initializing() else statistics:
             unbiased = var * (count / jnp.maximum(count - 1.0, 1.0))
             running_mean.value = _blend(running_mean.value, mean, self.momentum)
             running_var.value = _blend(running_var.value, unbiased, self.momentum)

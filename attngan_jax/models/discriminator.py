@@ -101,11 +101,15 @@ class Discriminator(nn.Module):
     def _head(self):
         return nn.Conv(1, (4, 4), padding="VALID", dtype=self.dtype, kernel_init=kernel_init)
 
-    def features(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """`[B, S, S, 3]` in [-1, 1] -> `[B, 4, 4, 8 df_dim]`."""
+    def features(self, images: jax.Array, *, train: bool, batches: int = 1) -> jax.Array:
+        """`[B, S, S, 3]` in [-1, 1] -> `[B, 4, 4, 8 df_dim]`.
+
+        With `batches`, of that many batches one behind the other, each normalised by itself: one
+        convolution reads the weights, of which a discriminator has many, for all of them.
+        """
         h = leaky_relu(self.stem(pack(images.astype(self.dtype), self.packing)))
         for block in (*self.down, *self.squeeze):
-            h = block(h, train=train)
+            h = block(h, train=train, batches=batches)
         return h
 
     def joint_maps(self, features: jax.Array, *sentences: jax.Array) -> list[jax.Array]:

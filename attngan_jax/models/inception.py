@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from attngan_jax.models.batch_norm import BatchNorm, Dtype
+from attngan_jax.models.batch_norm import BatchNorm, Dtype, relu
 
 INPUT_SIZE = 299
 
@@ -98,7 +98,7 @@ class Unit(nn.Module):
         x = nn.Conv(features, kernel, (stride, stride), padding, use_bias=False, dtype=self.dtype,
                     name="conv")(x)
         return BatchNorm(self.axis_name, epsilon=1e-3, dtype=self.dtype,
-                         scale_init=nn.initializers.ones, activation=nn.relu, name="norm")(
+                         scale_init=nn.initializers.ones, activation=relu, name="norm")(
             x, train=train)
 
 

@@ -115,13 +115,16 @@ class ConvNorm(nn.Module):
     groups: int = 1
 
     @nn.compact
-    def __call__(self, x, *, train: bool, mask=None):
-        """`[B, H, W, C] -> [B, H/stride, W/stride, features]`, half of them after `glu`."""
+    def __call__(self, x, *, train: bool, batches: int = 1):
+        """`[B, H, W, C] -> [B, H/stride, W/stride, features]`, half of them after `glu`.
+
+        For `batches` see `BatchNorm.__call__`.
+        """
         groups = (self.groups, 1 if self.to == UNPACKED else 2)
         x = Conv(self.features, self.kernel_size, self.stride, self.of, self.to, groups,
                  self.dtype, name="conv")(x)
         return BatchNorm(self.axis_name, dtype=self.dtype, activation=self.activation,
-                         packed=self.to.pixels, name="norm")(x, train=train, mask=mask)
+                         packed=self.to.pixels, name="norm")(x, train=train, batches=batches)
 
 
 class UpConv(nn.Module):

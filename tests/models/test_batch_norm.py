@@ -7,7 +7,14 @@ import pytest
 from flax import linen as nn
 from jax.sharding import PartitionSpec
 
-from attngan_jax.models.batch_norm import BatchNorm, Settings, glu, leaky_relu, normalise_batch
+from attngan_jax.models.batch_norm import (
+    BatchNorm,
+    Settings,
+    glu,
+    leaky_relu,
+    normalise_batch,
+    relu,
+)
 from tests.training import one_device
 
 B, EPSILON = 8, 1e-5
@@ -25,7 +32,7 @@ def written_out(activation, x, scale, bias, weight):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("activation", [None, glu, leaky_relu, nn.relu, nn.tanh])
+@pytest.mark.parametrize("activation", [None, glu, leaky_relu, relu, nn.tanh])
 @pytest.mark.parametrize("num_devices", [1, 4])
 def test_gradient(activation, masked, num_devices):
     rng = np.random.default_rng(3)
@@ -72,3 +79,109 @@ def test_packed_pixels_share_their_statistics():
         results.append((y.reshape(B, 3, 4, 3), updated, grads))
     for a, b in zip(*map(jax.tree.leaves, results)):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def results_of(norm, x, dy, calls):
+    """What `calls(apply, x)` makes of `x`, statistics after it, and gradients of params and x."""
+    variables = norm.init(jax.random.key(1), x, train=True)
+
+    def run(params, x):
+        bound = norm.bind(variables | {"params": params}, mutable=["batch_stats"])
+        y = calls(bound, x)
+        return y, bound.variables["batch_stats"]
+
+    @jax.jit
+    def differentiated(params, x):
+        y, pullback, statistics = jax.vjp(run, params, x, has_aux=True)
+        return y, statistics, pullback(dy.astype(y.dtype))
+
+    return differentiated(variables["params"], x)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_batches_one_behind_the_other_are_normalised_each_by_itself(masked):
+    x = jax.random.normal(jax.random.key(0), (3 * B, 4, 4, 6))
+    x = x * jnp.repeat(jnp.array([1.0, 3.0, 0.5]), B)[:, None, None, None]  # no two batches alike
+    mask = jnp.tile(jnp.asarray(MASK, bool), 3) if masked else None
+    dy = jax.random.normal(jax.random.key(2), (3 * B, 4, 4, 3))
+
+    def one_by_one(norm, x):
+        masks = jnp.split(mask, 3) if masked else [None] * 3
+        return jnp.concatenate([norm(part, train=True, mask=part_mask)
+                                for part, part_mask in zip(jnp.split(x, 3), masks)])
+
+    def at_once(norm, x):
+        return norm(x, train=True, mask=mask, batches=3)
+
+    results = [results_of(BatchNorm(activation=glu), x, dy, calls)
+               for calls in (one_by_one, at_once)]
+    assert jax.tree.structure(results[0]) == jax.tree.structure(results[1])
+    for a, b in zip(*map(jax.tree.leaves, results)):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("activation", [None, glu, leaky_relu])
+@pytest.mark.parametrize("masked", [False, True])
+def test_bfloat16_is_float32_but_for_its_rounding(activation, masked):
+    """The values come and go in bfloat16; statistics and sums are float32."""
+    x = (3.0 + jax.random.normal(jax.random.key(0), (B, 8, 8, 6))).astype(jnp.bfloat16)
+    dy = jax.random.normal(jax.random.key(2), (B, 8, 8, 3 if activation is glu else 6))
+    dy = dy.astype(jnp.bfloat16)
+    mask = jnp.asarray(MASK, bool) if masked else None
+
+    def calls(norm, x):
+        return norm(x, train=True, mask=mask)
+
+    exact = results_of(BatchNorm(activation=activation), x.astype(jnp.float32), dy, calls)
+    made = results_of(BatchNorm(activation=activation, dtype=jnp.bfloat16), x, dy, calls)
+    assert made[0].dtype == made[2][1].dtype == jnp.bfloat16
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((made[1], made[2][0])))
+    for a, b in zip(jax.tree.leaves(exact[1:2]), jax.tree.leaves(made[1:2])):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    for a, b in zip(jax.tree.leaves((exact[0], exact[2])), jax.tree.leaves((made[0], made[2]))):
+        b = b.astype(jnp.float32)
+        assert np.linalg.norm(a - b) <= 0.02 * np.linalg.norm(a)
+
+
+@pytest.mark.parametrize("num_devices", [1, 4])
+def test_packed_over_the_mesh_with_a_mask(num_devices):
+    """Packed pixels, examples that don't count, several devices: the numbers of none of it."""
+    x = jax.random.normal(jax.random.key(0), (B, 3, 4, 6))
+    dy = jax.random.normal(jax.random.key(2), (B, 3, 4, 3))
+    scale, bias = 1.0 + jnp.arange(6.0) / 10, jnp.arange(6.0) / 7
+
+    def of(pixels, x):
+        return x.reshape(B, 3, 2, 2, 2, -1).transpose(0, 1, 2, 4, 3, 5).reshape(
+            B, 3, 2, -1) if pixels == 2 else x
+
+    def gradients(pixels, num_devices):
+        settings = Settings("data", EPSILON, glu, pixels)
+
+        def share(x, weight, dy):
+            y, pullback = jax.vjp(lambda *inputs: normalise_batch(
+                settings, True, *inputs, weight)[0], x, scale, bias)
+            dx, *sums = pullback(dy)
+            return y, dx, *jax.lax.psum(sums, "data")
+
+        divided, everywhere = PartitionSpec("data"), PartitionSpec()
+        gated = dy.reshape(B, 3, 2, 6) if pixels == 2 else dy  # one group: the value's half
+        return jax.jit(jax.shard_map(
+            share, mesh=one_device.mesh(num_devices), in_specs=(divided,) * 3,
+            out_specs=(divided, divided, everywhere, everywhere), check_vma=False))(
+                of(pixels, x), jnp.asarray(MASK), gated)
+
+    y, dx, *sums = gradients(1, 1)
+    packed_y, packed_dx, *packed_sums = gradients(2, num_devices)
+    np.testing.assert_allclose(packed_y.reshape(y.shape), y, rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(packed_dx, of(2, dx), rtol=2e-4, atol=2e-5)
+    for a, b in zip(packed_sums, sums):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("activation, slope", [(leaky_relu, 0.2), (relu, 0.0)])
+def test_activations_have_the_gradient_of_pytorch(activation, slope):
+    x = jnp.array([-2.0, -0.5, 0.0, 0.5, 3.0])
+    y, pullback = jax.vjp(activation, x)
+    np.testing.assert_allclose(y, [-2 * slope, -0.5 * slope, 0.0, 0.5, 3.0], rtol=1e-6)
+    np.testing.assert_allclose(pullback(jnp.ones(5))[0], [slope, slope, slope, 1.0, 1.0],
+                               rtol=1e-6)
