@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from attngan_jax.models.attention import word_attention
 from attngan_jax.models.batch_norm import BatchNorm, Dtype, glu
 from attngan_jax.models.layers import Conv, ResidualBlock, UpBlock, kernel_init, made_by
-from attngan_jax.models.packing import LANES, PAIRS, UNPACKED, Packing, unpack
+from attngan_jax.models.packing import LANES, PAIRS, UNPACKED, Packing, unpack, unpack_into
 
 CACHED_ELEMENTS = 2**22  # of a layer: 16 MiB in float32
 
@@ -72,7 +72,7 @@ class InitialStage(nn.Module):
             C //= 2
             h = UpBlock(C, self.axis_name, self.dtype, packing, name=f"up_{i}")(h, train=train)
             if self.packed and i < num_ups - 1:
-                h = unpack(h, made_by(packing))
+                h = unpack_into(h, made_by(packing), UNPACKED)
         return h
 
 
@@ -184,7 +184,7 @@ class Generator(nn.Module):
             if i > 0:
                 packing = None
                 if self.packed:
-                    packing, h = between, unpack(h, made, between)
+                    packing, h = between, unpack_into(h, made, between)
                     made = made_by(between)
                 h, maps = RefinementStage(
                     self.gf_dim, self.num_residual_blocks, self.attention, self.legacy_mask,

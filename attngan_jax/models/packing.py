@@ -44,12 +44,28 @@ def pack(x: jax.Array, packing: Packing) -> jax.Array:
     return x.reshape(B, H // rows, W // columns, packing.pixels * C)
 
 
-def unpack(x: jax.Array, packing: Packing, into: Packing = UNPACKED) -> jax.Array:
-    """Undoes `pack`, or all but the packing `into`: pixels of one row, fewer than there were."""
+def unpack(x: jax.Array, packing: Packing) -> jax.Array:
+    """Undoes `pack`."""
     B, H, W, channels = x.shape
-    rows, columns = packing.rows, packing.columns // into.columns
+    rows, columns = packing
     x = x.reshape(B, H, W, rows, columns, -1).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(B, H * rows, W * columns, channels // (rows * columns))
+    return x.reshape(B, H * rows, W * columns, channels // packing.pixels)
+
+
+def unpack_into(x: jax.Array, packing: Packing, into: Packing) -> jax.Array:
+    """Undoes `pack` but for the packing `into`: pixels of one row, fewer than there were.
+
+    The pixels are moved by a convolution with ones, which reads and writes whole lanes once. Where
+    channels are reshaped, XLA cuts the lanes up and copies the pieces three times.
+    """
+    rows, columns = packing.rows, packing.columns // into.columns
+    channels = x.shape[-1] // (rows * columns)
+    kernel = np.eye(x.shape[-1]).reshape(rows, columns, channels, x.shape[-1])
+    # Flipped, as the kernel of every convolution that spreads its input out.
+    kernel = jnp.asarray(kernel[::-1, ::-1].transpose(0, 1, 3, 2), x.dtype)
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), ((rows - 1,) * 2, (columns - 1,) * 2), lhs_dilation=(rows, columns),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=jax.lax.Precision.HIGHEST)
 
 
 def packed_conv(

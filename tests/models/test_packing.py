@@ -7,7 +7,7 @@ import pytest
 
 from attngan_jax.models.discriminator import Discriminator
 from attngan_jax.models.generator import Generator
-from attngan_jax.models.packing import PAIRS, UNPACKED, Packing, pack, packed_conv, unpack
+from attngan_jax.models.packing import PAIRS, UNPACKED, Packing, pack, packed_conv, unpack, unpack_into
 
 QUADS, EIGHTS = Packing(2, 2), Packing(2, 4)
 
@@ -44,7 +44,9 @@ def test_packing_moves_pixels_and_back():
     x = jnp.arange(2 * 4 * 8 * 3).reshape(2, 4, 8, 3)
     assert pack(x, EIGHTS)[1, 1, 0].tolist() == x[1, 2:4, :4].reshape(-1).tolist()
     np.testing.assert_array_equal(unpack(pack(x, EIGHTS), EIGHTS), x)
-    np.testing.assert_array_equal(unpack(pack(x, EIGHTS), EIGHTS, PAIRS), pack(x, PAIRS))
+    for into in (PAIRS, UNPACKED):
+        made = unpack_into(pack(x, EIGHTS).astype(jnp.float32), EIGHTS, into)
+        np.testing.assert_array_equal(made, pack(x, into))
 
 
 def test_a_stride_that_falls_between_packed_pixels_is_refused():
