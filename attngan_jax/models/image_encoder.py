@@ -39,6 +39,7 @@ class ImageEncoder(nn.Module):
       trunk: "cnn" or "inception_v3". embedding_dim: D. cnn_dim: first width of the cnn trunk.
       cnn_image_size: side that the cnn trunk resizes images to, as Inception does to 299; None for
         images that come in one size.
+      packed: of `InceptionV3`.
     """
 
     trunk: str
@@ -47,6 +48,7 @@ class ImageEncoder(nn.Module):
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
     cnn_image_size: int | None = None
+    packed: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
@@ -68,5 +70,5 @@ class ImageEncoder(nn.Module):
         if self.trunk == "cnn":
             return SmallTrunk(self.cnn_dim, self.axis_name, self.dtype, name="cnn")
         if self.trunk == "inception_v3":
-            return InceptionV3(self.axis_name, self.dtype, name="inception")
+            return InceptionV3(self.axis_name, self.dtype, packed=self.packed, name="inception")
         raise ValueError(f"image encoder trunk is 'cnn' or 'inception_v3', not {self.trunk!r}")

@@ -4,11 +4,15 @@ It serves the image encoder and the metrics. Modules carry torchvision's names, 
 weights map one to one; the auxiliary classifier and the last layer are not built.
 """
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from attngan_jax.models import layers
 from attngan_jax.models.batch_norm import BatchNorm, Dtype, relu
+from attngan_jax.models.packing import QUADS, UNPACKED, Packing, pack_images, unpack_images
 
 INPUT_SIZE = 299
 
@@ -61,6 +65,8 @@ _STEM = [
     conv("Conv2d_3b_1x1", 80), conv("Conv2d_4a_3x3", 192, (3, 3), 1, "VALID"), "max",
 ]
 
+_IMAGES_TOGETHER = 4  # of the stem's 32 channels, as many as a TPU's lanes hold
+
 _TO_MIXED_6E = {
     "Mixed_5b": _block_a(32), "Mixed_5c": _block_a(64), "Mixed_5d": _block_a(64),
     "Mixed_6a": [
@@ -85,21 +91,34 @@ _TO_POOL = {
 
 
 class Unit(nn.Module):
-    """Convolution without bias, BatchNorm with epsilon 1e-3, ReLU (`BasicConv2d`)."""
+    """Convolution without bias, BatchNorm with epsilon 1e-3, ReLU (`BasicConv2d`).
+
+    Attributes:
+      images: that lie side by side in the channels, in two groups.
+      of: packing of the pixels that come, of images in one group then.
+    """
 
     table_row: Conv
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
+    images: int = 1
+    of: Packing = UNPACKED
 
     @nn.compact
     def __call__(self, x, *, train: bool):
         """`[B, H, W, C] -> [B, H', W', features]`."""
         _, features, kernel, stride, padding = self.table_row
-        x = nn.Conv(features, kernel, (stride, stride), padding, use_bias=False, dtype=self.dtype,
-                    name="conv")(x)
+        if self.images > 1:
+            groups = (2 if self.of == UNPACKED else 1, 2)
+            x = layers.Conv(features, kernel[0], stride, self.of, groups=groups, dtype=self.dtype,
+                            padding=1 if padding == "SAME" else 0, images=self.images,
+                            kernel_init=nn.initializers.lecun_normal(), name="conv")(x)
+        else:
+            x = nn.Conv(features, kernel, (stride, stride), padding, use_bias=False,
+                        dtype=self.dtype, name="conv")(x)
         return BatchNorm(self.axis_name, epsilon=1e-3, dtype=self.dtype,
-                         scale_init=nn.initializers.ones, activation=relu, name="norm")(
-            x, train=train)
+                         scale_init=nn.initializers.ones, activation=relu, packed=self.images,
+                         name="norm")(x, train=train)
 
 
 class Block(nn.Module):
@@ -137,12 +156,15 @@ class InceptionV3(nn.Module):
       padding_counts: whether the average pools' zero padding counts, as in PyTorch; not in
         TensorFlow.
       last_pool_max: whether Mixed_7c takes the maximum where the others average: the 2015 graph.
+      packed: whether images lie side by side in the channels up to the first max pool, as is best
+        on TPUs (see `models/packing.py`); the same numbers. Not in training.
     """
 
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
     padding_counts: bool = True
     last_pool_max: bool = False
+    packed: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
@@ -153,8 +175,12 @@ class InceptionV3(nn.Module):
         """
         common = dict(axis_name=self.axis_name, dtype=self.dtype)
         pools = dict(padding_counts=self.padding_counts)
-        x = resize(images, INPUT_SIZE).astype(self.dtype)
-        for link in _STEM:
+        stem, together = _STEM, math.gcd(len(images), _IMAGES_TOGETHER)
+        if self.packed and together > 1 and not train:
+            x, stem = self._packed_start(images, together), _STEM[_STEM.index("max") + 1:]
+        else:
+            x = resize(images, INPUT_SIZE).astype(self.dtype)
+        for link in stem:
             if isinstance(link, str):
                 x = _pool(link, x)
             else:
@@ -168,6 +194,17 @@ class InceptionV3(nn.Module):
             x = Block(branches, **common, **pools, name=name)(x, train=train)
         return mixed_6e, x.mean((1, 2), dtype=jnp.float32)
 
+    def _packed_start(self, images, together):
+        """`[B, S, S, 3]` to the first max pool's `[B, 73, 73, 64]`, `together` images a row."""
+        x = _resized_quads(pack_images(images, together)).astype(self.dtype)
+        of = QUADS
+        for row in _STEM[: _STEM.index("max")]:
+            x = Unit(row, dtype=self.dtype, images=together, of=of, name=row[0])(x, train=False)
+            of = UNPACKED
+        # Or XLA would pool, and keep, the larger array with the images apart.
+        x = jax.lax.optimization_barrier(_pool("max", x))
+        return unpack_images(x, together, groups=2)
+
 
 def resize(images: jax.Array, size: int) -> jax.Array:
     """Bilinear resize of `[B, S, S, C]` to `[B, size, size, C]`, without antialiasing."""
@@ -175,6 +212,22 @@ def resize(images: jax.Array, size: int) -> jax.Array:
     if S == size:
         return images
     return jax.image.resize(images, (B, size, size, C), "bilinear", antialias=False)
+
+
+def _resized_quads(images):
+    """`resize` to 299, packed by `QUADS`: `[B, S, S, C] -> [B, 150, 150, 4 C]`.
+
+    The last row and the last column of pixels are zeros, which no convolution reads. Packed as part
+    of the resizing, the large image is never written in another layout.
+    """
+    S, half = images.shape[1], INPUT_SIZE // 2 + 1
+    unit = jnp.eye(S, dtype=images.dtype)
+    weights = jax.image.resize(unit, (INPUT_SIZE, S), "bilinear", antialias=False)
+    weights = jnp.pad(weights, ((0, 1), (0, 0))).reshape(half, 2, S)
+    # y, x: packed pixels. i, j: row and column within one.
+    x = jnp.einsum("bhwc,yih->bywic", images, weights, precision=jax.lax.Precision.HIGHEST)
+    x = jnp.einsum("bywic,xjw->byxijc", x, weights, precision=jax.lax.Precision.HIGHEST)
+    return x.reshape(-1, half, half, 4 * images.shape[-1])
 
 
 def _pool(kind: str, x, padding_counts: bool = True):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from attngan_jax.models.batch_norm import BatchNorm, Dtype, glu
-from attngan_jax.models.packing import UNPACKED, Packing, packed_conv
+from attngan_jax.models.packing import UNPACKED, Packing, kernel_of_images, packed_conv
 
 # The released code's `weights_init`: orthogonal kernels, BatchNorm scales N(1, 0.02).
 kernel_init = nn.initializers.orthogonal()
@@ -71,10 +71,10 @@ def _parity_kernels(kernel, axis):
 
 
 class Conv(nn.Module):
-    """Convolution without bias, of packed pixels to packed pixels (`packed_conv`); pads by 1.
+    """Convolution without bias, of packed pixels to packed pixels (`packed_conv`).
 
     Attributes:
-      groups: of the channels of `x` and of the result.
+      groups: of the channels of `x` and of the result. images: that lie side by side in both.
     """
 
     features: int
@@ -84,14 +84,21 @@ class Conv(nn.Module):
     to: Packing = UNPACKED
     groups: tuple[int, int] = (1, 1)
     dtype: Dtype = jnp.float32
+    padding: int = 1
+    images: int = 1
+    kernel_init: Callable = kernel_init
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`[B, H, W, C] -> [B, H/stride, W/stride, features]`, both packed."""
-        shape = (self.kernel_size,) * 2 + (x.shape[-1] // self.of.pixels, self.features)
-        kernel = self.param("kernel", kernel_init, shape, jnp.float32).astype(self.dtype)
+        """`[B, H, W, C] -> [B, H', W', features]`, both packed."""
+        channels = x.shape[-1] // self.of.pixels // self.images
+        shape = (self.kernel_size,) * 2 + (channels, self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32).astype(self.dtype)
+        groups = self.groups
+        if self.images > 1:
+            kernel, groups = kernel_of_images(kernel, self.images, groups), (1, 1)
         return packed_conv(x.astype(self.dtype), kernel, self.of, self.to, stride=self.stride,
-                           groups=self.groups)
+                           groups=groups, padding=self.padding)
 
 
 class ConvNorm(nn.Module):

@@ -9,6 +9,9 @@ zeros at the others. More multiplications, which would otherwise wait; no other 
 Channels are in groups, one after the other, each with all its pixels row by row and each pixel with
 its channels of the group. One group is the plain order of pixels; two are what `glu` and
 `jnp.concatenate` want, whose halves then are the halves of the packed channels too.
+
+Images of the batch can lie side by side in the same way. Maps of odd sides are no obstacle then,
+nor are windows that straddle; a kernel has one image's taps in blocks, and zeros between them.
 """
 
 from typing import NamedTuple
@@ -34,6 +37,7 @@ class Packing(NamedTuple):
 
 UNPACKED = Packing()
 PAIRS = Packing(1, 2)
+QUADS = Packing(2, 2)
 
 
 def pack(x: jax.Array, packing: Packing) -> jax.Array:
@@ -68,6 +72,29 @@ def unpack_into(x: jax.Array, packing: Packing, into: Packing) -> jax.Array:
         dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=jax.lax.Precision.HIGHEST)
 
 
+def pack_images(x: jax.Array, images: int) -> jax.Array:
+    """Neighbours of the batch side by side: `[images B, H, W, C] -> [B, H, W, images C]`."""
+    B, H, W, C = x.shape
+    x = x.reshape(B // images, images, H, W, C).transpose(0, 2, 3, 1, 4)
+    return x.reshape(B // images, H, W, images * C)
+
+
+def unpack_images(x: jax.Array, images: int, groups: int) -> jax.Array:
+    """Undoes `pack_images`, of channels in `groups`."""
+    B, H, W, channels = x.shape
+    x = x.reshape(B, H, W, groups, images, -1).transpose(0, 4, 1, 2, 3, 5)
+    return x.reshape(B * images, H, W, channels // images)
+
+
+def kernel_of_images(kernel: jax.Array, images: int, groups: tuple[int, int]) -> jax.Array:
+    """`[K, K, I, O] -> [K, K, images I, images O]`, for images side by side in the channels."""
+    K, _, I, O = kernel.shape
+    kernel = kernel.reshape(K, K, groups[0], I // groups[0], groups[1], O // groups[1])
+    same = jnp.eye(images, dtype=kernel.dtype)
+    kernel = jnp.einsum("nm,yxgchd->yxgnchmd", same, kernel, precision=jax.lax.Precision.HIGHEST)
+    return kernel.reshape(K, K, images * I, images * O)
+
+
 def packed_conv(
     x: jax.Array,
     kernel: jax.Array,
@@ -77,27 +104,34 @@ def packed_conv(
     stride: int = 1,
     upsample: bool = False,
     groups: tuple[int, int] = (1, 1),
+    padding: int = 1,
 ) -> jax.Array:
-    """Convolution of a packed image to a packed image; pads by 1.
+    """Convolution of a packed image to a packed image.
 
     Args:
       x: `[B, H / of.rows, W / of.columns, of.pixels I]`.
       kernel: `[K, K, I, O]`, as for the unpacked image.
       upsample: convolve the image upsampled by two, by nearest neighbour, which is never made.
       groups: of the channels of `x` and of the result.
+      padding: pixels of zeros around the image.
 
     Returns:
-      `[B, H' / to.rows, W' / to.columns, to.pixels O]`, where H' is H / stride or 2 H.
+      `[B, H' / to.rows, W' / to.columns, to.pixels O]`, where H' x W' is the size of the
+      convolution's result: with a padding of 1, H' is H / stride or 2 H.
     """
     K = len(kernel)
     steps = [_step(stride, upsample, *sides) for sides in zip(of, to)]
-    taps = [_taps(K, stride, upsample, *sides) for sides in zip(of, to)]
-    padding = []
-    for (first, tap), step, size in zip(taps, steps, x.shape[1:3]):
-        padding.append((-first, (size // step - 1) * step + len(tap) + first - size))
+    taps = [_taps(K, stride, upsample, padding, *sides) for sides in zip(of, to)]
+    edges = []
+    for (first, tap), step, size, (read, made) in zip(taps, steps, x.shape[1:3], zip(of, to)):
+        pixels = size * read * (2 if upsample else 1)
+        results, rest = divmod((pixels + 2 * padding - K) // stride + 1, made)
+        if rest:
+            raise ValueError(f"{results * made + rest} pixels don't lie {made} side by side")
+        edges.append((-first, (results - 1) * step + len(tap) + first - size))
     if (of, to, upsample) != (UNPACKED, UNPACKED, False):
         kernel = _packed_kernel(kernel, *(tap for _, tap in taps), groups)
-    return jax.lax.conv_general_dilated(x, kernel, steps, padding,
+    return jax.lax.conv_general_dilated(x, kernel, steps, edges,
                                         dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
@@ -122,14 +156,15 @@ def _step(stride: int, upsample: bool, of: int, to: int) -> int:
     return step
 
 
-def _taps(K: int, stride: int, upsample: bool, of: int, to: int) -> tuple[int, np.ndarray]:
+def _taps(K: int, stride: int, upsample: bool, padding: int, of: int,
+          to: int) -> tuple[int, np.ndarray]:
     """Where each tap of each packed result reads, along one axis.
 
     Returns:
       The first packed pixel that is read, 0 being where the result's reading would start without
       padding, and `[packed pixels, of, to, K]`: 1 where that tap falls.
     """
-    reads = np.arange(to)[:, None] * stride + np.arange(K) - 1  # [to, K]
+    reads = np.arange(to)[:, None] * stride + np.arange(K) - padding  # [to, K]
     if upsample:
         reads = reads // 2  # neighbours repeat
     place, pixel = reads // of, reads % of

@@ -41,7 +41,8 @@ def build_image_encoder(config: Config) -> ImageEncoder:
     """The image encoder of `config.image_encoder`, in the text encoder's joint space."""
     image = config.image_encoder
     return ImageEncoder(image.trunk, config.text_encoder.embedding_dim, image.cnn_dim,
-                        cnn_image_size=image.image_size, **_common(config))
+                        cnn_image_size=image.image_size, **_common(config),
+                        packed=_packs(config))
 
 
 def build_generator(config: Config) -> Generator:

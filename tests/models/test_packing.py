@@ -7,9 +7,18 @@ import pytest
 
 from attngan_jax.models.discriminator import Discriminator
 from attngan_jax.models.generator import Generator
-from attngan_jax.models.packing import PAIRS, UNPACKED, Packing, pack, packed_conv, unpack, unpack_into
+from attngan_jax.models.packing import (
+    PAIRS,
+    QUADS,
+    UNPACKED,
+    Packing,
+    pack,
+    packed_conv,
+    unpack,
+    unpack_into,
+)
 
-QUADS, EIGHTS = Packing(2, 2), Packing(2, 4)
+EIGHTS = Packing(2, 4)
 
 
 def in_groups(x, packing, groups):
@@ -38,6 +47,24 @@ def test_a_packed_convolution_is_the_convolution_of_the_pixels(kernel_size, stri
     made = packed_conv(in_groups(pack(x, of), of, groups[0]), kernel, of, to, stride=stride,
                        upsample=upsample, groups=groups)
     np.testing.assert_allclose(made, in_groups(pack(plain, to), to, groups[1]), atol=2e-5)
+
+
+@pytest.mark.parametrize("kernel_size, stride, of, to, padding", [
+    (3, 2, QUADS, UNPACKED, 0), (3, 1, QUADS, QUADS, 0), (5, 1, PAIRS, PAIRS, 2),
+    (3, 2, UNPACKED, UNPACKED, 0)])
+def test_another_padding(kernel_size, stride, of, to, padding):
+    x, kernel = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(
+        ((2, 8, 12, 4), (kernel_size, kernel_size, 4, 6))))
+    plain = jax.lax.conv_general_dilated(x, kernel, (stride, stride), ((padding, padding),) * 2,
+                                         dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    made = packed_conv(pack(x, of), kernel, of, to, stride=stride, padding=padding)
+    np.testing.assert_allclose(made, pack(plain, to), atol=2e-5)
+
+
+def test_a_result_of_odd_sides_does_not_pack():
+    with pytest.raises(ValueError, match="5 pixels don't lie 2 side by side"):
+        packed_conv(jnp.zeros((1, 4, 4, 3)), jnp.zeros((4, 4, 3, 5)), UNPACKED, QUADS, stride=2,
+                    padding=4)
 
 
 def test_packing_moves_pixels_and_back():
