@@ -90,7 +90,7 @@ def _collectives(jaxpr, times: int) -> Iterator[tuple]:
 
 
 def _purpose(equation) -> str:
-    scopes = re.findall(r"\w+", str(equation.source_info.name_stack))  # name or vmap(name)
+    scopes = re.findall(r"\w+(?=\)*(?:/|$))", str(equation.source_info.name_stack))  # or vmap(name)
     traceback = equation.source_info.traceback
     callers = [name for frame in (traceback.frames if traceback else ())
                if "attngan_jax" in frame.file_name for name in frame.function_name.split(".")]

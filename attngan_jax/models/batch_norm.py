@@ -33,7 +33,7 @@ def glu(x: jax.Array) -> jax.Array:
 def leaky_relu(x: jax.Array, slope: float = 0.2) -> jax.Array:
     """LeakyReLU with the released code's slope, and PyTorch's gradient of `slope` at 0.
 
-    The gradient asks the result for its sign. The next layer keeps that anyway; `x` need not exist.
+    The gradient asks the result for its sign. The next layer reads that anyway; `x` need not exist.
     """
     return jnp.where(x > 0, x, slope * x)
 
@@ -50,9 +50,22 @@ def _leaky_relu_backward(slope, y, dy):
 leaky_relu.defvjp(_leaky_relu_forward, _leaky_relu_backward)
 
 
+@jax.custom_vjp
 def relu(x: jax.Array) -> jax.Array:
-    """ReLU, with the same gradient."""
-    return leaky_relu(x, 0.0)
+    """ReLU, whose gradient asks the result in the same way; 0 at 0."""
+    return jnp.maximum(x, 0)
+
+
+def _relu_forward(x):
+    y = relu(x)
+    return y, y
+
+
+def _relu_backward(y, dy):
+    return jnp.where(y > 0, dy, 0),
+
+
+relu.defvjp(_relu_forward, _relu_backward)
 
 
 class BatchNorm(nn.Module):
@@ -105,10 +118,11 @@ class BatchNorm(nn.Module):
         else:
             y, *statistics = normalise(x, scale, bias, weight)
             statistics = [statistics]
-        for mean, var, count in [] if self.is_initializing() else statistics:
-            unbiased = var * (count / jnp.maximum(count - 1.0, 1.0))
-            running_mean.value = _blend(running_mean.value, mean, self.momentum)
-            running_var.value = _blend(running_var.value, unbiased, self.momentum)
+        if not self.is_initializing():
+            for mean, var, count in statistics:
+                unbiased = var * (count / jnp.maximum(count - 1.0, 1.0))
+                running_mean.value = _blend(running_mean.value, mean, self.momentum)
+                running_var.value = _blend(running_var.value, unbiased, self.momentum)
         return y
 
 

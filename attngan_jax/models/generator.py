@@ -72,7 +72,7 @@ class InitialStage(nn.Module):
             C //= 2
             h = UpBlock(C, self.axis_name, self.dtype, packing, name=f"up_{i}")(h, train=train)
             if self.packed and i < num_ups - 1:
-                h = unpack_into(h, made_by(packing), UNPACKED)
+                h = unpack(h, made_by(packing))
         return h
 
 

@@ -94,8 +94,8 @@ class Unit(nn.Module):
     """Convolution without bias, BatchNorm with epsilon 1e-3, ReLU (`BasicConv2d`).
 
     Attributes:
-      images: that lie side by side in the channels, in two groups.
-      of: packing of the pixels that come, of images in one group then.
+      images: that lie side by side in the channels; in two groups in what is made.
+      of: packing of the pixels that come. groups: of the channels that come.
     """
 
     table_row: Conv
@@ -103,16 +103,17 @@ class Unit(nn.Module):
     dtype: Dtype = jnp.float32
     images: int = 1
     of: Packing = UNPACKED
+    groups: int = 1
 
     @nn.compact
     def __call__(self, x, *, train: bool):
         """`[B, H, W, C] -> [B, H', W', features]`."""
         _, features, kernel, stride, padding = self.table_row
         if self.images > 1:
-            groups = (2 if self.of == UNPACKED else 1, 2)
-            x = layers.Conv(features, kernel[0], stride, self.of, groups=groups, dtype=self.dtype,
-                            padding=1 if padding == "SAME" else 0, images=self.images,
-                            kernel_init=nn.initializers.lecun_normal(), name="conv")(x)
+            x = layers.Conv(features, kernel[0], stride, self.of, groups=(self.groups, 2),
+                            dtype=self.dtype, padding=1 if padding == "SAME" else 0,
+                            images=self.images, kernel_init=nn.initializers.lecun_normal(),
+                            name="conv")(x)
         else:
             x = nn.Conv(features, kernel, (stride, stride), padding, use_bias=False,
                         dtype=self.dtype, name="conv")(x)
@@ -197,10 +198,11 @@ class InceptionV3(nn.Module):
     def _packed_start(self, images, together):
         """`[B, S, S, 3]` to the first max pool's `[B, 73, 73, 64]`, `together` images a row."""
         x = _resized_quads(pack_images(images, together)).astype(self.dtype)
-        of = QUADS
+        coming = dict(of=QUADS, groups=1)
         for row in _STEM[: _STEM.index("max")]:
-            x = Unit(row, dtype=self.dtype, images=together, of=of, name=row[0])(x, train=False)
-            of = UNPACKED
+            x = Unit(row, self.axis_name, self.dtype, together, **coming, name=row[0])(
+                x, train=False)
+            coming = dict(groups=2)
         # Or XLA would pool, and keep, the larger array with the images apart.
         x = jax.lax.optimization_barrier(_pool("max", x))
         return unpack_images(x, together, groups=2)
@@ -218,7 +220,8 @@ def _resized_quads(images):
     """`resize` to 299, packed by `QUADS`: `[B, S, S, C] -> [B, 150, 150, 4 C]`.
 
     The last row and the last column of pixels are zeros, which no convolution reads. Packed as part
-    of the resizing, the large image is never written in another layout.
+    of the resizing, the large image is never written in another layout; one of 299 is multiplied
+    by ones.
     """
     S, half = images.shape[1], INPUT_SIZE // 2 + 1
     unit = jnp.eye(S, dtype=images.dtype)

@@ -12,6 +12,8 @@ its channels of the group. One group is the plain order of pixels; two are what 
 
 Images of the batch can lie side by side in the same way. Maps of odd sides are no obstacle then,
 nor are windows that straddle; a kernel has one image's taps in blocks, and zeros between them.
+
+All of it is for finite values: zero times infinity is NaN, and reaches what lies beside.
 """
 
 from typing import NamedTuple

@@ -133,10 +133,11 @@ class AttnganTask:
         weight = adversarial.wrong_pair_weight(has_next, global_batch, parallel.num_devices())
 
         def logits(module, real, fake, sentence, next_sentence, has_next):
+            # In the released code's order, which is that of the running averages, here and below.
             real_features, fake_features = jnp.split(module.features(
                 jnp.concatenate([normalise(real), fake]), train=True, batches=2), 2)
             real_map, wrong_map = module.joint_maps(real_features, sentence, next_sentence)
-            conditional = (  # in the released code's order, which is that of the running averages
+            conditional = (
                 module.joint_logits(real_map, train=True),
                 module.conditional_logits(fake_features, sentence, train=True),
                 module.joint_logits(wrong_map, train=True, mask=has_next))

@@ -20,7 +20,7 @@ def _common(config: Config) -> dict:
 
 
 def _packs(config: Config) -> bool:
-    """Whether pixels are packed into channels: worth it on TPUs alone."""
+    """Whether pixels and images are packed into channels: worth it on TPUs alone."""
     return (config.platform or jax.default_backend()) == "tpu"
 
 

@@ -61,13 +61,19 @@ def test_an_exchange_that_nobody_of_the_package_asks_for_is_other(mesh):
         def body(total, row):
             return total + jax.lax.psum(row, parallel.AXIS), None
 
+        def statistics(x):
+            with jax.named_scope("_sum_over_devices"):
+                return jax.lax.psum(x, parallel.AXIS)
+
         total, _ = jax.lax.scan(body, jnp.zeros(3), x)
+        total = jax.vmap(statistics)(total[:2]).sum() + total
         return parallel.mean_over_devices(total)
 
     mapped = jax.shard_map(step, mesh=mesh, in_specs=jax.P(parallel.AXIS), out_specs=jax.P(),
                            check_vma=False)
     jaxpr = jax.jit(mapped).trace(jax.ShapeDtypeStruct((8, 3), jnp.float32)).jaxpr.jaxpr
     assert collectives.traced(jaxpr) == {"other": {"operations": 2, "bytes": 24},
+                                         "statistics": {"operations": 1, "bytes": 8},
                                          "gradients": {"operations": 1, "bytes": 12}}
 
 

@@ -102,7 +102,8 @@ def results_of(norm, x, dy, calls):
 def test_batches_one_behind_the_other_are_normalised_each_by_itself(masked):
     x = jax.random.normal(jax.random.key(0), (3 * B, 4, 4, 6))
     x = x * jnp.repeat(jnp.array([1.0, 3.0, 0.5]), B)[:, None, None, None]  # no two batches alike
-    mask = jnp.tile(jnp.asarray(MASK, bool), 3) if masked else None
+    mask = jnp.concatenate([jnp.roll(jnp.asarray(MASK, bool), by) for by in range(3)])
+    mask = mask if masked else None
     dy = jax.random.normal(jax.random.key(2), (3 * B, 4, 4, 3))
 
     def one_by_one(norm, x):
@@ -185,3 +186,9 @@ def test_activations_have_the_gradient_of_pytorch(activation, slope):
     np.testing.assert_allclose(y, [-2 * slope, -0.5 * slope, 0.0, 0.5, 3.0], rtol=1e-6)
     np.testing.assert_allclose(pullback(jnp.ones(5))[0], [slope, slope, slope, 1.0, 1.0],
                                rtol=1e-6)
+
+
+def test_relu_stops_what_is_not_finite_and_keeps_nan():
+    y, pullback = jax.vjp(relu, jnp.array([-jnp.inf, jnp.nan, -1.0, jnp.inf]))
+    np.testing.assert_array_equal(y, [0.0, jnp.nan, 0.0, jnp.inf])
+    np.testing.assert_array_equal(pullback(jnp.full(4, jnp.inf))[0], [0.0, 0.0, 0.0, jnp.inf])

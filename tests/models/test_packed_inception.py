@@ -61,7 +61,7 @@ def test_it_starts_from_the_same_variables():
 
 
 def test_features(variables):
-    images = np.random.default_rng(1).uniform(-1.0, 1.0, (2, 256, 256, 3)).astype(np.float32)
+    images = np.random.default_rng(1).uniform(-1.0, 1.0, (4, 256, 256, 3)).astype(np.float32)
 
     def features(packed):
         return jax.jit(lambda images: InceptionV3(packed=packed).apply(
@@ -72,7 +72,16 @@ def test_features(variables):
         assert np.linalg.norm(a - b) <= 2e-5 * np.linalg.norm(a)
 
 
-@pytest.mark.parametrize("batch_size, image_size", [(4, 256), (6, 64), (2, 299), (3, 64)])
+def test_an_odd_batch_is_not_packed(variables):
+    def traced(packed, batch_size):
+        return str(jax.make_jaxpr(lambda images: InceptionV3(packed=packed).apply(
+            variables, images, train=False))(jnp.zeros((batch_size, 64, 64, 3))))
+
+    assert traced(False, 3) == traced(True, 3)
+    assert traced(False, 2) != traced(True, 2)
+
+
+@pytest.mark.parametrize("batch_size, image_size", [(4, 256), (6, 64), (2, 299)])
 def test_the_gradient_of_images(variables, monkeypatch, batch_size, image_size):
     """Through the stem alone: where a ReLU or a pool behind it is undecided, rounding decides."""
     monkeypatch.setattr(inception, "_TO_MIXED_6E", {})

@@ -76,6 +76,22 @@ def test_packing_moves_pixels_and_back():
         np.testing.assert_array_equal(made, pack(x, into))
 
 
+@pytest.mark.parametrize("into", [PAIRS, UNPACKED])
+def test_moved_bfloat16_is_exact_and_comes_back(into):
+    x, dy = (jax.random.normal(jax.random.key(i), (2, 4, 8, 6), jnp.bfloat16) for i in range(2))
+    made, pullback = jax.vjp(lambda x: unpack_into(x, EIGHTS, into), pack(x, EIGHTS))
+    np.testing.assert_array_equal(made, pack(x, into))
+    np.testing.assert_array_equal(pullback(pack(dy, into))[0], pack(dy, EIGHTS))
+
+
+def test_moved_float32_is_exact_where_products_are_not():
+    """A TPU multiplies float32 in bfloat16 where nothing else is asked for."""
+    jaxpr = jax.make_jaxpr(lambda x: unpack_into(x, EIGHTS, PAIRS))(jnp.zeros((1, 2, 2, 24)))
+    moved, = (equation for equation in jaxpr.eqns
+              if equation.primitive.name == "conv_general_dilated")
+    assert set(moved.params["precision"]) == {jax.lax.Precision.HIGHEST}
+
+
 def test_a_stride_that_falls_between_packed_pixels_is_refused():
     with pytest.raises(ValueError, match="1 side by side cannot be made of 4 with a stride of 2"):
         packed_conv(jnp.zeros((1, 4, 4, 12)), jnp.zeros((4, 4, 3, 5)), Packing(1, 4), UNPACKED,

@@ -96,6 +96,32 @@ def test_discriminators_are_judged_before_their_update(update, made):
                                    rtol=1e-4)
 
 
+def test_running_averages_of_discriminators_see_the_real_images_first(update, made):
+    (images, _, _), _, sentence, _ = made
+
+    def one_by_one(module, real, fake, sentence, next_sentence, has_next):
+        real_features = module.features(real, train=True)
+        fake_features = module.features(fake, train=True)
+        module.conditional_logits(real_features, sentence, train=True)
+        module.conditional_logits(fake_features, sentence, train=True)
+        wrong_map, = module.joint_maps(real_features, next_sentence)
+        module.joint_logits(wrong_map, train=True, mask=has_next)
+
+    has_next = np.arange(len(sentence)) < len(sentence) - 1
+    next_sentence = np.roll(sentence, -1, axis=0)
+    for module, network, fake in zip(update["task"].discriminators,
+                                     update["before"].discriminators, images):
+        real = update["batch"][f"image_{module.image_size}"]
+        updated, _ = one_device.on_one_device(
+            functools.partial(update["task"].update_discriminator, module))(
+                network, real, fake, sentence)
+        _, want = one_device.on_one_device(
+            functools.partial(module.apply, mutable=["batch_stats"], method=one_by_one))(
+                network.variables, normalise(real), fake, sentence, next_sentence, has_next)
+        for a, b in zip(jax.tree.leaves(updated.batch_stats), jax.tree.leaves(want)):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
 def sigmoid(x):
     return 1 / (1 + np.exp(-np.asarray(x, np.float64)))
 

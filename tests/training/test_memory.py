@@ -149,7 +149,7 @@ def test_accumulated_equals_whole_batch_where_batch_norm_allows_it(
 def test_the_config_chooses_what_is_computed_again(stage, networks, tiny_config, tiny_dataset):
     """Stage 2 asks for it six times: the generator, two discriminators twice, the image encoder.
 
-    BatchNorm's activation is computed again by itself, without a policy, and is not counted.
+    DAMSM's scores are computed again whatever the config says, without a policy: not counted.
     """
     tiny_config.remat = "layers"
     task, frozen = one_device.make_task(stage, tiny_config, tiny_dataset)
