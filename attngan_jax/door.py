@@ -84,6 +84,9 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
                           ("data.data_dir", "compilation_cache_dir", "image_encoder.weights",
                            "eval.inception_score_weights", "eval.fid_weights"),
                           ("data.source", "data.cache_dir"))
+        if "eval" in flags.FLAGS:
+            _check_places("eval.", flags.FLAGS.eval.to_dict(),
+                          ("inception_score_weights", "fid_weights"), ())
         _check_places("", flags.FLAGS.flag_values_dict(), ("workdir", "damsm_from", "data_dir",
                                                            "out"), ("source", "runs"))
         return rest

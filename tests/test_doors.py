@@ -129,6 +129,12 @@ def test_an_address_that_will_not_do_gets_one_line_at_once(arguments, parts, gcs
     assert not list(tiny_runs.ROOT.glob("*:")) and not gcs.objects
 
 
+@pytest.mark.parametrize("key", ["inception_score_weights", "fid_weights"])
+def test_evaluate_asks_for_its_weights_at_once(key, tmp_path, gcs):
+    done = tiny_runs.start_door("evaluate", "--workdir", tmp_path, f"--eval.{key}=gs://nobirds/x")
+    tiny_runs.assert_one_line(done, 1, f"--eval.{key}: there is no bucket gs://nobirds")
+
+
 def test_a_bucket_that_refuses_in_the_middle_gets_one_line(ends):
     code, said = ends(OSError("Forbidden: https://storage.googleapis.com/b/birds/o/config.json"))
     assert code == 1 and said.count("\n") == 1
