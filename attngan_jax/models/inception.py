@@ -197,6 +197,8 @@ class InceptionV3(nn.Module):
 
     def _packed_start(self, images, together):
         """`[B, S, S, 3]` to the first max pool's `[B, 73, 73, 64]`, `together` images a row."""
+        # Or XLA would merge this packing with whatever made the images, and pad them 32 times.
+        images = jax.lax.optimization_barrier(images)
         x = _resized_quads(pack_images(images, together)).astype(self.dtype)
         coming = dict(of=QUADS, groups=1)
         for row in _STEM[: _STEM.index("max")]:
