@@ -17,6 +17,7 @@ from attngan_jax.compiling import chips
 from attngan_jax.errors import Stopped, UserError
 
 DONE, FAILED, WRONG_FLAGS = 0, 1, 2
+_EVAL_WEIGHTS = ("inception_score_weights", "fid_weights")
 _UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
 flags.disclaim_key_flags()  # those of define_process_flags belong to the door that calls it
@@ -82,11 +83,10 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
             flags.FLAGS.config.lock()  # a file that could not be read raises only when it is used
             _check_places("config.", configuration.flatten(flags.FLAGS.config.to_dict()),
                           ("data.data_dir", "compilation_cache_dir", "image_encoder.weights",
-                           "eval.inception_score_weights", "eval.fid_weights"),
+                           *(f"eval.{key}" for key in _EVAL_WEIGHTS)),
                           ("data.source", "data.cache_dir"))
         if "eval" in flags.FLAGS:
-            _check_places("eval.", flags.FLAGS.eval.to_dict(),
-                          ("inception_score_weights", "fid_weights"), ())
+            _check_places("eval.", flags.FLAGS.eval.to_dict(), _EVAL_WEIGHTS, ())
         _check_places("", flags.FLAGS.flag_values_dict(), ("workdir", "damsm_from", "data_dir",
                                                            "out"), ("source", "runs"))
         return rest

@@ -29,43 +29,31 @@ def glu(x: jax.Array) -> jax.Array:
     return value * nn.sigmoid(gate)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def leaky_relu(x: jax.Array, slope: float = 0.2) -> jax.Array:
-    """LeakyReLU with the released code's slope, and PyTorch's gradient of `slope` at 0.
+def _sign_of_the_result(activation: Callable) -> Callable:
+    """`activation`, which keeps signs, with a gradient that asks its result for them.
 
-    The gradient asks the result for its sign. The next layer reads that anyway; `x` need not exist.
+    The next layer reads the result anyway; what was activated need not exist.
     """
-    return jnp.where(x > 0, x, slope * x)
+    function = jax.custom_vjp(activation)
+
+    def forward(x):
+        y = activation(x)
+        return y, y
+
+    function.defvjp(forward, lambda y, dy: jax.vjp(activation, y)[1](dy))
+    return function
 
 
-def _leaky_relu_forward(x, slope):
-    y = leaky_relu(x, slope)
-    return y, y
+@_sign_of_the_result
+def leaky_relu(x: jax.Array) -> jax.Array:
+    """LeakyReLU with the released code's slope of 0.2, also the gradient at 0, as in PyTorch."""
+    return jnp.where(x > 0, x, 0.2 * x)
 
 
-def _leaky_relu_backward(slope, y, dy):
-    return jnp.where(y > 0, dy, slope * dy),
-
-
-leaky_relu.defvjp(_leaky_relu_forward, _leaky_relu_backward)
-
-
-@jax.custom_vjp
+@_sign_of_the_result
 def relu(x: jax.Array) -> jax.Array:
-    """ReLU, whose gradient asks the result in the same way; 0 at 0."""
-    return jnp.maximum(x, 0)
-
-
-def _relu_forward(x):
-    y = relu(x)
-    return y, y
-
-
-def _relu_backward(y, dy):
-    return jnp.where(y > 0, dy, 0),
-
-
-relu.defvjp(_relu_forward, _relu_backward)
+    """ReLU; the gradient at 0 is 0."""
+    return nn.relu(x)
 
 
 class BatchNorm(nn.Module):

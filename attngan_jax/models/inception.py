@@ -59,13 +59,16 @@ _BLOCK_E = [
     ["average", conv("branch_pool", 192)],
 ]
 
-_STEM = [
+_TO_FIRST_POOL = [
     conv("Conv2d_1a_3x3", 32, (3, 3), 2, "VALID"), conv("Conv2d_2a_3x3", 32, (3, 3), 1, "VALID"),
     conv("Conv2d_2b_3x3", 64, (3, 3)), "max",
+]
+
+_TO_SECOND_POOL = [
     conv("Conv2d_3b_1x1", 80), conv("Conv2d_4a_3x3", 192, (3, 3), 1, "VALID"), "max",
 ]
 
-_IMAGES_TOGETHER = 4  # of the stem's 32 channels, as many as a TPU's lanes hold
+_IMAGES_TOGETHER = 4  # of the first layers' 32 channels, as many as a TPU's lanes hold
 
 _TO_MIXED_6E = {
     "Mixed_5b": _block_a(32), "Mixed_5c": _block_a(64), "Mixed_5d": _block_a(64),
@@ -176,12 +179,13 @@ class InceptionV3(nn.Module):
         """
         common = dict(axis_name=self.axis_name, dtype=self.dtype)
         pools = dict(padding_counts=self.padding_counts)
-        stem, together = _STEM, math.gcd(len(images), _IMAGES_TOGETHER)
+        together = math.gcd(len(images), _IMAGES_TOGETHER)
         if self.packed and together > 1 and not train:
-            x, stem = self._packed_start(images, together), _STEM[_STEM.index("max") + 1:]
+            x, links = self._packed_to_first_pool(images, together), _TO_SECOND_POOL
         else:
             x = resize(images, INPUT_SIZE).astype(self.dtype)
-        for link in stem:
+            links = _TO_FIRST_POOL + _TO_SECOND_POOL
+        for link in links:
             if isinstance(link, str):
                 x = _pool(link, x)
             else:
@@ -195,18 +199,18 @@ class InceptionV3(nn.Module):
             x = Block(branches, **common, **pools, name=name)(x, train=train)
         return mixed_6e, x.mean((1, 2), dtype=jnp.float32)
 
-    def _packed_start(self, images, together):
-        """`[B, S, S, 3]` to the first max pool's `[B, 73, 73, 64]`, `together` images a row."""
+    def _packed_to_first_pool(self, images, together):
+        """`[B, S, S, 3]` to the first max pool's `[B, 73, 73, 64]`, `together` side by side."""
         # Or XLA would merge this packing with whatever made the images, and pad them 32 times.
         images = jax.lax.optimization_barrier(images)
         x = _resized_quads(pack_images(images, together)).astype(self.dtype)
-        coming = dict(of=QUADS, groups=1)
-        for row in _STEM[: _STEM.index("max")]:
-            x = Unit(row, self.axis_name, self.dtype, together, **coming, name=row[0])(
-                x, train=False)
-            coming = dict(groups=2)
+        first, *others, pool = _TO_FIRST_POOL
+        common = dict(axis_name=self.axis_name, dtype=self.dtype, images=together)
+        x = Unit(first, **common, of=QUADS, name=first[0])(x, train=False)
+        for row in others:
+            x = Unit(row, **common, groups=2, name=row[0])(x, train=False)
         # Or XLA would pool, and keep, the larger array with the images apart.
-        x = jax.lax.optimization_barrier(_pool("max", x))
+        x = jax.lax.optimization_barrier(_pool(pool, x))
         return unpack_images(x, together, groups=2)
 
 

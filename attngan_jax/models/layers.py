@@ -75,6 +75,7 @@ class Conv(nn.Module):
 
     Attributes:
       groups: of the channels of `x` and of the result. images: that lie side by side in both.
+      padding: pixels of zeros around the image.
     """
 
     features: int

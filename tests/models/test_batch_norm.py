@@ -15,6 +15,8 @@ from attngan_jax.models.batch_norm import (
     normalise_batch,
     relu,
 )
+from attngan_jax.models.packing import PAIRS, pack
+from tests.models.grouped import in_groups
 from tests.training import one_device
 
 B, EPSILON = 8, 1e-5
@@ -63,7 +65,7 @@ def test_gradient(activation, masked, num_devices):
 def test_packed_pixels_share_their_statistics():
     """Two pixels side by side, in two groups of channels, are the same two pixels."""
     x = jax.random.normal(jax.random.key(0), (B, 3, 4, 6))
-    packed = x.reshape(B, 3, 2, 2, 2, 3).transpose(0, 1, 2, 4, 3, 5).reshape(B, 3, 2, 12)
+    packed = in_groups(pack(x, PAIRS), 2, 2)
     results = []
     for packing, x_here in ((1, x), (2, packed)):
         norm = BatchNorm(activation=glu, packed=packing)
@@ -151,11 +153,7 @@ def test_packed_over_the_mesh_with_a_mask(num_devices):
     dy = jax.random.normal(jax.random.key(2), (B, 3, 4, 3))
     scale, bias = 1.0 + jnp.arange(6.0) / 10, jnp.arange(6.0) / 7
 
-    def of(pixels, x):
-        return x.reshape(B, 3, 2, 2, 2, -1).transpose(0, 1, 2, 4, 3, 5).reshape(
-            B, 3, 2, -1) if pixels == 2 else x
-
-    def gradients(pixels, num_devices):
+    def gradients(x, dy, pixels, num_devices):
         settings = Settings("data", EPSILON, glu, pixels)
 
         def share(x, weight, dy):
@@ -165,16 +163,16 @@ def test_packed_over_the_mesh_with_a_mask(num_devices):
             return y, dx, *jax.lax.psum(sums, "data")
 
         divided, everywhere = PartitionSpec("data"), PartitionSpec()
-        gated = dy.reshape(B, 3, 2, 6) if pixels == 2 else dy  # one group: the value's half
         return jax.jit(jax.shard_map(
             share, mesh=one_device.mesh(num_devices), in_specs=(divided,) * 3,
             out_specs=(divided, divided, everywhere, everywhere), check_vma=False))(
-                of(pixels, x), jnp.asarray(MASK), gated)
+                x, jnp.asarray(MASK), dy)
 
-    y, dx, *sums = gradients(1, 1)
-    packed_y, packed_dx, *packed_sums = gradients(2, num_devices)
-    np.testing.assert_allclose(packed_y.reshape(y.shape), y, rtol=2e-4, atol=2e-5)
-    np.testing.assert_allclose(packed_dx, of(2, dx), rtol=2e-4, atol=2e-5)
+    y, dx, *sums = gradients(x, dy, 1, 1)
+    packed_y, packed_dx, *packed_sums = gradients(
+        in_groups(pack(x, PAIRS), 2, 2), pack(dy, PAIRS), 2, num_devices)
+    np.testing.assert_allclose(packed_y, pack(y, PAIRS), rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(packed_dx, in_groups(pack(dx, PAIRS), 2, 2), rtol=2e-4, atol=2e-5)
     for a, b in zip(packed_sums, sums):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4)
 

@@ -14,12 +14,7 @@ from attngan_jax.models.packing import (
     packed_conv,
     unpack_images,
 )
-
-
-def in_two_groups(x, images):
-    """One group of packed channels as two."""
-    split = x.reshape(*x.shape[:3], images, 2, -1)
-    return split.transpose(0, 1, 2, 4, 3, 5).reshape(x.shape)
+from tests.models.grouped import in_groups
 
 
 def test_packing_moves_images_and_back():
@@ -27,18 +22,17 @@ def test_packing_moves_images_and_back():
     packed = pack_images(x, 2)
     assert packed[1, 2, 3].tolist() == [*x[2, 2, 3].tolist(), *x[3, 2, 3].tolist()]
     np.testing.assert_array_equal(unpack_images(packed, 2, 1), x)
-    np.testing.assert_array_equal(unpack_images(in_two_groups(packed, 2), 2, 2), x)
+    np.testing.assert_array_equal(unpack_images(in_groups(packed, 2, 2), 2, 2), x)
 
 
 @pytest.mark.parametrize("groups", [(1, 1), (1, 2), (2, 2)])
 def test_a_kernel_of_images_convolves_each_alone(groups):
     x, kernel = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(
         ((6, 7, 5, 4), (3, 3, 4, 6))))
-    arranged = {1: lambda x: x, 2: lambda x: in_two_groups(x, 3)}
     kernels = kernel_of_images(kernel, 3, groups)
-    made = packed_conv(arranged[groups[0]](pack_images(x, 3)), kernels, UNPACKED, UNPACKED)
+    made = packed_conv(in_groups(pack_images(x, 3), 3, groups[0]), kernels, UNPACKED, UNPACKED)
     plain = packed_conv(x, kernel, UNPACKED, UNPACKED)
-    np.testing.assert_allclose(made, arranged[groups[1]](pack_images(plain, 3)), atol=2e-5)
+    np.testing.assert_allclose(made, in_groups(pack_images(plain, 3), 3, groups[1]), atol=2e-5)
 
 
 @pytest.fixture(scope="module")

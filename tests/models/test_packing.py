@@ -17,14 +17,9 @@ from attngan_jax.models.packing import (
     unpack,
     unpack_into,
 )
+from tests.models.grouped import in_groups
 
 EIGHTS = Packing(2, 4)
-
-
-def in_groups(x, packing, groups):
-    """One group of packed channels as several."""
-    split = x.reshape(*x.shape[:3], packing.pixels, groups, -1)
-    return split.transpose(0, 1, 2, 4, 3, 5).reshape(x.shape)
 
 
 @pytest.mark.parametrize("kernel_size, stride, upsample, of, to, groups", [
@@ -44,9 +39,9 @@ def test_a_packed_convolution_is_the_convolution_of_the_pixels(kernel_size, stri
     pixels = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2) if upsample else x
     plain = jax.lax.conv_general_dilated(pixels, kernel, (stride, stride), ((1, 1), (1, 1)),
                                          dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    made = packed_conv(in_groups(pack(x, of), of, groups[0]), kernel, of, to, stride=stride,
+    made = packed_conv(in_groups(pack(x, of), of.pixels, groups[0]), kernel, of, to, stride=stride,
                        upsample=upsample, groups=groups)
-    np.testing.assert_allclose(made, in_groups(pack(plain, to), to, groups[1]), atol=2e-5)
+    np.testing.assert_allclose(made, in_groups(pack(plain, to), to.pixels, groups[1]), atol=2e-5)
 
 
 @pytest.mark.parametrize("kernel_size, stride, of, to, padding", [
