@@ -14,28 +14,35 @@ import os
 from absl import flags
 from ml_collections import config_flags
 
-from attngan_jax import door
+from attngan_jax import cli
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File with get_config().")
-_TOPOLOGY = flags.DEFINE_string("topology", None, "Chips, such as v5e:2x4 or v4:2x2x2.",
-                                required=True)
-_BATCH = flags.DEFINE_integer("per_device_batch", None, "Images of each chip, in both stages; "
-                              "default: the config's batches, shared out.", lower_bound=1)
-_WORDS = flags.DEFINE_integer("vocabulary_size", 5450, "Words of the data set; CUB's by default.",
-                              lower_bound=2)
+_TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "Chips, such as v5e:2x4 or v4:2x2x2.", required=True
+)
+_BATCH = flags.DEFINE_integer(
+    "per_device_batch",
+    None,
+    "Images of each chip, in both stages; default: the config's batches, shared out.",
+    lower_bound=1,
+)
+_WORDS = flags.DEFINE_integer(
+    "vocabulary_size", 5450, "Words of the dataset; CUB's by default.", lower_bound=2
+)
 flags.mark_flag_as_required("config")
 
 
 def main(argv):
     """Prints the report as JSON."""
-    door.no_arguments(argv)
+    cli.no_arguments(argv)
     os.environ["JAX_PLATFORMS"] = "cpu"  # for what surrounds the compiler; a TPU here stays free
-    from attngan_jax.compiling.check import compile_check
+    from attngan_jax.training.ahead_of_time import compile_check
 
-    report = compile_check(_CONFIG.value.copy_and_resolve_references(), _TOPOLOGY.value,
-                           _BATCH.value, _WORDS.value)
+    report = compile_check(
+        _CONFIG.value.copy_and_resolve_references(), _TOPOLOGY.value, _BATCH.value, _WORDS.value
+    )
     print(json.dumps(report))
 
 
 if __name__ == "__main__":
-    door.run(main)
+    cli.run(main)

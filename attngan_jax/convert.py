@@ -1,10 +1,10 @@
 """The original's weights in, ours out: flags and one call each way.
 
-    python -m attngan_jax.convert import --config C --workdir DIR --generator F.pth
-        --text_encoder F.pth [--image_encoder F.pth] [--discriminator F.pth ...]
-        --captions captions.pickle [--step N]
-    python -m attngan_jax.convert export --workdir DIR --out DIR
-    python -m attngan_jax.convert classifier --source FILE --out FILE.safetensors
+python -m attngan_jax.convert import --config C --workdir DIR --generator F.pth
+    --text_encoder F.pth [--image_encoder F.pth] [--discriminator F.pth ...]
+    --captions captions.pickle [--step N]
+python -m attngan_jax.convert export --workdir DIR --out DIR
+python -m attngan_jax.convert classifier --source FILE --out FILE.safetensors
 """
 
 import os
@@ -12,60 +12,83 @@ import os
 from absl import flags
 from ml_collections import config_flags
 
-from attngan_jax import door
+from attngan_jax import cli
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "import: file with get_config().")
-_WORKDIR = flags.DEFINE_string("workdir", None, "import, export: folder of the run, new in an "
-                               "import.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "import, export: folder of the run, new in an import."
+)
 _GENERATOR = flags.DEFINE_string("generator", None, "import: netG*.pth.")
 _TEXT_ENCODER = flags.DEFINE_string("text_encoder", None, "import: text_encoder*.pth.")
-_IMAGE_ENCODER = flags.DEFINE_string("image_encoder", None, "import: image_encoder*.pth, without "
-                                     "which the run can draw, but not be trained or scored.")
-_DISCRIMINATOR = flags.DEFINE_multi_string("discriminator", [], "import: netD*.pth, the flag once "
-                                           "for each; those left away start afresh.")
+_IMAGE_ENCODER = flags.DEFINE_string(
+    "image_encoder",
+    None,
+    "import: image_encoder*.pth, without which the run can draw, but not be trained or scored.",
+)
+_DISCRIMINATOR = flags.DEFINE_multi_string(
+    "discriminator", [], "import: netD*.pth, the flag once for each; those left away start afresh."
+)
 _CAPTIONS = flags.DEFINE_string("captions", None, "import: captions.pickle, for its words.")
-_STEP = flags.DEFINE_integer("step", 0, "import: updates that AttnGAN counts as trained for. At "
-                             "the config's attngan.num_train_steps it is finished.", lower_bound=0)
+_STEP = flags.DEFINE_integer(
+    "step",
+    0,
+    "import: updates that AttnGAN counts as trained for. At "
+    "the config's attngan.num_train_steps it is finished.",
+    lower_bound=0,
+)
 _OUT = flags.DEFINE_string("out", None, "export: folder for the files; classifier: the file.")
-_SOURCE = flags.DEFINE_string("source", None, "classifier: torchvision's inception_v3 (.pth), the "
-                              "graph of 2015-12-05 (.pb), or the prefix of the CUB classifier's "
-                              "checkpoint.")
+_SOURCE = flags.DEFINE_string(
+    "source",
+    None,
+    "classifier: torchvision's inception_v3 (.pth), the "
+    "graph of 2015-12-05 (.pb), or the prefix of the CUB classifier's "
+    "checkpoint.",
+)
 
 
 def main(argv):
     """Imports or exports, and says what can be done with the result."""
     commands = {"import": _import, "export": _export, "classifier": _classifier}
     if len(argv) != 2 or argv[1] not in commands:
-        raise flags.Error("say what to do: convert import ..., convert export ... or convert "
-                          "classifier ...")
+        raise flags.Error(
+            "say what to do: convert import ..., convert export ... or convert classifier ..."
+        )
     commands[argv[1]]()
 
 
 def _import():
     _require("workdir", "config", "generator", "text_encoder", "captions")
-    from attngan_jax.interop.import_run import write_workdir
-    from attngan_jax.interop.original_files import read_original
+    from attngan_jax.conversion.import_run import write_workdir
+    from attngan_jax.conversion.original_files import read_original
 
     config = _CONFIG.value.lock()
     model = read_original(
-        config, generator=_GENERATOR.value, text_encoder=_TEXT_ENCODER.value,
-        image_encoder=_IMAGE_ENCODER.value, discriminators=_DISCRIMINATOR.value,
-        captions=_CAPTIONS.value)
+        config,
+        generator=_GENERATOR.value,
+        text_encoder=_TEXT_ENCODER.value,
+        image_encoder=_IMAGE_ENCODER.value,
+        discriminators=_DISCRIMINATOR.value,
+        captions=_CAPTIONS.value,
+    )
     write_workdir(config, _WORKDIR.value, model, _STEP.value)
-    print(f"{_WORKDIR.value} is a run with these weights and {len(model.vocabulary)} words. "
-          f"Draw with\n  python -m attngan_jax.sample --workdir {_WORKDIR.value} --out out "
-          '--caption "this bird is red with black wings"')
+    print(
+        f"{_WORKDIR.value} is a run with these weights and {len(model.vocabulary)} words. "
+        f"Draw with\n  python -m attngan_jax.sample --workdir {_WORKDIR.value} --out out "
+        '--caption "this bird is red with black wings"'
+    )
     if not config.generator.legacy_mask:
-        print("Published weights were trained with the attention mask of the released code; to "
-              "draw as it does, import with --config.generator.legacy_mask=True.")
+        print(
+            "Published weights were trained with the attention mask of the released code; to "
+            "draw as it does, import with --config.generator.legacy_mask=True."
+        )
 
 
 def _export():
     _require("workdir", "out")
     from attngan_jax.configuration import load_workdir_config
+    from attngan_jax.conversion.export_run import export
+    from attngan_jax.conversion.released_classes import loading_hint
     from attngan_jax.data.vocabulary import Vocabulary
-    from attngan_jax.interop.export_run import export
-    from attngan_jax.interop.released_classes import loading_hint
 
     paths = export(_WORKDIR.value, _OUT.value)
     vocabulary = Vocabulary.load(os.path.join(_WORKDIR.value, "vocabulary.txt"))
@@ -79,9 +102,11 @@ def _classifier():
 
     family = convert_classifier(_SOURCE.value, _OUT.value)
     keys = ["inception_score_weights"] + ["fid_weights"] * (family != "cub-50")
-    print(f"{_OUT.value} is a classifier of the family {family}. Score a run with it:\n"
-          "  python -m attngan_jax.evaluate --workdir DIR "
-          + " ".join(f"--eval.{key}={_OUT.value}" for key in keys))
+    print(
+        f"{_OUT.value} is a classifier of the family {family}. Score a run with it:\n"
+        "  python -m attngan_jax.evaluate --workdir DIR "
+        + " ".join(f"--eval.{key}={_OUT.value}" for key in keys)
+    )
 
 
 def _require(*names):
@@ -91,4 +116,4 @@ def _require(*names):
 
 
 if __name__ == "__main__":
-    door.run(main)
+    cli.run(main)

@@ -10,39 +10,47 @@ import functools
 from absl import flags
 from ml_collections import config_flags
 
-from attngan_jax import door
+from attngan_jax import cli
 from configs import default
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
-config_flags.DEFINE_config_dict("eval", default.get_config().eval, "Settings that take "
-                                "the place of the run's own, as --eval.protocol=paper.")
-_FOLLOW = flags.DEFINE_bool("follow", False, "Score each new checkpoint of a run that is being "
-                            "trained, until the last one.")
-_EVERY = flags.DEFINE_float("every_seconds", 30.0, "How often --follow looks for one.",
-                            lower_bound=0.1)
-door.define_process_flags()
+config_flags.DEFINE_config_dict(
+    "eval",
+    default.get_config().eval,
+    "Settings that take the place of the run's own, as --eval.protocol=paper.",
+)
+_FOLLOW = flags.DEFINE_bool(
+    "follow", False, "Score each new checkpoint of a run that is being trained, until the last one."
+)
+_EVERY = flags.DEFINE_float(
+    "every_seconds", 30.0, "How often --follow looks for one.", lower_bound=0.1
+)
+cli.define_process_flags()
 flags.mark_flag_as_required("workdir")
 
 
 def main(argv):
     """Writes report/metrics.json and the page around it."""
-    door.no_arguments(argv)
+    cli.no_arguments(argv)
     from attngan_jax.evaluation.follow import follow
     from attngan_jax.evaluation.suite import evaluate
     from attngan_jax.reporting.page import write_report
-    from attngan_jax.training import hosts
+    from attngan_jax.training import multihost
 
-    door.join_processes()
+    cli.join_processes()
     workdir, settings = _WORKDIR.value, config_flags.get_override_values(flags.FLAGS["eval"])
-    scored = ([evaluate(workdir, settings=settings)] if not _FOLLOW.value else
-              follow(workdir, seconds=_EVERY.value, settings=settings))
+    scored = (
+        [evaluate(workdir, settings=settings)]
+        if not _FOLLOW.value
+        else follow(workdir, seconds=_EVERY.value, settings=settings)
+    )
     write = functools.partial(write_report, workdir)
     for metrics in scored:
-        hosts.on_first(functools.partial(_print, metrics), "print")
+        multihost.on_first(functools.partial(_print, metrics), "print")
         if _FOLLOW.value:
-            hosts.on_first(write, "report")
-    report = hosts.on_first(write, "report")
-    if hosts.is_first():
+            multihost.on_first(write, "report")
+    report = multihost.on_first(write, "report")
+    if multihost.is_first():
         print(f"The report is {report}")
 
 
@@ -51,8 +59,10 @@ def _print(metrics):
     for name in ("r_precision", "r_precision_real_images"):
         print(f"{name}: {metrics[name]['mean']:.2f} +- {metrics[name]['std']:.2f} %")
     if metrics["attribute_accuracy"]:
-        print(f"attribute_accuracy: {metrics['attribute_accuracy']['mean']:.2f} % "
-              f"(chance {metrics['attribute_accuracy']['chance']:.2f} %)")
+        print(
+            f"attribute_accuracy: {metrics['attribute_accuracy']['mean']:.2f} % "
+            f"(chance {metrics['attribute_accuracy']['chance']:.2f} %)"
+        )
     for name, block in (metrics["grounding"] or {}).items():
         if isinstance(block, dict):
             print(f"grounding ({name}): {block['mean']:.2f} % (chance {block['chance']:.2f} %)")
@@ -60,10 +70,13 @@ def _print(metrics):
         if metrics[name]:
             print(f"FID ({metrics[name]['family']}): {metrics[name]['value']:.3f}")
     if metrics["inception_score"]:
-        print(f"inception_score ({metrics['inception_score']['classifier']}): "
-              f"{metrics['inception_score']['mean']:.2f} "
-              f"+- {metrics['inception_score']['std']:.2f}", flush=True)
+        print(
+            f"inception_score ({metrics['inception_score']['classifier']}): "
+            f"{metrics['inception_score']['mean']:.2f} "
+            f"+- {metrics['inception_score']['std']:.2f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
-    door.run(main)
+    cli.run(main)

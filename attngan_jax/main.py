@@ -1,4 +1,4 @@
-"""Trains and scores a run, from data set to report: flags and one call.
+"""Trains and scores a run, from dataset to report: flags and one call.
 
     python -m attngan_jax.main --config configs/cub.py [--workdir DIR] [--config.KEY=VALUE ...]
         [--damsm_from DIR]
@@ -13,32 +13,38 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from attngan_jax import door, storage
+from attngan_jax import cli, storage
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File with get_config().")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run, or gs://BUCKET/PATH; "
-                               "default: runs/<config name>.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run, or gs://BUCKET/PATH; default: runs/<config name>."
+)
 _DAMSM_FROM = flags.DEFINE_string(
-    "damsm_from", None, "Folder of another run with the same settings up to stage 1: a copy of its "
-    "finished stage 1 is used instead of training it again.")
-door.define_process_flags()
+    "damsm_from",
+    None,
+    "Folder of another run with the same settings up to stage 1: a copy of its "
+    "finished stage 1 is used instead of training it again.",
+)
+cli.define_process_flags()
 flags.mark_flag_as_required("config")
 
 
 def main(argv):
     """Runs what is left of the run and says where its report is."""
-    door.no_arguments(argv)
-    from attngan_jax.experiment import train_and_evaluate  # heavy: after the flags are right
+    cli.no_arguments(argv)
+    from attngan_jax.experiment import train_and_evaluate
 
-    door.join_processes()
+    cli.join_processes()
     config = _CONFIG.value.lock()
     workdir = storage.path(_WORKDIR.value or f"runs/{config.name}")
     report = train_and_evaluate(config, workdir, damsm_from=_DAMSM_FROM.value)
     if report is None:
         return
-    print(f"All done. The report is {report}\nTry a caption of your own:\n"
-          f"  {_python()} -m attngan_jax.sample --workdir {workdir} --out out --attention "
-          '--caption "a small red bird with black wings and a short yellow beak"')
+    print(
+        f"All done. The report is {report}\nTry a caption of your own:\n"
+        f"  {_python()} -m attngan_jax.sample --workdir {workdir} --out out --attention "
+        '--caption "a small red bird with black wings and a short yellow beak"'
+    )
 
 
 def _python() -> str:
@@ -48,4 +54,4 @@ def _python() -> str:
 
 
 if __name__ == "__main__":
-    door.run(main)
+    cli.run(main)

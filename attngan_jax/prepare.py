@@ -1,6 +1,6 @@
-"""Builds the data set of a config, and nothing else: flags and one call.
+"""Builds the dataset of a config, and nothing else: flags and one call.
 
-    python -m attngan_jax.prepare --config configs/cub.py [--data_dir DIR] [--source DIR]
+python -m attngan_jax.prepare --config configs/cub.py [--data_dir DIR] [--source DIR]
 """
 
 import time
@@ -8,18 +8,18 @@ import time
 from absl import flags
 from ml_collections import config_flags
 
-from attngan_jax import door
+from attngan_jax import cli
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File with get_config().")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where to build; default: config.data.data_dir.")
-_SOURCE = flags.DEFINE_string("source", "", "What to build from, where the data set needs it.")
+_SOURCE = flags.DEFINE_string("source", "", "What to build from, where the dataset needs it.")
 flags.mark_flag_as_required("config")
 
 
 def main(argv):
     """Builds what is missing and says what is there."""
-    door.no_arguments(argv)
-    from attngan_jax.data import datasets, preparation  # heavy: after the flags are right
+    cli.no_arguments(argv)
+    from attngan_jax.data import dataset_report, datasets
 
     start = time.time()
     config = _CONFIG.value.lock()
@@ -28,11 +28,13 @@ def main(argv):
     dataset = datasets.load(config)
     report = datasets.report(config)
     if report is not None:
-        print(preparation.table(report))
-    print(f"{dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test images, "
-          f"{len(dataset.vocabulary)} words, in {datasets.folder(config)} "
-          f"({time.time() - start:.0f} s)")
+        print(dataset_report.table(report))
+    print(
+        f"{dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test images, "
+        f"{len(dataset.vocabulary)} words, in {datasets.folder(config)} "
+        f"({time.time() - start:.0f} s)"
+    )
 
 
 if __name__ == "__main__":
-    door.run(main)
+    cli.run(main)

@@ -1,40 +1,47 @@
-"""Draws pictures of captions: flags and one call.
+"""Draws images of captions: flags and one call.
 
-    python -m attngan_jax.sample --workdir DIR (--caption TEXT ... | --captions FILE) --out DIR
-        [--attention] [--seed N] [--num_images N]
+python -m attngan_jax.sample --workdir DIR (--caption TEXT ... | --captions FILE) --out DIR
+    [--attention] [--seed N] [--num_images N]
 """
 
 from absl import flags
 
-from attngan_jax import door
+from attngan_jax import cli
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a trained run.", required=True)
-_CAPTION = flags.DEFINE_multi_string("caption", [], "A sentence; may be given several times, and "
-                                     "several sentences may follow it.")
+_CAPTION = flags.DEFINE_multi_string(
+    "caption", [], "A sentence; may be given several times, and several sentences may follow it."
+)
 _CAPTIONS = flags.DEFINE_string("captions", None, "A UTF-8 text file, one sentence a line.")
-_OUT = flags.DEFINE_string("out", None, "Folder for the pictures.", required=True)
+_OUT = flags.DEFINE_string("out", None, "Folder for the images.", required=True)
 _ATTENTION = flags.DEFINE_bool("attention", False, "Also draw where each word is looked at.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of the noise: another seed, other birds.",
-                              lower_bound=0, upper_bound=2**32 - 1)
-_NUM_IMAGES = flags.DEFINE_integer("num_images", 4, "Pictures for each caption.", lower_bound=1)
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Of the noise: another seed, other birds.", lower_bound=0, upper_bound=2**32 - 1
+)
+_NUM_IMAGES = flags.DEFINE_integer("num_images", 4, "Images for each caption.", lower_bound=1)
 
 
 def main(argv):
-    """Writes the pictures and says where they are."""
+    """Writes the images and says where they are."""
     captions = _CAPTION.value + (argv[1:] if _CAPTION.value else [])
     if not _CAPTION.value:
-        door.no_arguments(argv)
+        cli.no_arguments(argv)
     if bool(captions) == bool(_CAPTIONS.value):
         raise flags.Error("give either --caption or --captions")
-    from attngan_jax.evaluation import captions_to_images
+    from attngan_jax.sampling import sample_captions
 
     if _CAPTIONS.value:
-        captions = captions_to_images.read_captions(_CAPTIONS.value)
-    written = captions_to_images.draw(
-        _WORKDIR.value, captions, _OUT.value, attention=_ATTENTION.value, seed=_SEED.value,
-        num_images=_NUM_IMAGES.value)
+        captions = sample_captions.read_captions(_CAPTIONS.value)
+    written = sample_captions.draw(
+        _WORKDIR.value,
+        captions,
+        _OUT.value,
+        attention=_ATTENTION.value,
+        seed=_SEED.value,
+        num_images=_NUM_IMAGES.value,
+    )
     print("\n".join(str(path) for path in written))
 
 
 if __name__ == "__main__":
-    door.run(main)
+    cli.run(main)

@@ -9,13 +9,16 @@ be done in another way is here, through Google's own client.
 import errno
 import functools
 import importlib.util
+import io
 import os
 import pathlib
 import re
 from collections.abc import Iterator
 
+import numpy as np
 from etils import epath
 
+from attngan_jax import storage
 from attngan_jax.errors import UserError
 
 SCHEME = "gs://"
@@ -25,30 +28,31 @@ _CLIENTS = ("google.api_core", "google.auth", "google.cloud", "gcsfs", "aiohttp"
 _SECONDS = 15.0  # for the first question to a bucket
 _LAST = "commit_success.txt"  # by which Orbax knows a checkpoint as whole
 
-Place = str | os.PathLike
+PathLike = str | os.PathLike
 Path = pathlib.Path | epath.Path
 
 
-def is_address(place: Place) -> bool:
+def is_address(place: PathLike) -> bool:
     """Whether a place is one in a bucket."""
     return os.fspath(place).startswith(SCHEME)
 
 
-def path(place: Place) -> Path:
+def path(place: PathLike) -> Path:
     """A folder or an address as a path; asks nobody. `UserError` for addresses of another kind."""
     text = os.fspath(place)
     if is_address(text) and text.removeprefix(SCHEME).strip("/"):
         _require_packages()
         return epath.Path(text)
     if "://" in text:
-        raise UserError(f"{text} is an address that nothing here can read: give a folder, or "
-                        f"{SCHEME}BUCKET/PATH")
+        raise UserError(
+            f"{text} is an address that nothing here can read: give a folder, or "
+            f"{SCHEME}BUCKET/PATH"
+        )
     return pathlib.Path(text)
 
 
-def check(name: str, place: Place | None) -> None:
-    """Raises `UserError`, naming the flag, for an address of another kind or a bucket out of reach.
-    """
+def check(name: str, place: PathLike | None) -> None:
+    """Raises `UserError`, naming the flag, for an address of another kind or a bucket out of reach."""
     if not place or "://" not in os.fspath(place):
         return
     try:
@@ -58,11 +62,12 @@ def check(name: str, place: Place | None) -> None:
         raise UserError(f"--{name}: {error}") from error
 
 
-def check_is_folder(name: str, place: Place | None) -> None:
+def check_is_folder(name: str, place: PathLike | None) -> None:
     """Raises `UserError` for what has to be on this machine and is an address."""
     if place and "://" in os.fspath(place):
-        raise UserError(f"--{name} is {place}, and only folders will do: copy it to this machine "
-                        "first")
+        raise UserError(
+            f"--{name} is {place}, and only folders will do: copy it to this machine first"
+        )
 
 
 @functools.cache
@@ -73,8 +78,9 @@ def _require_packages() -> None:
         except ModuleNotFoundError:  # of the package around it
             found = None
         if not found:
-            raise UserError(f"{SCHEME} needs {package}, which is not installed: "
-                            f"pip install -r {REQUIREMENTS}")
+            raise UserError(
+                f"{SCHEME} needs {package}, which is not installed: pip install -r {REQUIREMENTS}"
+            )
 
 
 @functools.cache
@@ -95,30 +101,40 @@ def _ask_bucket(bucket: str) -> None:
     try:
         list(_client().list_blobs(bucket, max_results=1, timeout=_SECONDS, retry=None))
     except GoogleAuthError as error:  # of which some are ValueErrors
-        raise UserError(f"there are no usable credentials for {where} ({_one_line(error)}): "
-                        "gcloud auth application-default login") from error
+        raise UserError(
+            f"there are no usable credentials for {where} ({_one_line(error)}): "
+            "gcloud auth application-default login"
+        ) from error
     except (exceptions.NotFound, ValueError) as error:
-        raise UserError(f"there is no bucket {where}: make it (gcloud storage buckets create "
-                        f"{where}), or mend its name") from error
+        raise UserError(
+            f"there is no bucket {where}: make it (gcloud storage buckets create "
+            f"{where}), or mend its name"
+        ) from error
     except (exceptions.Forbidden, exceptions.Unauthorized) as error:
-        raise UserError(f"the bucket {where} may not be read ({_one_line(error)}): give this "
-                        "account the role Storage Admin there, or log in with another "
-                        "(gcloud auth application-default login)") from error
+        raise UserError(
+            f"the bucket {where} may not be read ({_one_line(error)}): give this "
+            "account the role Storage Admin there, or log in with another "
+            "(gcloud auth application-default login)"
+        ) from error
     except (exceptions.GoogleAPIError, requests.exceptions.RequestException) as error:
-        raise UserError(f"the bucket {where} cannot be reached ({_one_line(error)}): check the "
-                        "network and try again") from error
+        raise UserError(
+            f"the bucket {where} cannot be reached ({_one_line(error)}): check the "
+            "network and try again"
+        ) from error
 
 
-def trouble(error: BaseException | None) -> str | None:
+def describe_error(error: BaseException | None) -> str | None:
     """What to say of an error, or its cause, that came from the object store; None of others.
 
     An error that is raised while one of the store's is dealt with is the program's own.
     """
     while error is not None:
         if _is_of_store(error):
-            return (f"Google Cloud Storage refused or was not reached ({_one_line(error)}): check "
-                    "the network and the account's permissions (Storage Admin), and run the same "
-                    "command again; what was finished is kept")
+            return (
+                f"Google Cloud Storage refused or was not reached ({_one_line(error)}): check "
+                "the network and the account's permissions (Storage Admin), and run the same "
+                "command again; what was finished is kept"
+            )
         error = error.__cause__
     return None
 
@@ -179,8 +195,10 @@ def copy_tree(source: Path, target: Path) -> None:
 
     Needs one of them to be an address; a copy that ends early holds no whole checkpoint.
     """
-    names = sorted((file.relative_to(source) for file in walk(source)),
-                   key=lambda name: (name.name == _LAST, name.as_posix()))
+    names = sorted(
+        (file.relative_to(source) for file in walk(source)),
+        key=lambda name: (name.name == _LAST, name.as_posix()),
+    )
     for name in names:
         write_bytes(target / name.as_posix(), (source / name.as_posix()).read_bytes())
 
@@ -189,8 +207,11 @@ def walk(folder: Path) -> Iterator[Path]:
     """All files under a folder."""
     if is_address(folder):
         bucket = os.fspath(folder).removeprefix(SCHEME).partition("/")[0]
-        yield from (epath.Path(f"{SCHEME}{bucket}/{found.name}") for found in blobs(folder)
-                    if not found.name.endswith("/"))
+        yield from (
+            epath.Path(f"{SCHEME}{bucket}/{found.name}")
+            for found in blobs(folder)
+            if not found.name.endswith("/")
+        )
         return
     yield from (file for file in folder.rglob("*") if file.is_file())
 
@@ -226,8 +247,9 @@ class Log:
         while True:
             text, written = self._text + added, blob(self._place)
             try:
-                written.upload_from_string(text, content_type="text/plain",
-                                           if_generation_match=self._generation)
+                written.upload_from_string(
+                    text, content_type="text/plain", if_generation_match=self._generation
+                )
             except PreconditionFailed:
                 self._read()
                 if self._text.endswith(added):  # it was written; its answer was lost
@@ -251,5 +273,12 @@ class Log:
                 text = there.download_as_bytes(if_generation_match=self._generation)
             except (NotFound, PreconditionFailed):
                 continue  # written between the two questions
-            self._text = text[:text.rfind(b"\n") + 1]
+            self._text = text[: text.rfind(b"\n") + 1]
             return
+
+
+def save_arrays(path: storage.Path, **arrays: np.ndarray) -> None:
+    """Writes an `.npz` whole or not at all."""
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    storage.write_bytes(path, content.getvalue())

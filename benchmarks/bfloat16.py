@@ -29,8 +29,13 @@ def losses(config, dataset, dtype: str, num_steps: int) -> np.ndarray:
     state = create(stage_key(config.seed, task.name, -1))
     step = parallel.parallel_step(task.train_step, mesh)
     batches = pipeline.train_iterator(
-        dataset, config, batch_size=task.settings.batch_size, image_sizes=task.image_sizes,
-        max_words=task.max_words, seed=config.seed)
+        dataset,
+        config,
+        batch_size=task.settings.batch_size,
+        image_sizes=task.image_sizes,
+        max_words=task.max_words,
+        seed=config.seed,
+    )
     values = []
     for _ in range(num_steps):
         state, metrics = step(state, None, parallel.shard_batch(next(batches), mesh))
@@ -50,11 +55,16 @@ def main() -> None:
     config.data.data_dir = arguments.data_dir
     datasets.prepare(config)
     dataset = datasets.load(config)
-    of = {dtype: losses(config, dataset, dtype, arguments.steps)
-          for dtype in ("float32", "bfloat16")}
+    of = {
+        dtype: losses(config, dataset, dtype, arguments.steps) for dtype in ("float32", "bfloat16")
+    }
     for first in range(0, arguments.steps, LAST):
-        print(f"steps {first + 1} to {first + LAST}: " + "  ".join(
-            f"{dtype} {values[first : first + LAST].mean():.4f}" for dtype, values in of.items()))
+        print(
+            f"steps {first + 1} to {first + LAST}: "
+            + "  ".join(
+                f"{dtype} {values[first : first + LAST].mean():.4f}" for dtype, values in of.items()
+            )
+        )
     ends = {dtype: float(values[-LAST:].mean()) for dtype, values in of.items()}
     print(json.dumps(ends | {"percent": 100 * (ends["bfloat16"] / ends["float32"] - 1)}))
 

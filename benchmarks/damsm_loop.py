@@ -39,8 +39,10 @@ def main():
         loss = sum(torch.nn.functional.cross_entropy(s, labels) for s in (scores, scores.T))
         torch.autograd.grad(loss, (regions, words))
         times.append(time.perf_counter() - begin)
-    print(f"batch {B}, the loop over captions: {statistics.median(times[1:]):.3f} s, in PyTorch "
-          f"{torch.__version__} with {torch.get_num_threads()} threads")
+    print(
+        f"batch {B}, the loop over captions: {statistics.median(times[1:]):.3f} s, in PyTorch "
+        f"{torch.__version__} with {torch.get_num_threads()} threads"
+    )
 
 
 if __name__ == "__main__":

@@ -12,11 +12,10 @@ import time
 import numpy as np
 from absl import app, flags
 
-from attngan_jax.evaluation import r_precision
-from attngan_jax.evaluation.feature_statistics import Accumulator, Features
-from attngan_jax.evaluation.frechet_distance import frechet_distance
-from attngan_jax.evaluation.inception_score import InceptionScore
-from attngan_jax.evaluation.kernel_distance import kernel_distance
+from attngan_jax.evaluation.metrics import r_precision
+from attngan_jax.evaluation.metrics.feature_statistics import Accumulator, Features
+from attngan_jax.evaluation.metrics.fid_kid import frechet_distance, kernel_distance
+from attngan_jax.evaluation.metrics.inception_score import InceptionScore
 
 _IMAGES = flags.DEFINE_integer("num_images", 30_000, "Of generated and of real images.")
 _DIMENSIONS = flags.DEFINE_integer("dimensions", 2048, "Of the features.")
@@ -72,17 +71,25 @@ def main(argv):
     """Prints one line a part."""
     del argv
     timed("imports", lambda: None)
-    real, made = (timed(f"mean and covariance of {_IMAGES.value:,} {kind} images",
-                        lambda seed=seed: statistics(seed))
-                  for seed, kind in ((1, "real"), (2, "generated")))
-    fid = timed(f"FID's matrix step at {_DIMENSIONS.value} dimensions",
-                lambda: frechet_distance(real, made))
-    kid = timed(f"KID of {len(made.sample):,} images of either kind",
-                lambda: kernel_distance(real, made))
+    real, made = (
+        timed(
+            f"mean and covariance of {_IMAGES.value:,} {kind} images",
+            lambda seed=seed: statistics(seed),
+        )
+        for seed, kind in ((1, "real"), (2, "generated"))
+    )
+    fid = timed(
+        f"FID's matrix step at {_DIMENSIONS.value} dimensions", lambda: frechet_distance(real, made)
+    )
+    kid = timed(
+        f"KID of {len(made.sample):,} images of either kind", lambda: kernel_distance(real, made)
+    )
     score = timed("Inception Score", inception_score)
     precision = timed("R-precision", r_precision_of_chance)
-    print(f"of noise: FID {fid:.3f}, KID {kid['value']:.2e}, Inception Score {score['mean']:.3f}, "
-          f"R-precision {precision['mean']:.2f} %")
+    print(
+        f"of noise: FID {fid:.3f}, KID {kid['value']:.2e}, Inception Score {score['mean']:.3f}, "
+        f"R-precision {precision['mean']:.2f} %"
+    )
 
 
 if __name__ == "__main__":

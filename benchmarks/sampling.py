@@ -1,4 +1,4 @@
-"""Pictures a second at CUB's width, from sentence features to 256 pixels.
+"""Images a second at CUB's width, from sentence features to 256 pixels.
 
     python -m benchmarks.sampling [--batch_size N] [--seconds S]
 
@@ -16,7 +16,7 @@ from attngan_jax.models.generator import draw
 from attngan_jax.training.networks import build_generator
 from configs import cub
 
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Pictures drawn together.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Images drawn together.", lower_bound=1)
 _SECONDS = flags.DEFINE_float("seconds", 10.0, "How long to draw, after compiling.")
 
 
@@ -30,12 +30,22 @@ def make_sampler(batch_size: int):
     def normal(*shape):
         return jnp.asarray(rng.standard_normal(shape), jnp.float32)
 
-    inputs = (normal(batch_size, g.z_dim), normal(batch_size, g.condition_dim),
-              normal(batch_size, D), normal(batch_size, T, D), jnp.ones((batch_size, T), bool))
+    inputs = (
+        normal(batch_size, g.z_dim),
+        normal(batch_size, g.condition_dim),
+        normal(batch_size, D),
+        normal(batch_size, T, D),
+        jnp.ones((batch_size, T), bool),
+    )
     shapes = jax.eval_shape(lambda: generator.init(jax.random.key(0), *inputs, train=False))
     variables = jax.tree.map(  # orthogonal kernels would take long to draw
-        lambda x: 0.5 + jnp.abs(normal(*x.shape)) if x.ndim == 1
-        else normal(*x.shape) / np.prod(x.shape[:-1]) ** 0.5, shapes)
+        lambda x: (
+            0.5 + jnp.abs(normal(*x.shape))
+            if x.ndim == 1
+            else normal(*x.shape) / np.prod(x.shape[:-1]) ** 0.5
+        ),
+        shapes,
+    )
     sample = jax.jit(lambda variables, *inputs: draw(generator, variables, *inputs).images)
     return lambda: sample(variables, *inputs)
 
@@ -51,9 +61,11 @@ def main(argv):
         jax.block_until_ready(sample())
         times.append(time.perf_counter() - begin)
     median, best = np.median(times), min(times)
-    print(f"{_BATCH_SIZE.value / median:.1f} images/s (median of {len(times)} batches of "
-          f"{_BATCH_SIZE.value}; best {_BATCH_SIZE.value / best:.1f}) on "
-          f"{jax.devices()[0].device_kind}")
+    print(
+        f"{_BATCH_SIZE.value / median:.1f} images/s (median of {len(times)} batches of "
+        f"{_BATCH_SIZE.value}; best {_BATCH_SIZE.value / best:.1f}) on "
+        f"{jax.devices()[0].device_kind}"
+    )
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def _data() -> ml_collections.ConfigDict:
     data.data_dir = "data"  # where they are built and read; or gs://BUCKET/PATH
     data.cache_dir = "~/.cache/attngan_jax/data"  # this machine's copies of those on gs://
     data.source = ""  # folder to build them from, where they are not drawn; as prepare's --source
-    data.max_left_out = 0.01  # share of unusable pictures; with more the build stops
+    data.max_left_out = 0.01  # share of unusable images; with more the build stops
     data.min_word_count = 1  # words that occur less often in the captions get no number
     data.captions_per_image = 10  # the first so many of a record are used
     data.max_words = 18  # T in training the generator
@@ -66,15 +66,15 @@ def _procedural_birds() -> ml_collections.ConfigDict:
     birds.num_species = 900  # of train and test together
     birds.test_species = 100  # never drawn in training
     birds.images_per_species = 10  # in train and in test
-    birds.seed = 1  # of the species, the pictures and the sentences
+    birds.seed = 1  # of the species, the images and the sentences
     return birds
 
 
 def _folder() -> ml_collections.ConfigDict:
-    """Pictures of one's own."""
+    """Images of one's own."""
     folder = ml_collections.ConfigDict()
-    folder.title = "pictures"  # of a collection of one's own; another title, another data set
-    folder.test_fraction = 0.1  # of the pictures that don't say their split
+    folder.title = "pictures"  # of a collection of one's own; another title, another dataset
+    folder.test_fraction = 0.1  # of the images that don't say their split
     folder.seed = 1  # of the choice of these
     return folder
 
@@ -92,7 +92,7 @@ def _text_encoder() -> ml_collections.ConfigDict:
 
 
 def _image_encoder() -> ml_collections.ConfigDict:
-    """DAMSM's network for pictures."""
+    """DAMSM's network for images."""
     image = ml_collections.ConfigDict()
     image.trunk = "inception_v3"  # or "cnn", a small one for small images
     image.weights = ""  # file of ImageNet's Inception-v3, or "random"; the cnn trunk needs none
@@ -161,7 +161,7 @@ def _attngan() -> ml_collections.ConfigDict:
     gan.checkpoint_every_steps = 2_000  # a killed run loses at most so many
     gan.best_checkpoint = ""  # the newest is used; "eval/r_precision": the best by that
     gan.scored_images = 500  # which that is measured on, of the test split, at every checkpoint
-    gan.sample_every_steps = 2_000  # pictures of fixed captions for the report
+    gan.sample_every_steps = 2_000  # images of fixed captions for the report
     return gan
 
 
@@ -183,5 +183,5 @@ def _eval() -> ml_collections.ConfigDict:
     evaluation.kid_images = 5_000  # of either kind at most, at even distances
     evaluation.part_judge_steps = 250  # of the judge of parts, where the data has their masks
     evaluation.judge_steps = 500  # of the attribute classifier, where the data has attributes
-    evaluation.judge_batch_size = 64  # real pictures in each of its steps
+    evaluation.judge_batch_size = 64  # real images in each of its steps
     return evaluation

@@ -1,10 +1,10 @@
-"""Pictures of one's own at 128 x 128: some thousand with a caption or more each.
+"""Images of one's own at 128 x 128: some thousand with a caption or more each.
 
     python -m attngan_jax.main --config configs/folder.py --config.data.source=FOLDER
         --config.image_encoder.weights=inception_v3_google-0cc3c7bd.pth
 
-The folder holds pictures with `name.txt` beside `name.jpg`, or a `captions.jsonl`: see
-docs/data.md. Many sizes of collections need other numbers of steps: both stages save pictures and
+The folder holds images with `name.txt` beside `name.jpg`, or a `captions.jsonl`: see
+docs/data.md. Many sizes of collections need other numbers of steps: both stages save images and
 losses to judge that by.
 """
 

@@ -1,6 +1,6 @@
 """Procedural birds at 64 x 64, made for two CPU cores.
 
-    python -m attngan_jax.main --config configs/procedural_birds.py
+python -m attngan_jax.main --config configs/procedural_birds.py
 """
 
 from configs import default
@@ -11,7 +11,7 @@ def get_config():
     config = default.get_config()
     config.name = "procedural_birds"
 
-    config.data.crop_to_box = False  # the birds fill their pictures already
+    config.data.crop_to_box = False  # the birds fill their images already
     config.data.resize_ratio = 68 / 64
     config.data.max_words = 20
     config.data.damsm_max_words = 20

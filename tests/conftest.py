@@ -1,4 +1,4 @@
-"""Tests on the CPU: several devices, a compile cache, a tiny data set and run to share."""
+"""Tests on the CPU: several devices, a compile cache, a tiny dataset and run to share."""
 
 import os
 
@@ -18,7 +18,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 @pytest.fixture
 def tiny_config(tiny_data_dir):
-    """The tiny config, over a data set that is there; unlocked, each test's own."""
+    """The tiny config, over a dataset that is there; unlocked, each test's own."""
     config = procedural_birds.get_config()
     config.data.data_dir = str(tiny_data_dir)
     return config
@@ -33,7 +33,7 @@ def gcs():
 
 @pytest.fixture(scope="session")
 def tiny_data_dir(tmp_path_factory):
-    """Holds the tiny config's data set."""
+    """Holds the tiny config's dataset."""
     from attngan_jax.data import datasets
 
     config = procedural_birds.get_config()
@@ -44,7 +44,7 @@ def tiny_data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_dataset(tiny_data_dir):
-    """The tiny data set, open."""
+    """The tiny dataset, open."""
     from attngan_jax.data import datasets
 
     config = procedural_birds.get_config()

@@ -51,8 +51,11 @@ class FakeGcs:
 
     def environment(self) -> dict[str, str]:
         """The variables that send the libraries here, without credentials."""
-        return {"STORAGE_EMULATOR_HOST": self.address, "TENSORSTORE_GCS_HTTP_URL": self.address,
-                "NO_GCE_CHECK": "true"}
+        return {
+            "STORAGE_EMULATOR_HOST": self.address,
+            "TENSORSTORE_GCS_HTTP_URL": self.address,
+            "NO_GCE_CHECK": "true",
+        }
 
     def close(self) -> None:
         """Ends the server."""
@@ -79,14 +82,22 @@ class FakeGcs:
         """What the API says of an object."""
         bucket, _, name = key.partition("/")
         content, generation = self.objects[key], str(self.generations[key])
-        return {"kind": "storage#object", "id": f"{key}/{generation}", "bucket": bucket,
-                "name": name, "size": str(len(content)), "generation": generation,
-                "metageneration": "1", "etag": generation, "storageClass": "STANDARD",
-                "contentType": "application/octet-stream",
-                "timeCreated": "2026-01-01T00:00:00.000000Z",
-                "updated": "2026-01-01T00:00:00.000000Z",
-                "md5Hash": base64.b64encode(hashlib.md5(content).digest()).decode(),
-                "crc32c": base64.b64encode(google_crc32c.Checksum(content).digest()).decode()}
+        return {
+            "kind": "storage#object",
+            "id": f"{key}/{generation}",
+            "bucket": bucket,
+            "name": name,
+            "size": str(len(content)),
+            "generation": generation,
+            "metageneration": "1",
+            "etag": generation,
+            "storageClass": "STANDARD",
+            "contentType": "application/octet-stream",
+            "timeCreated": "2026-01-01T00:00:00.000000Z",
+            "updated": "2026-01-01T00:00:00.000000Z",
+            "md5Hash": base64.b64encode(hashlib.md5(content).digest()).decode(),
+            "crc32c": base64.b64encode(google_crc32c.Checksum(content).digest()).decode(),
+        }
 
 
 def forget_clients() -> None:
@@ -122,8 +133,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self) -> None:
         gcs = self.server.gcs
         length = int(self.headers.get("Content-Length") or 0)
-        body = (self._chunks() if "chunked" in self.headers.get("Transfer-Encoding", "")
-                else self.rfile.read(length))
+        body = (
+            self._chunks()
+            if "chunked" in self.headers.get("Transfer-Encoding", "")
+            else self.rfile.read(length)
+        )
         url = urllib.parse.urlsplit(self.path)
         query = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
         parts = [urllib.parse.unquote(part) for part in url.path.strip("/").split("/")]
@@ -165,16 +179,25 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         bucket = parts[3]
         self._may(gcs, bucket)
         if len(parts) == 4:
-            return _json({"kind": "storage#bucket", "id": bucket, "name": bucket,
-                          "location": "US", "storageClass": "STANDARD"})
+            return _json(
+                {
+                    "kind": "storage#bucket",
+                    "id": bucket,
+                    "name": bucket,
+                    "location": "US",
+                    "storageClass": "STANDARD",
+                }
+            )
         if len(parts) == 5:
             return self._list(gcs, bucket, query)
         key = f"{bucket}/{parts[5]}"
         if len(parts) > 6:  # b/BUCKET/o/NAME/rewriteTo/b/BUCKET/o/NAME
             return self._copy(gcs, key, f"{parts[8]}/{parts[10]}", query, parts[6])
         self._may(gcs, key)
-        if key not in gcs.objects or int(query.get("generation", gcs.generations[key])) != (
-                gcs.generations[key]):  # old generations are gone, where none are kept
+        if (
+            key not in gcs.objects
+            or int(query.get("generation", gcs.generations[key])) != (gcs.generations[key])
+        ):  # old generations are gone, where none are kept
             raise _Refused(404, f"No such object: {key}")
         _check_generation(gcs, key, query)
         if self.command == "DELETE":
@@ -199,9 +222,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             name = key.partition("/")[2]
             if name < start or ("endOffset" in query and name >= query["endOffset"]):
                 continue
-            rest = name[len(prefix):]
+            rest = name[len(prefix) :]
             if delimiter and delimiter in rest:
-                folder = prefix + rest[:rest.index(delimiter) + 1]
+                folder = prefix + rest[: rest.index(delimiter) + 1]
                 if folder not in prefixes:
                     prefixes.append(folder)
             else:
@@ -210,19 +233,25 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         rows.sort(key=lambda row: row[0])
         first = int(query.get("pageToken") or 0)
         last = first + min(int(query.get("maxResults") or PAGE), PAGE)
-        answer = {"kind": "storage#objects",
-                  "items": [item for _, item in rows[first:last] if item],
-                  "prefixes": [name for name, item in rows[first:last] if not item]}
+        answer = {
+            "kind": "storage#objects",
+            "items": [item for _, item in rows[first:last] if item],
+            "prefixes": [name for name, item in rows[first:last] if not item],
+        }
         if last < len(rows):
             answer["nextPageToken"] = str(last)
         return _json({name: value for name, value in answer.items() if value})
 
     def _media(self, gcs, key):
         content, resource = gcs.objects[key], gcs.resource(key)
-        headers = {"Content-Type": "application/octet-stream", "ETag": resource["etag"],
-                   "x-goog-generation": resource["generation"], "x-goog-metageneration": "1",
-                   "x-goog-stored-content-length": str(len(content)),
-                   "x-goog-hash": f"crc32c={resource['crc32c']},md5={resource['md5Hash']}"}
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "ETag": resource["etag"],
+            "x-goog-generation": resource["generation"],
+            "x-goog-metageneration": "1",
+            "x-goog-stored-content-length": str(len(content)),
+            "x-goog-hash": f"crc32c={resource['crc32c']},md5={resource['md5Hash']}",
+        }
         wanted = self.headers.get("Range")
         if not wanted:
             return 200, headers, content
@@ -242,8 +271,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         resource = gcs.resource(target)
         if verb == "copyTo":
             return _json(resource)
-        return _json({"kind": "storage#rewriteResponse", "done": True, "resource": resource,
-                      "totalBytesRewritten": resource["size"], "objectSize": resource["size"]})
+        return _json(
+            {
+                "kind": "storage#rewriteResponse",
+                "done": True,
+                "resource": resource,
+                "totalBytesRewritten": resource["size"],
+                "objectSize": resource["size"],
+            }
+        )
 
     def _upload(self, gcs, bucket, query, body):
         if "upload_id" in query:
@@ -266,8 +302,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if kind == "resumable":
             upload = str(len(gcs.uploads))
             gcs.uploads[upload] = key, query, bytearray()
-            address = (f"{gcs.address}/upload/storage/v1/b/{bucket}/o?uploadType=resumable"
-                       f"&upload_id={upload}")
+            address = (
+                f"{gcs.address}/upload/storage/v1/b/{bucket}/o?uploadType=resumable"
+                f"&upload_id={upload}"
+            )
             return 200, {"Location": address}, b""
         gcs.put(key, content)
         return _json(gcs.resource(key))
@@ -277,10 +315,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             del gcs.uploads[upload]
             raise _Refused(499, "cancelled")
         key, query, content = gcs.uploads[upload]
-        place, _, total = self.headers.get("Content-Range", "bytes 0-/*").removeprefix(
-            "bytes ").partition("/")
+        place, _, total = (
+            self.headers.get("Content-Range", "bytes 0-/*").removeprefix("bytes ").partition("/")
+        )
         if place != "*":
-            del content[int(place.partition("-")[0]):]
+            del content[int(place.partition("-")[0]) :]
             content += body
         if total == "*" or len(content) < int(total):
             end = {"Range": f"bytes=0-{len(content) - 1}"} if content else {}

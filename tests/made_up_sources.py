@@ -1,6 +1,6 @@
-"""Small sources in the layouts of CUB, COCO and a folder, with pictures that say who they are.
+"""Small sources in the layouts of CUB, COCO and a folder, with images that say who they are.
 
-Picture number k of a source is of one colour all over (`color(k)`), and each of its captions
+Image number k of a source is of one colour all over (`color(k)`), and each of its captions
 names k in words: a test that reads both knows when they have come apart.
 """
 
@@ -15,23 +15,31 @@ from PIL import Image
 from attngan_jax.data import datasets
 
 _NUMBERS = "zero one two three four five six seven eight nine".split()
-_CLASSES = ("Black_footed_Albatross", "Laysan_Albatross", "Sooty_Albatross", "Groove_billed_Ani",
-            "Crested_Auklet", "Least_Auklet", "Parakeet_Auklet", "Rhinoceros_Auklet")
+_CLASSES = (
+    "Black_footed_Albatross",
+    "Laysan_Albatross",
+    "Sooty_Albatross",
+    "Groove_billed_Ani",
+    "Crested_Auklet",
+    "Least_Auklet",
+    "Parakeet_Auklet",
+    "Rhinoceros_Auklet",
+)
 
 
 def build(config, source: pathlib.Path) -> datasets.Dataset:
-    """The data set that `source` becomes."""
+    """The dataset that `source` becomes."""
     datasets.prepare(config, str(source))
     return datasets.load(config)
 
 
 def color(k: int) -> tuple[int, int, int]:
-    """The colour of picture k; neighbours are far apart."""
+    """The colour of image k; neighbours are far apart."""
     return 37 * k % 256, 101 * k % 256, 211 * k % 256
 
 
 def encoded(k: int, size=(60, 45), kind: str = "JPEG") -> bytes:
-    """Picture k as a file."""
+    """Image k as a file."""
     buffer = io.BytesIO()
     Image.new("RGB", size, color(k)).save(buffer, kind, quality=95)
     return buffer.getvalue()
@@ -43,21 +51,24 @@ def number_words(k: int) -> str:
 
 
 def captions(k: int, count: int = 10) -> list[str]:
-    """Sentences about picture k, all different."""
-    return [f"this small bird number {number_words(k)} has {_NUMBERS[i]} feathers."
-            for i in range(count)]
+    """Sentences about image k, all different."""
+    return [
+        f"this small bird number {number_words(k)} has {_NUMBERS[i]} feathers."
+        for i in range(count)
+    ]
 
 
 def shown(record) -> int:
-    """The number of the picture that a record's captions speak of; they must all agree."""
-    said = {caption.decode().split(" has ")[0].partition("number ")[2]
-            for caption in record["captions"]}
+    """The number of the image that a record's captions speak of; they must all agree."""
+    said = {
+        caption.decode().split(" has ")[0].partition("number ")[2] for caption in record["captions"]
+    }
     (words,) = said
     return int("".join(str(_NUMBERS.index(word)) for word in words.split()))
 
 
 def is_picture(record, k: int) -> bool:
-    """Whether the record's picture has the colour of picture k."""
+    """Whether the record's image has the colour of image k."""
     middle = np.asarray(Image.open(io.BytesIO(record["image"])).convert("RGB"))[20, 20]
     return bool(np.abs(middle.astype(int) - color(k)).max() <= 4)
 
@@ -69,14 +80,21 @@ def write(path: pathlib.Path, content: str | bytes) -> pathlib.Path:
     return path
 
 
-def make_cub(folder: pathlib.Path, images_per_class: int = 3, train_classes=(1, 2, 4, 5, 6),
-             captions_per_image: int = 10) -> list[str]:
+def make_cub(
+    folder: pathlib.Path,
+    images_per_class: int = 3,
+    train_classes=(1, 2, 4, 5, 6),
+    captions_per_image: int = 10,
+) -> list[str]:
     """The released code's layout with eight classes, of which five are trained on.
 
-    Returns the names of the pictures, `class/image`; the k-th is picture k.
+    Returns the names of the images, `class/image`; the k-th is image k.
     """
-    names = [f"{number:03d}.{bird}/{bird}_{i:04d}_{100 * number + i}"
-             for number, bird in enumerate(_CLASSES, 1) for i in range(images_per_class)]
+    names = [
+        f"{number:03d}.{bird}/{bird}_{i:04d}_{100 * number + i}"
+        for number, bird in enumerate(_CLASSES, 1)
+        for i in range(images_per_class)
+    ]
     birds = folder / "CUB_200_2011"
     for k, name in enumerate(names):
         write(birds / "images" / f"{name}.jpg", encoded(k))
@@ -88,14 +106,17 @@ def make_cub(folder: pathlib.Path, images_per_class: int = 3, train_classes=(1, 
     for split, wanted in (("train", True), ("test", False)):
         chosen = [name for name in names if (int(name[:3]) in train_classes) == wanted][::-1]
         write(folder / split / "filenames.pickle", pickle.dumps(chosen, 0))
-        write(folder / split / "class_info.pickle",
-              pickle.dumps([np.int64(name[:3]) for name in chosen], 2))
+        write(
+            folder / split / "class_info.pickle",
+            pickle.dumps([np.int64(name[:3]) for name in chosen], 2),
+        )
     return names
 
 
-def make_coco(folder: pathlib.Path, num_train: int = 12, num_val: int = 6,
-              captions_per_image: int = 6) -> None:
-    """`captions_{train,val}2014.json` and two folders; ids and order are not the pictures'."""
+def make_coco(
+    folder: pathlib.Path, num_train: int = 12, num_val: int = 6, captions_per_image: int = 6
+) -> None:
+    """`captions_{train,val}2014.json` and two folders; ids and order are not the images'."""
     k = 0
     for split, count in (("train", num_train), ("val", num_val)):
         images, annotations = [], []
@@ -103,18 +124,23 @@ def make_coco(folder: pathlib.Path, num_train: int = 12, num_val: int = 6,
             image_id, file = 1000 - 7 * k, f"COCO_{split}2014_{1000 - 7 * k:012d}.jpg"
             write(folder / f"{split}2014" / file, encoded(k))
             images.append({"id": image_id, "file_name": file, "width": 60, "height": 45})
-            annotations += [(j, image_id, text)
-                            for j, text in enumerate(captions(k, captions_per_image))]
+            annotations += [
+                (j, image_id, text) for j, text in enumerate(captions(k, captions_per_image))
+            ]
             k += 1
-        # Captions of one picture don't stand together.
-        annotations = [{"id": 5 * n, "image_id": image_id, "caption": text}
-                       for n, (_, image_id, text) in enumerate(sorted(annotations))]
-        write(folder / "annotations" / f"captions_{split}2014.json",
-              json.dumps({"images": images, "annotations": annotations}))
+        # Captions of one image don't stand together.
+        annotations = [
+            {"id": 5 * n, "image_id": image_id, "caption": text}
+            for n, (_, image_id, text) in enumerate(sorted(annotations))
+        ]
+        write(
+            folder / "annotations" / f"captions_{split}2014.json",
+            json.dumps({"images": images, "annotations": annotations}),
+        )
 
 
 def make_folder(folder: pathlib.Path, count: int = 20) -> None:
-    """Pictures with `name.txt` beside them, some in a folder below."""
+    """Images with `name.txt` beside them, some in a folder below."""
     for k in range(count):
         place = folder / ("some birds" if k % 3 else "")
         write(place / f"bird {k}.png", encoded(k, kind="PNG"))
@@ -122,11 +148,19 @@ def make_folder(folder: pathlib.Path, count: int = 20) -> None:
 
 
 def make_jsonl(folder: pathlib.Path, count: int = 20, num_test: int = 5) -> None:
-    """Pictures with a `captions.jsonl` that has every field; classes are words."""
+    """Images with a `captions.jsonl` that has every field; classes are words."""
     lines = []
     for k in range(count):
         write(folder / "pictures" / f"{k}.jpg", encoded(k))
-        lines.append(json.dumps({
-            "file": f"pictures/{k}.jpg", "captions": captions(k, 3), "class": f"kind {k % 4}",
-            "split": "test" if k >= count - num_test else "train", "bbox": [5, 5, 40, 30]}))
+        lines.append(
+            json.dumps(
+                {
+                    "file": f"pictures/{k}.jpg",
+                    "captions": captions(k, 3),
+                    "class": f"kind {k % 4}",
+                    "split": "test" if k >= count - num_test else "train",
+                    "bbox": [5, 5, 40, 30],
+                }
+            )
+        )
     write(folder / "captions.jsonl", "\n".join(lines) + "\n")

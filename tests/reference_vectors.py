@@ -22,10 +22,14 @@ FOLDER = Path(__file__).parent / "data" / "reference"
 SPEC = json.loads((FOLDER / "spec.json").read_text(encoding="utf-8"))
 BATCH = SPEC["batch"]
 KINDS = {
-    "generator": "generator", "generator_2stage": "generator",
-    "generator_dcgan": "generator_dcgan", "discriminator_64": "discriminator",
-    "discriminator_128": "discriminator", "discriminator_256": "discriminator",
-    "text_encoder_lstm": "text_encoder", "text_encoder_gru": "text_encoder",
+    "generator": "generator",
+    "generator_2stage": "generator",
+    "generator_dcgan": "generator_dcgan",
+    "discriminator_64": "discriminator",
+    "discriminator_128": "discriminator",
+    "discriminator_256": "discriminator",
+    "text_encoder_lstm": "text_encoder",
+    "text_encoder_gru": "text_encoder",
     "image_encoder": "image_encoder",
 }
 FORWARD, GRADIENT = 1e-4, 1e-3  # relative errors allowed to float32 in another framework
@@ -83,13 +87,21 @@ def module(kind: str, weights, **fields):
     if kind == "discriminator":
         return Discriminator(d["df_dim"], d["image_size"], d["unconditional"], **fields)
     if kind == "text_encoder":
-        return TextEncoder(d["vocabulary_size"], d["word_dim"], d["embedding_dim"],
-                           d["rnn_type"], **fields)
+        return TextEncoder(
+            d["vocabulary_size"], d["word_dim"], d["embedding_dim"], d["rnn_type"], **fields
+        )
     if kind == "image_encoder":
         return ImageEncoder(d["trunk"], d["embedding_dim"], **fields)
-    return Generator(d["num_stages"], d["base_size"], d["gf_dim"], d["condition_dim"],
-                     d["num_residual_blocks"], d["attention"],
-                     single_image=kind == "generator_dcgan", **fields)
+    return Generator(
+        d["num_stages"],
+        d["base_size"],
+        d["gf_dim"],
+        d["condition_dim"],
+        d["num_residual_blocks"],
+        d["attention"],
+        single_image=kind == "generator_dcgan",
+        **fields,
+    )
 
 
 def nhwc(array: np.ndarray) -> np.ndarray:
@@ -124,8 +136,13 @@ def assert_each_close(actual, expected, tolerance: float = GRADIENT) -> None:
 
 def norms(state: dict[str, np.ndarray], endings: tuple[str, ...] = ("",)) -> np.ndarray:
     """L2 norms of a state_dict's arrays by sorted name, of those with one of the endings."""
-    return np.array([np.linalg.norm(np.asarray(state[name], np.float64))
-                     for name in sorted(state) if name.endswith(endings)])
+    return np.array(
+        [
+            np.linalg.norm(np.asarray(state[name], np.float64))
+            for name in sorted(state)
+            if name.endswith(endings)
+        ]
+    )
 
 
 def numpy_tree(tree):

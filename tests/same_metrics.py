@@ -25,8 +25,9 @@ def _assert_same(one, other, name: str, example: float | None, margin: float = 0
     """`example` is one example's share in percent, None where the numbers are no shares."""
     assert type(one) is type(other), name
     if not isinstance(one, dict):
-        assert one == (pytest.approx(other, rel=0, abs=margin) if isinstance(one, float)
-                       else other), name
+        assert one == (
+            pytest.approx(other, rel=0, abs=margin) if isinstance(one, float) else other
+        ), name
         return
     assert one.keys() == other.keys(), name
     if example is None:
@@ -37,5 +38,10 @@ def _assert_same(one, other, name: str, example: float | None, margin: float = 0
         margin = 1.001 * example
     for key in one:
         of_fold = key == "std" and "fold_size" in one
-        _assert_same(one[key], other[key], f"{name}.{key}", example,
-                     100 / one["fold_size"] if of_fold else margin)
+        _assert_same(
+            one[key],
+            other[key],
+            f"{name}.{key}",
+            example,
+            100 / one["fold_size"] if of_fold else margin,
+        )

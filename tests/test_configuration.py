@@ -72,8 +72,9 @@ def save_without(workdir, *names):
 def said(monkeypatch):
     """The lines that loading a config logs."""
     lines = []
-    monkeypatch.setattr(configuration.logging, "info", lambda form, *words: lines.append(
-        form % words))
+    monkeypatch.setattr(
+        configuration.logging, "info", lambda form, *words: lines.append(form % words)
+    )
     return lines
 
 
@@ -84,7 +85,10 @@ def test_keys_younger_than_a_run_have_what_default_says(tmp_path, said):
     assert loaded.is_locked and keys(loaded).keys() == keys(default.get_config()).keys()
     assert {key: keys(loaded)[key] for key in kept} == kept
     assert (loaded.remat, loaded.folder.test_fraction, loaded.attngan.accumulation_steps) == (
-        "none", 0.1, 1)
+        "none",
+        0.1,
+        1,
+    )
     (line,) = said  # once, whatever reads it
     assert str(tmp_path) in line and "remat counts as 'none'" in line
     assert all(key in line for key in ("folder.title", "folder.seed", "attngan.accumulation_steps"))
@@ -124,20 +128,27 @@ def test_defaults_are_found_from_any_folder(tmp_path):
     save_without(tmp_path, "remat")
     (tmp_path / "configs").mkdir()  # a folder of that name is no package
     done = subprocess.run(
-        [sys.executable, "-m", "attngan_jax.report", "--workdir", "."], cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(tiny_runs.ROOT)}, capture_output=True, text=True)
+        [sys.executable, "-m", "attngan_jax.report", "--workdir", "."],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tiny_runs.ROOT)},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert "remat counts as 'none'" in done.stderr and done.stdout.strip().endswith("index.html")
 
 
-@pytest.mark.parametrize("content, message", [
-    (None, "is no workdir of a run: it has no config.json"),
-    ("{\"seed\": 1", "config.json is not valid JSON"),
-    ("[1]", r"config.json is damaged \(the whole of it should be a section of keys\)"),
-    ('{"data": 3}', r"config.json is damaged \(data should be a section of keys\)"),
-    ('{"seed": {}}', r"config.json is damaged \(seed should be a value\)"),
-    ('{"data": {"source": {}}}', r"config.json is damaged \(data.source should be a value\)"),
-])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "is no workdir of a run: it has no config.json"),
+        ('{"seed": 1', "config.json is not valid JSON"),
+        ("[1]", r"config.json is damaged \(the whole of it should be a section of keys\)"),
+        ('{"data": 3}', r"config.json is damaged \(data should be a section of keys\)"),
+        ('{"seed": {}}', r"config.json is damaged \(seed should be a value\)"),
+        ('{"data": {"source": {}}}', r"config.json is damaged \(data.source should be a value\)"),
+    ],
+)
 def test_a_workdir_without_a_good_config_says_so(content, message, tmp_path):
     if content is not None:
         (tmp_path / "config.json").write_text(content)
@@ -158,11 +169,19 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("key, value", [
-    ("log_every_steps", 0), ("damsm.batch_size", 0), ("eval.fold_size", -5),
-    ("generator.base_size", 15), ("image_encoder.trunk", "resnet"), ("compute_dtype", "float8"),
-    ("text_encoder.rnn_type", "rnn"), ("seed", -1),
-])
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("log_every_steps", 0),
+        ("damsm.batch_size", 0),
+        ("eval.fold_size", -5),
+        ("generator.base_size", 15),
+        ("image_encoder.trunk", "resnet"),
+        ("compute_dtype", "float8"),
+        ("text_encoder.rnn_type", "rnn"),
+        ("seed", -1),
+    ],
+)
 def test_values_that_no_run_can_work_with_are_named(key, value):
     config = default.get_config()
     configuration.check(config)
@@ -185,7 +204,8 @@ def test_a_variant_changes_what_it_names_and_nothing_else(variant):
     shared, config = keys(ablation.get_config()), keys(ablation.get_config(variant))
     changed = {key for key in shared if shared[key] != config[key]}
     assert changed | {"attngan.damsm_weight"} == (
-        {"name", "attngan.damsm_weight"} | ablation.VARIANTS[variant].keys())
+        {"name", "attngan.damsm_weight"} | ablation.VARIANTS[variant].keys()
+    )
     assert {key: config[key] for key in ablation.VARIANTS[variant]} == ablation.VARIANTS[variant]
     assert config["name"] == f"ablation_{variant}"
     configuration.check(ablation.get_config(variant))
@@ -195,8 +215,11 @@ def test_every_key_is_read_somewhere():
     """A key that nothing reads is a promise that nobody keeps."""
     code = "\n".join(path.read_text() for path in (tiny_runs.ROOT / "attngan_jax").rglob("*.py"))
     # These go to the builder as keyword arguments of their names.
-    by_name = {key for key in keys(default.get_config())
-               if key.startswith(("procedural_birds.", "folder."))}
+    by_name = {
+        key
+        for key in keys(default.get_config())
+        if key.startswith(("procedural_birds.", "folder."))
+    }
     assert "ProceduralBirdsConfig(**config.procedural_birds)" in code
     assert "FolderConfig(**config.folder)" in code
     for key in keys(default.get_config()).keys() - by_name:
@@ -209,7 +232,9 @@ def test_every_key_is_read_somewhere():
 
 def test_every_key_of_default_is_explained():
     lines = pathlib.Path(default.__file__).read_text().splitlines()
-    told = [bool(re.search(r"  # \S", line) or re.match(r" +# \S", before))
-            for before, line in zip(lines, lines[1:])
-            if re.match(r"    \w+\.\w+ = (?!_)", line)]
+    told = [
+        bool(re.search(r"  # \S", line) or re.match(r" +# \S", before))
+        for before, line in zip(lines, lines[1:])
+        if re.match(r"    \w+\.\w+ = (?!_)", line)
+    ]
     assert len(told) == len(keys(default.get_config())) and all(told)

@@ -35,8 +35,12 @@ def launch(tmp_path):
     """Runs a launch script of a copy of the project with the fake Python; returns what it asked."""
     project = tmp_path / "a project"  # with a space, as people have them
     shutil.copytree(tiny_runs.ROOT / "launch", project / "launch")
-    for name in ("requirements.txt", "requirements-test.txt", "requirements-gcs.txt",
-                 "requirements-tpu.txt"):
+    for name in (
+        "requirements.txt",
+        "requirements-test.txt",
+        "requirements-gcs.txt",
+        "requirements-tpu.txt",
+    ):
         shutil.copy(tiny_runs.ROOT / name, project / name)
     python = tmp_path / "fake" / "python3"
     python.parent.mkdir()
@@ -47,9 +51,12 @@ def launch(tmp_path):
     def run(script, *arguments, **environment):
         log.write_text("")
         done = subprocess.run(
-            ["bash", str(project / "launch" / script), *arguments], cwd=tmp_path,
+            ["bash", str(project / "launch" / script), *arguments],
+            cwd=tmp_path,
             env={"PATH": f"{python.parent}:{os.environ['PATH']}", "LOG": str(log)} | environment,
-            capture_output=True, text=True)
+            capture_output=True,
+            text=True,
+        )
         return done, log.read_text().splitlines(), project
 
     return run
@@ -61,7 +68,8 @@ def test_quickstart_installs_once_and_trains(launch):
     assert asked == [
         "python3 -m venv --clear .venv",
         "python -m pip install --quiet --disable-pip-version-check -r requirements.txt",
-        "python -m attngan_jax.main --config configs/procedural_birds.py --workdir runs/my run"]
+        "python -m attngan_jax.main --config configs/procedural_birds.py --workdir runs/my run",
+    ]
     done, asked, _ = launch("quickstart.sh")
     assert asked == ["python -m attngan_jax.main --config configs/procedural_birds.py"]
     with (project / "requirements.txt").open("a") as file:
@@ -71,15 +79,25 @@ def test_quickstart_installs_once_and_trains(launch):
 
 
 def test_the_ablation_runs_seed_by_seed_and_shares_stage_1(launch):
-    done, asked, _ = launch("ablation.sh", "--config.log_every_steps=9", SEEDS="3 4",
-                            VARIANTS="lambda_5 dcgan", RUNS="runs/a")
+    done, asked, _ = launch(
+        "ablation.sh",
+        "--config.log_every_steps=9",
+        SEEDS="3 4",
+        VARIANTS="lambda_5 dcgan",
+        RUNS="runs/a",
+    )
     assert done.returncode == 0, done.stderr
     runs = [line for line in asked if ".main" in line]
-    assert runs == [f"python -m attngan_jax.main --config configs/ablation.py:{variant} "
-                    f"--config.seed={seed} --workdir runs/a/seed_{seed}/{variant}"
-                    f"{share} --config.log_every_steps=9"
-                    for seed in (3, 4) for variant, share in (
-                        ("lambda_5", ""), ("dcgan", f" --damsm_from runs/a/seed_{seed}/lambda_5"))]
+    assert runs == [
+        f"python -m attngan_jax.main --config configs/ablation.py:{variant} "
+        f"--config.seed={seed} --workdir runs/a/seed_{seed}/{variant}"
+        f"{share} --config.log_every_steps=9"
+        for seed in (3, 4)
+        for variant, share in (
+            ("lambda_5", ""),
+            ("dcgan", f" --damsm_from runs/a/seed_{seed}/lambda_5"),
+        )
+    ]
     assert asked.count("python -m attngan_jax.ablation --runs runs/a") == 4
     _, asked, _ = launch("ablation.sh")
     variants = [re.search(r"ablation.py:(\S+)", line)[1] for line in asked if ".main" in line]
@@ -87,8 +105,9 @@ def test_the_ablation_runs_seed_by_seed_and_shares_stage_1(launch):
 
 
 def test_a_variant_that_fails_is_named_and_the_others_run(launch):
-    done, asked, _ = launch("ablation.sh", SEEDS="0", VARIANTS="no_damsm dcgan",
-                            FAILING="*no_damsm*")
+    done, asked, _ = launch(
+        "ablation.sh", SEEDS="0", VARIANTS="no_damsm dcgan", FAILING="*no_damsm*"
+    )
     assert done.returncode == 1 and "runs/ablation/seed_0/no_damsm" in done.stderr
     assert sum(".main" in line for line in asked) == 2 and "--damsm_from" not in asked[-2]
 
@@ -97,8 +116,13 @@ def test_the_tests_have_their_own_requirements(launch):
     done, asked, _ = launch("test.sh", "tests/models", "-x")
     assert done.returncode == 0, done.stderr
     assert [line.rpartition(" ")[2] for line in asked] == [
-        ".venv", "requirements.txt", "requirements-test.txt", "requirements-gcs.txt",
-        "requirements-tpu.txt", "-x"]
+        ".venv",
+        "requirements.txt",
+        "requirements-test.txt",
+        "requirements-gcs.txt",
+        "requirements-tpu.txt",
+        "-x",
+    ]
     assert asked[-1] == "python -m pytest tests/models -x"
 
 
@@ -117,8 +141,10 @@ def test_no_python_that_is_new_enough_says_so(launch):
     assert "PYTHON=" in done.stderr
 
 
-@pytest.mark.parametrize("version, status", [
-    ((3, 10, 9), True), ((3, 11, 0), False), ((3, 13, 9), False), ((3, 14, 0), True)])
+@pytest.mark.parametrize(
+    "version, status",
+    [((3, 10, 9), True), ((3, 11, 0), False), ((3, 13, 9), False), ((3, 14, 0), True)],
+)
 def test_pythons_that_fit(version, status):
     script = (tiny_runs.ROOT / "launch" / "environment.sh").read_text()
     check = re.search(r"^fits='import sys; sys.exit\((.*)\)'$", script, re.MULTILINE)[1]

@@ -38,8 +38,14 @@ def project(tmp_path):
 
 
 def start(project, *arguments, **environment):
-    return subprocess.run(["bash", *arguments], cwd=project, env={**os.environ, **environment},
-                          capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        ["bash", *arguments],
+        cwd=project,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 def test_devices(project):
@@ -47,31 +53,58 @@ def test_devices(project):
     assert done.stdout == "cpu 8 -m attngan_jax.main --config configs/my config.py\n", done.stderr
     dry = start(project, "launch/devices.sh", "--dry-run", "8", "--config", "configs/my config.py")
     assert shlex.split(dry.stdout) == [
-        "env", "JAX_PLATFORMS=cpu", "JAX_NUM_CPU_DEVICES=8", ".venv/bin/python", "-m",
-        "attngan_jax.main", "--config", "configs/my config.py"]
+        "env",
+        "JAX_PLATFORMS=cpu",
+        "JAX_NUM_CPU_DEVICES=8",
+        ".venv/bin/python",
+        "-m",
+        "attngan_jax.main",
+        "--config",
+        "configs/my config.py",
+    ]
 
 
 def test_processes(project):
-    done = start(project, "launch/processes.sh", "2", "--workdir", "runs/r", "--config", "c.py",
-                 DEVICES="4", PORT="12399")
+    done = start(
+        project,
+        "launch/processes.sh",
+        "2",
+        "--workdir",
+        "runs/r",
+        "--config",
+        "c.py",
+        DEVICES="4",
+        PORT="12399",
+    )
     assert done.returncode == 0, done.stderr
     for index in range(2):
         log = (project / "runs" / "r" / "logs" / f"process-{index}.log").read_text()
         assert log == (
             "cpu 4 -m attngan_jax.main --coordinator=localhost:12399 --num_processes=2 "
-            f"--process_index={index} --workdir runs/r --config c.py\n")
+            f"--process_index={index} --workdir runs/r --config c.py\n"
+        )
     dry = start(project, "launch/processes.sh", "--dry-run", "2", "--workdir=dry", "--config", "c")
     assert len(dry.stdout.splitlines()) == 2 and not (project / "dry").exists()
     assert dry.stdout.splitlines()[1].endswith(
-        "--process_index=1 --workdir=dry --config c >> dry/logs/process-1.log 2>&1 &")
+        "--process_index=1 --workdir=dry --config c >> dry/logs/process-1.log 2>&1 &"
+    )
     away = start(project, "launch/processes.sh", "--dry-run", "1", "--workdir=gs://birds/r")
     assert away.stdout.endswith("--workdir=gs://birds/r >> logs/birds/r/process-0.log 2>&1 &\n")
 
 
 def test_one_process_that_fails_ends_all(project):
     begun = time.monotonic()
-    done = start(project, "launch/processes.sh", "2", "--workdir", "runs/r", "--config", "c.py",
-                 WAITS="1", FAILING="1")
+    done = start(
+        project,
+        "launch/processes.sh",
+        "2",
+        "--workdir",
+        "runs/r",
+        "--config",
+        "c.py",
+        WAITS="1",
+        FAILING="1",
+    )
     assert done.returncode == 3 and "trouble" in done.stderr
     assert time.monotonic() - begun < 15
 
@@ -79,7 +112,9 @@ def test_one_process_that_fails_ends_all(project):
 def test_a_signal_reaches_all_and_all_may_save(project):
     process = subprocess.Popen(
         ["bash", "launch/processes.sh", "2", "--workdir", "runs/r", "--config", "c.py"],
-        cwd=project, env={**os.environ, "WAITS": "1"})
+        cwd=project,
+        env={**os.environ, "WAITS": "1"},
+    )
     logs = [project / f"runs/r/logs/process-{index}.log" for index in range(2)]
     deadline = time.monotonic() + 20
     while not all(log.exists() and "waiting" in log.read_text() for log in logs):

@@ -14,22 +14,36 @@ def executed(tmp_path_factory):
     """The notebook after a run from nothing, its parameters replaced."""
     folder = tmp_path_factory.mktemp("notebook")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    parameters, = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
-    options = [f"--config.data.data_dir={folder / 'data'}",
-               f"--config.compilation_cache_dir={CACHE}"]
-    parameters.source += (f"\nDEVICE, INSTALL, CONFIG = 'cpu', False, {CONFIG!r}"
-                          f"\nWORKDIR, OPTIONS = {str(folder / 'run')!r}, {options!r}")
-    for cell in notebook.cells:  # pictures go beside the run
+    (parameters,) = (
+        cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())
+    )
+    options = [
+        f"--config.data.data_dir={folder / 'data'}",
+        f"--config.compilation_cache_dir={CACHE}",
+    ]
+    parameters.source += (
+        f"\nDEVICE, INSTALL, CONFIG = 'cpu', False, {CONFIG!r}"
+        f"\nWORKDIR, OPTIONS = {str(folder / 'run')!r}, {options!r}"
+    )
+    for cell in notebook.cells:  # images go beside the run
         cell.source = cell.source.replace("out/notebook", str(folder / "out"))
-    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3",
-                            resources={"metadata": {"path": str(ROOT / "launch")}}).execute()
+    nbclient.NotebookClient(
+        notebook,
+        timeout=600,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(ROOT / "launch")}},
+    ).execute()
     return notebook, folder
 
 
 def outputs(notebook, part):
     """All outputs of the code cells whose source has `part`."""
-    return [output for cell in notebook.cells if cell.cell_type == "code" and part in cell.source
-            for output in cell.outputs]
+    return [
+        output
+        for cell in notebook.cells
+        if cell.cell_type == "code" and part in cell.source
+        for output in cell.outputs
+    ]
 
 
 @pytest.mark.slow

@@ -50,8 +50,11 @@ def test_both_stages_train_and_are_scored_on_a_source_in_the_layout(name, tmp_pa
 def test_the_released_code_s_word_limits(name, limits):
     """Of DAMSM's training, the generator's, and evaluation."""
     config = importlib.import_module(f"configs.{name}").get_config()
-    assert (DamsmTask(config, 9).max_words, AttnganTask(config, 9).max_words,
-            config.data.eval_max_words) == limits
+    assert (
+        DamsmTask(config, 9).max_words,
+        AttnganTask(config, 9).max_words,
+        config.data.eval_max_words,
+    ) == limits
 
 
 @pytest.mark.parametrize("name, file", [("cub", "CUB_200_2011.tgz"), ("coco", "train2014.zip")])

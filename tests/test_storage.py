@@ -15,12 +15,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from attngan_jax import configuration, storage
 from attngan_jax.errors import UserError
 from attngan_jax.evaluation.follow import scored_steps
-from attngan_jax.evaluation.samples import save_arrays
 from attngan_jax.interop.inception_weights import read_inception_weights
 from attngan_jax.interop.state_dict_files import read_state_dict, sha256, write_safetensors
 from attngan_jax.reporting import figures, run_files
-from attngan_jax.training import event_files
-from attngan_jax.training.metrics import Metrics
+from attngan_jax.storage import save_arrays
+from attngan_jax.training.metric_writer import Metrics
 from configs import default
 from tests import tiny_runs
 
@@ -51,12 +50,16 @@ def refused(gcs, status):
     gcs.refuse = lambda method, key: status if key == "birds" else None
 
 
-@pytest.mark.parametrize("address, status, message", [
-    ("gs://nobirds/run", None, "there is no bucket gs://nobirds: make it"),
-    ("gs://birds/run", 403, "gs://birds may not be read .*does not have access.*Storage Admin"),
-    ("gs://birds/run", 401, "no usable credentials for gs://birds .*gcloud auth"),
-    ("gs://birds/run", 503, "gs://birds cannot be reached .*check the network"),
-    ("gs://birds/run", None, None)])
+@pytest.mark.parametrize(
+    "address, status, message",
+    [
+        ("gs://nobirds/run", None, "there is no bucket gs://nobirds: make it"),
+        ("gs://birds/run", 403, "gs://birds may not be read .*does not have access.*Storage Admin"),
+        ("gs://birds/run", 401, "no usable credentials for gs://birds .*gcloud auth"),
+        ("gs://birds/run", 503, "gs://birds cannot be reached .*check the network"),
+        ("gs://birds/run", None, None),
+    ],
+)
 def test_a_bucket_out_of_reach_is_one_line_after_one_question(gcs, address, status, message):
     refused(gcs, status)
     if message is None:
@@ -81,21 +84,21 @@ def test_an_upload_is_whole_or_nothing(gcs, status):
     if status:
         with pytest.raises(Exception, match="does not have access") as caught:
             storage.write_text(place, "new")
-        assert "Storage Admin" in storage.trouble(caught.value)
+        assert "Storage Admin" in storage.describe_error(caught.value)
     else:
         storage.write_text(place, "new\né")
     assert gcs.objects == {"birds/run/a.txt": b"old" if status else "new\né".encode()}
 
 
 def test_errors_that_are_not_of_the_bucket_are_no_trouble_of_it():
-    assert storage.trouble(OSError(errno.ENOSPC, "full")) is None
-    assert storage.trouble(ValueError("a cat ate it")) is None
-    assert storage.trouble(KeyError("no such key in gs://birds/run")) is None
-    assert storage.trouble(FileNotFoundError("gs://birds/run/a")) is None
+    assert storage.describe_error(OSError(errno.ENOSPC, "full")) is None
+    assert storage.describe_error(ValueError("a cat ate it")) is None
+    assert storage.describe_error(KeyError("no such key in gs://birds/run")) is None
+    assert storage.describe_error(FileNotFoundError("gs://birds/run/a")) is None
     tensorstore = ValueError('PERMISSION_DENIED: Error writing "gs://birds/run/damsm/2"')
     wrapped = RuntimeError("saving failed")
     wrapped.__cause__ = tensorstore
-    assert "PERMISSION_DENIED" in storage.trouble(wrapped)
+    assert "PERMISSION_DENIED" in storage.describe_error(wrapped)
 
 
 def test_a_bug_beside_an_error_of_the_bucket_is_no_trouble_of_it(gcs):
@@ -109,14 +112,14 @@ def test_a_bug_beside_an_error_of_the_bucket_is_no_trouble_of_it(gcs):
             except NotFound:
                 raise TypeError("a mistake") from cause
         assert isinstance(caught.value.__context__, NotFound)
-        assert storage.trouble(caught.value) is None
+        assert storage.describe_error(caught.value) is None
     with pytest.raises(TypeError) as caught:
         try:
             storage.blob(storage.path("gs://birds/run/a")).reload()
         except NotFound:
             len(3)
     assert isinstance(caught.value.__context__, NotFound)
-    assert storage.trouble(caught.value) is None
+    assert storage.describe_error(caught.value) is None
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -132,18 +135,24 @@ def test_a_config_and_arrays_and_pictures_come_back(workdir):
     config = default.get_config()
     configuration.save_workdir_config(config, workdir)
     assert configuration.load_workdir_config(workdir).to_dict() == json.loads(
-        json.dumps(config.to_dict()))
+        json.dumps(config.to_dict())
+    )
     pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     save_arrays(workdir / "samples" / "step_00000002.npz", images_4=pixels[None])
-    save_arrays(workdir / "samples" / "fixed.npz", captions=np.array(["a bird"]),
-                real_images=pixels[None])
+    save_arrays(
+        workdir / "samples" / "fixed.npz", captions=np.array(["a bird"]), real_images=pixels[None]
+    )
     samples = run_files.read_samples(workdir / "samples")
     assert samples.steps == [2]
     np.testing.assert_array_equal(samples.last[4][0], pixels)
     figures.save_png(pixels, workdir / "report" / "a.png")
     assert (workdir / "report" / "a.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in storage.walk(workdir)) == [
-        "a.png", "config.json", "fixed.npz", "step_00000002.npz"]
+        "a.png",
+        "config.json",
+        "fixed.npz",
+        "step_00000002.npz",
+    ]
 
 
 def test_two_processes_write_one_log(workdir):
@@ -185,10 +194,10 @@ def test_a_log_that_is_written_while_it_is_read_is_read_again(gcs):
 
 
 def test_metrics_are_in_the_bucket_with_their_event_files(gcs, tmp_path, monkeypatch):
-    monkeypatch.setattr(event_files, "COPY_SECONDS", 0.0)
+    monkeypatch.setattr("attngan_jax.training.metric_writer.COPY_SECONDS", 0.0)
     metrics = Metrics("gs://birds/run", "eval", 4)
     metrics.write(2, {"eval/a": 1.0})
-    name, = gcs.names("birds/run/eval/events/")
+    (name,) = gcs.names("birds/run/eval/events/")
     first = len(gcs.objects[name])
     assert first > 0  # copied while it is being written
     metrics.write(4, {"eval/a": 3.0})
@@ -203,13 +212,20 @@ def test_metrics_are_in_the_bucket_with_their_event_files(gcs, tmp_path, monkeyp
 
 def test_compiled_programs_are_kept_in_a_bucket(gcs):
     """`compilation_cache_dir` goes to jax, which goes through the same libraries."""
-    program = ("import attngan_jax, jax; "
-               "jax.config.update('jax_compilation_cache_dir', 'gs://birds/cache'); "
-               "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0); "
-               "print(jax.jit(lambda x: x * 3 + 1)(2.0))")
+    program = (
+        "import attngan_jax, jax; "
+        "jax.config.update('jax_compilation_cache_dir', 'gs://birds/cache'); "
+        "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0); "
+        "print(jax.jit(lambda x: x * 3 + 1)(2.0))"
+    )
     for _ in range(2):
-        done = subprocess.run([sys.executable, "-c", program], cwd=tiny_runs.ROOT, text=True,
-                              capture_output=True, timeout=300)
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=tiny_runs.ROOT,
+            text=True,
+            capture_output=True,
+            timeout=300,
+        )
         assert done.stdout == "7.0\n", done.stderr
     assert any(name.startswith("birds/cache/jit__lambda") for name in gcs.objects)
     reads = [path for _, path in gcs.requests if "alt=media" in path and "jit__lambda" in path]

@@ -7,11 +7,17 @@ import pytest
 from tests import tiny_runs
 
 
-@pytest.mark.parametrize("overrides, has_maps", [
-    # AttnDCGAN; its last picture is larger than what the image encoder was trained at.
-    (("generator.single_image=True", "generator.num_stages=3"), True),
-    (("generator.attention=False", "attngan.damsm_weight=0.0", "text_encoder.rnn_type=gru"), False),
-])
+@pytest.mark.parametrize(
+    "overrides, has_maps",
+    [
+        # AttnDCGAN; its last image is larger than what the image encoder was trained at.
+        (("generator.single_image=True", "generator.num_stages=3"), True),
+        (
+            ("generator.attention=False", "attngan.damsm_weight=0.0", "text_encoder.rnn_type=gru"),
+            False,
+        ),
+    ],
+)
 def test_a_variant_runs_to_its_report(overrides, has_maps, tiny_data_dir, tmp_path):
     run = tmp_path / "run"
     done = tiny_runs.start_main(run, tiny_data_dir, *(f"--config.{o}" for o in overrides))
@@ -19,8 +25,16 @@ def test_a_variant_runs_to_its_report(overrides, has_maps, tiny_data_dir, tmp_pa
     assert json.loads((run / "report" / "metrics.json").read_text())["step"] == 4
     assert (run / "report" / "attention.npz").exists() == has_maps
 
-    drawn = tiny_runs.start_door("sample", "--workdir", run, "--out", tmp_path / "out",
-                                 "--attention", "--num_images=1", "--caption=a red bird")
+    drawn = tiny_runs.start_door(
+        "sample",
+        "--workdir",
+        run,
+        "--out",
+        tmp_path / "out",
+        "--attention",
+        "--num_images=1",
+        "--caption=a red bird",
+    )
     if has_maps:
         assert drawn.returncode == 0, drawn.stderr[-3000:]
         assert (tmp_path / "out" / "caption_000_image_0_attention.png").exists()

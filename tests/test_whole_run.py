@@ -15,7 +15,7 @@ from attngan_jax import configuration
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.errors import UserError
 from attngan_jax.evaluation import suite
-from attngan_jax.evaluation.trained import Trained
+from attngan_jax.sampling.trained_model import TrainedModel
 from tests import tiny_runs
 
 FOLD = {"mean", "std", "candidates", "num_images", "fold_size"}
@@ -37,7 +37,10 @@ def test_the_files_of_the_contract_are_there(tiny_run):
         assert "config" in events
         assert ("samples/8" in events and "samples/16" in events) == (stage == "attngan")
     assert sorted(path.name for path in (workdir / "samples").iterdir()) == [
-        "fixed.npz", "step_00000002.npz", "step_00000004.npz"]
+        "fixed.npz",
+        "step_00000002.npz",
+        "step_00000004.npz",
+    ]
     page = (workdir / "report" / "index.html").read_text()
     assert "<html" in page and f"{read_metrics(workdir)['r_precision']['mean']:.1f}" in page
     assert str(workdir / "report" / "index.html") in done.stdout
@@ -49,9 +52,18 @@ def test_the_files_of_the_contract_are_there(tiny_run):
 def test_metrics_json_holds_the_keys_of_the_contract(tiny_run):
     _, workdir, _ = tiny_run
     metrics = read_metrics(workdir)
-    assert {"step", "dataset", "split", "r_precision", "r_precision_real_images",
-            "attribute_accuracy", "inception_score", "fid", "reasons",
-            "wall_seconds"} <= metrics.keys()
+    assert {
+        "step",
+        "dataset",
+        "split",
+        "r_precision",
+        "r_precision_real_images",
+        "attribute_accuracy",
+        "inception_score",
+        "fid",
+        "reasons",
+        "wall_seconds",
+    } <= metrics.keys()
     assert metrics["step"] == 4
     assert (metrics["dataset"], metrics["split"]) == ("procedural_birds", "test")
     for name in ("r_precision", "r_precision_real_images"):
@@ -64,8 +76,9 @@ def test_metrics_json_holds_the_keys_of_the_contract(tiny_run):
     assert len(plumage) == 5 and len(colours) == 6
     np.testing.assert_allclose(accuracy["mean"], np.mean([c["accuracy"] for c in plumage]))
     np.testing.assert_allclose(accuracy["chance"], np.mean([c["chance"] for c in plumage]))
-    np.testing.assert_allclose(accuracy["mean_with_beak"],
-                               np.mean([c["accuracy"] for c in colours.values()]))
+    np.testing.assert_allclose(
+        accuracy["mean_with_beak"], np.mean([c["accuracy"] for c in colours.values()])
+    )
     assert {"crown_color", "wing_color", "belly_color"} <= accuracy.keys()
     assert metrics["inception_score"] is None and metrics["fid"] is None
     assert {"inception_score", "fid", "kid"} == metrics["reasons"].keys()
@@ -82,8 +95,13 @@ def test_metrics_json_holds_the_keys_of_the_contract(tiny_run):
     assert metrics["damsm_retrieval"]["step"] in (2, 4)
     for direction in ("image_to_text", "text_to_image"):
         assert metrics["damsm_retrieval"][direction].keys() == {"r1", "r5", "r10", "median_rank"}
-    assert metrics["grounding"].keys() == {"damsm", "generator_16", "damsm_by_judge",
-                                           "judge_pixel_accuracy", "judge_part_overlap"}
+    assert metrics["grounding"].keys() == {
+        "damsm",
+        "generator_16",
+        "damsm_by_judge",
+        "judge_pixel_accuracy",
+        "judge_part_overlap",
+    }
     assert 0 <= metrics["grounding"]["judge_part_overlap"] <= 100
     for name in ("damsm", "generator_16"):
         game = metrics["grounding"][name]
@@ -97,20 +115,43 @@ def test_metrics_json_holds_the_keys_of_the_contract(tiny_run):
 def test_logged_scalars_have_their_names(tiny_run):
     _, workdir, _ = tiny_run
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    names = {stage: {name for line in lines if line["stage"] == stage for name in line["scalars"]}
-             for stage in ("damsm", "attngan")}
+    names = {
+        stage: {name for line in lines if line["stage"] == stage for name in line["scalars"]}
+        for stage in ("damsm", "attngan")
+    }
     assert names == {
-        "damsm": {"train/damsm_loss", "train/word_loss", "train/sentence_loss",
-                  "train/data_wait_fraction",
-                  "eval/retrieval_r1",
-                  *(f"eval/{direction}_{name}" for direction in ("image_to_text", "text_to_image")
-                    for name in ("r1", "r5", "r10", "median_rank"))},
-        "attngan": {"train/d_loss_8", "train/d_loss_16", "train/g_loss_8", "train/g_loss_16",
-                    "train/damsm_loss", "train/kl_loss", "train/g_loss",
-                    "train/data_wait_fraction"}}
+        "damsm": {
+            "train/damsm_loss",
+            "train/word_loss",
+            "train/sentence_loss",
+            "train/data_wait_fraction",
+            "eval/retrieval_r1",
+            *(
+                f"eval/{direction}_{name}"
+                for direction in ("image_to_text", "text_to_image")
+                for name in ("r1", "r5", "r10", "median_rank")
+            ),
+        },
+        "attngan": {
+            "train/d_loss_8",
+            "train/d_loss_16",
+            "train/g_loss_8",
+            "train/g_loss_16",
+            "train/damsm_loss",
+            "train/kl_loss",
+            "train/g_loss",
+            "train/data_wait_fraction",
+        },
+    }
     assert [(line["stage"], line["step"]) for line in lines] == [
-        ("damsm", 2), ("damsm", 2), ("damsm", 4), ("damsm", 4), ("attngan", 2), ("attngan", 4),
-        ("eval", 4)]
+        ("damsm", 2),
+        ("damsm", 2),
+        ("damsm", 4),
+        ("damsm", 4),
+        ("attngan", 2),
+        ("attngan", 4),
+        ("eval", 4),
+    ]
 
 
 def test_attention_arrays_are_those_of_the_words(tiny_run):
@@ -129,14 +170,17 @@ def test_attention_arrays_are_those_of_the_words(tiny_run):
 
 def test_a_second_start_says_that_all_is_done(tiny_run):
     done, workdir, data = tiny_run
-    files = {path: path.stat().st_mtime_ns for stage in ("damsm", "attngan")
-             for path in (workdir / stage / "4").rglob("*")}
+    files = {
+        path: path.stat().st_mtime_ns
+        for stage in ("damsm", "attngan")
+        for path in (workdir / stage / "4").rglob("*")
+    }
     log = (workdir / "metrics.jsonl").read_bytes(), read_metrics(workdir)
     start = time.monotonic()
     again = tiny_runs.start_main(workdir, data, "--config.log_every_steps=1")  # a free key
     seconds = time.monotonic() - start
 
-    assert again.returncode == 0 and again.stdout.endswith(done.stdout[-len("All done"):])
+    assert again.returncode == 0 and again.stdout.endswith(done.stdout[-len("All done") :])
     assert "All done. The report is" in again.stdout
     assert files == {path: path.stat().st_mtime_ns for path in files}
     assert log == ((workdir / "metrics.jsonl").read_bytes(), read_metrics(workdir))
@@ -147,8 +191,13 @@ def test_a_workdir_of_another_config_is_refused(tiny_run):
     _, workdir, data = tiny_run
     before = configuration.config_path(workdir).read_bytes()
     done = tiny_runs.start_main(workdir, data, "--config.attngan.num_train_steps=5")
-    tiny_runs.assert_one_line(done, 1, "holds a run of another config",
-                              "attngan.num_train_steps is 4 there and 5 here", "--workdir")
+    tiny_runs.assert_one_line(
+        done,
+        1,
+        "holds a run of another config",
+        "attngan.num_train_steps is 4 there and 5 here",
+        "--workdir",
+    )
     assert configuration.config_path(workdir).read_bytes() == before
 
 
@@ -173,15 +222,30 @@ def test_evaluation_again_on_other_devices_gives_the_same_numbers(tiny_run, tmp_
 def test_the_sample_door_draws_what_it_is_told(tiny_run, tmp_path):
     _, workdir, _ = tiny_run
     done = tiny_runs.start_door(
-        "sample", "--workdir", workdir, "--out", tmp_path, "--attention", "--num_images", 2,
-        "--caption", "a red bird with xylophonic wings", "a bird with a blue belly")
+        "sample",
+        "--workdir",
+        workdir,
+        "--out",
+        tmp_path,
+        "--attention",
+        "--num_images",
+        2,
+        "--caption",
+        "a red bird with xylophonic wings",
+        "a bird with a blue belly",
+    )
     assert done.returncode == 0, done.stderr
     assert "xylophonic" in done.stderr and "not in the vocabulary" in done.stderr
-    written = ["grid.png"] + [f"caption_00{i}_image_{k}{kind}.png" for i in range(2)
-                              for k in range(2) for kind in ("", "_attention")]
+    written = ["grid.png"] + [
+        f"caption_00{i}_image_{k}{kind}.png"
+        for i in range(2)
+        for k in range(2)
+        for kind in ("", "_attention")
+    ]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(written)
     assert {line.strip() for line in done.stdout.splitlines()} == {
-        str(tmp_path / name) for name in written}
+        str(tmp_path / name) for name in written
+    }
     pictures = {name: np.asarray(Image.open(tmp_path / name).convert("RGB")) for name in written}
     assert pictures["caption_000_image_0.png"].shape == (16, 16, 3)
     assert (pictures["caption_000_image_0.png"] != pictures["caption_000_image_1.png"]).any()
@@ -190,8 +254,15 @@ def test_the_sample_door_draws_what_it_is_told(tiny_run, tmp_path):
 
 def test_a_caption_of_unknown_words_ends_the_sample_door_with_one_line(tiny_run, tmp_path):
     _, workdir, _ = tiny_run
-    done = tiny_runs.start_door("sample", "--workdir", workdir, "--out", tmp_path / "out",
-                                "--caption", "xylophonic quixotry")
+    done = tiny_runs.start_door(
+        "sample",
+        "--workdir",
+        workdir,
+        "--out",
+        tmp_path / "out",
+        "--caption",
+        "xylophonic quixotry",
+    )
     words = Vocabulary.load(workdir / "vocabulary.txt").words
     tiny_runs.assert_one_line(done, 1, "has no word that this run knows", words[1])
     assert not (tmp_path / "out").exists()
@@ -202,15 +273,24 @@ def test_a_run_without_a_stage_cannot_be_sampled(stage, tiny_run, tmp_path):
     _, workdir, _ = tiny_run
     shutil.copytree(workdir, tmp_path / "run", ignore=shutil.ignore_patterns(stage))
     with pytest.raises(UserError, match=f"/{stage} holds no checkpoint: train this stage first"):
-        Trained.load(tmp_path / "run")
+        TrainedModel.load(tmp_path / "run")
 
 
 def test_only_the_package_speaks(tiny_run):
     done, _, _ = tiny_run
     sources = set(re.findall(r"^I\d{4} \S+ +\d+ (\S+\.py):\d+\]", done.stderr, re.MULTILINE))
-    assert sources <= {"experiment.py", "loop.py", "metrics.py", "suite.py", "page.py",
-                       "samples.py", "wall_clock.py", "datasets.py", "local.py",
-                       "attention_arrays.py"}, sources
+    assert sources <= {
+        "experiment.py",
+        "loop.py",
+        "metrics.py",
+        "suite.py",
+        "page.py",
+        "samples.py",
+        "wall_clock.py",
+        "datasets.py",
+        "local.py",
+        "attention_arrays.py",
+    }, sources
     assert re.search(r"damsm|attngan", done.stderr)
 
 
@@ -218,21 +298,39 @@ def test_an_exported_run_that_is_imported_has_its_scores_and_goes_on(tiny_run, t
     """All weights out under the original's names and in again, then two more steps of stage 2."""
     _, workdir, data = tiny_run
     files, again = tmp_path / "files", tmp_path / "again"
-    assert tiny_runs.start_door("convert", "export", "--workdir", workdir,
-                                "--out", files).returncode == 0
+    assert (
+        tiny_runs.start_door("convert", "export", "--workdir", workdir, "--out", files).returncode
+        == 0
+    )
     words = dict(enumerate(Vocabulary.load(workdir / "vocabulary.txt").words))
     captions = [[], [], words, {word: i for i, word in words.items()}]
     (files / "captions.pickle").write_bytes(pickle.dumps(captions, 2))
     steps = "--config.attngan.num_train_steps=6"
     imported = tiny_runs.start_door(
-        "convert", "import", "--config", tiny_runs.CONFIG, "--workdir", again,
-        f"--config.data.data_dir={data}", f"--config.compilation_cache_dir={tiny_runs.CACHE}",
-        steps, "--generator", files / "netG.safetensors",
-        "--text_encoder", files / "text_encoder.safetensors",
-        "--image_encoder", files / "image_encoder.safetensors",
-        "--discriminator", files / "netD0.safetensors",
-        "--discriminator", files / "netD1.safetensors",
-        "--captions", files / "captions.pickle", "--step", 4)
+        "convert",
+        "import",
+        "--config",
+        tiny_runs.CONFIG,
+        "--workdir",
+        again,
+        f"--config.data.data_dir={data}",
+        f"--config.compilation_cache_dir={tiny_runs.CACHE}",
+        steps,
+        "--generator",
+        files / "netG.safetensors",
+        "--text_encoder",
+        files / "text_encoder.safetensors",
+        "--image_encoder",
+        files / "image_encoder.safetensors",
+        "--discriminator",
+        files / "netD0.safetensors",
+        "--discriminator",
+        files / "netD1.safetensors",
+        "--captions",
+        files / "captions.pickle",
+        "--step",
+        4,
+    )
     assert imported.returncode == 0, imported.stderr
     scored = tiny_runs.start_door("evaluate", "--workdir", again)
     assert scored.returncode == 0, scored.stderr

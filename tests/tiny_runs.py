@@ -1,4 +1,4 @@
-"""A tiny data set and a tiny run of everything, made once and shared by the tests that look at
+"""A tiny dataset and a tiny run of everything, made once and shared by the tests that look at
 them. Tests go to the processes by file, so that `tiny_run` is made once."""
 
 import os
@@ -16,15 +16,28 @@ CACHE = os.path.expanduser("~/.cache/attngan_jax/tests")
 def start_door(name: str, *arguments, text: bool = True) -> subprocess.CompletedProcess:
     """Runs `python -m attngan_jax.NAME` to its end, on one device."""
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
-    return subprocess.run([sys.executable, "-m", f"attngan_jax.{name}", *map(str, arguments)],
-                          cwd=ROOT, env=environment, capture_output=True, text=text, timeout=900)
+    return subprocess.run(
+        [sys.executable, "-m", f"attngan_jax.{name}", *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=text,
+        timeout=900,
+    )
 
 
 def start_main(workdir, data_dir, *more) -> subprocess.CompletedProcess:
     """Runs `main` on the tiny config."""
-    return start_door("main", "--config", CONFIG, "--workdir", workdir,
-                      f"--config.data.data_dir={data_dir}",
-                      f"--config.compilation_cache_dir={CACHE}", *more)
+    return start_door(
+        "main",
+        "--config",
+        CONFIG,
+        "--workdir",
+        workdir,
+        f"--config.data.data_dir={data_dir}",
+        f"--config.compilation_cache_dir={CACHE}",
+        *more,
+    )
 
 
 def assert_one_line(done: subprocess.CompletedProcess, code: int, *parts: str) -> None:

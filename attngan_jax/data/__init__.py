@@ -1,1 +1,1 @@
-"""Data sets and the path from their records to batches."""
+"""Datasets and the path from their records to batches."""

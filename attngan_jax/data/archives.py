@@ -1,4 +1,4 @@
-"""Archives to folders: pictures, texts and lists, and nothing that reaches outside."""
+"""Archives to folders: images, texts and lists, and nothing that reaches outside."""
 
 import errno
 import gzip
@@ -12,25 +12,33 @@ from typing import IO
 
 from tqdm import tqdm
 
-from attngan_jax.data.pictures import SUFFIXES
+from attngan_jax.data.image_checks import SUFFIXES
 from attngan_jax.errors import UserError
 
 ARCHIVES = (".tgz", ".tar.gz", ".tar", ".zip")
 _WANTED = (*SUFFIXES, ".txt", ".pickle", ".zip")
 _UNWANTED_FOLDERS = ("attributes", "parts", "segmentations", "__MACOSX")
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error,
-           EOFError, RuntimeError)  # RuntimeError: a zip with a password, or packed in a rare way
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    lzma.LZMAError,
+    zlib.error,
+    EOFError,
+    RuntimeError,
+)  # RuntimeError: a zip with a password, or packed in a rare way
 # Names that can't be, or not beside each other: too long, a file where a folder is.
 _BAD_NAMES = (errno.ENAMETOOLONG, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
 _CHUNK = 1 << 20  # bytes
-MAX_BYTES = 20_000_000_000  # unpacked, of one archive; CUB's pictures are 1.2 GB
+MAX_BYTES = 20_000_000_000  # unpacked, of one archive; CUB's images are 1.2 GB
 _MAX_DEPTH = 3  # archives in archives
 
 
 def find_archives(folder: Path) -> list[Path]:
     """The archives that lie in `folder` itself."""
-    return sorted(path for path in folder.iterdir()
-                  if path.is_file() and path.name.lower().endswith(ARCHIVES))
+    return sorted(
+        path for path in folder.iterdir() if path.is_file() and path.name.lower().endswith(ARCHIVES)
+    )
 
 
 def unpack(archives: list[Path], target: Path, hint: str, depth: int = 1) -> None:
@@ -46,8 +54,10 @@ def unpack(archives: list[Path], target: Path, hint: str, depth: int = 1) -> Non
         holds archives in archives without end.
     """
     if archives and depth > _MAX_DEPTH:
-        raise UserError(f"the archive {archives[0]} lies in {_MAX_DEPTH} others: unpack it "
-                        f"yourself, or leave it away. {hint}")
+        raise UserError(
+            f"the archive {archives[0]} lies in {_MAX_DEPTH} others: unpack it "
+            f"yourself, or leave it away. {hint}"
+        )
     for archive in archives:
         folder = target / archive.name.partition(".")[0]
         left = MAX_BYTES
@@ -63,18 +73,23 @@ def unpack(archives: list[Path], target: Path, hint: str, depth: int = 1) -> Non
                                 raise UserError(
                                     f"the archive {archive} unpacks to more than "
                                     f"{MAX_BYTES / 1e9:g} GB: it is none of those that are "
-                                    f"needed. {hint}")
+                                    f"needed. {hint}"
+                                )
                             file.write(chunk)
                     progress.update()
         except _DAMAGE as error:
-            raise UserError(f"the archive {archive} is damaged or cut short "
-                            f"({type(error).__name__}: {error}): get it again. {hint}") from error
+            raise UserError(
+                f"the archive {archive} is damaged or cut short "
+                f"({type(error).__name__}: {error}): get it again. {hint}"
+            ) from error
         except OSError as error:
             if error.errno not in _BAD_NAMES:
                 raise
-            raise UserError(f"the archive {archive} holds a file that cannot be unpacked "
-                            f"({error.strerror}: {Path(error.filename or '').name[:80]}): get it "
-                            f"again. {hint}") from error
+            raise UserError(
+                f"the archive {archive} holds a file that cannot be unpacked "
+                f"({error.strerror}: {Path(error.filename or '').name[:80]}): get it "
+                f"again. {hint}"
+            ) from error
         inner = [path for path in sorted(folder.rglob("*.zip")) if path.is_file()]
         unpack(inner, folder, hint, depth + 1)
         for path in inner:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from attngan_jax.data.pictures import LeftOut
+from attngan_jax.data.image_checks import LeftOut
 from attngan_jax.data.vocabulary import tokenise
 
 _MAX_BYTES = 1_000_000  # of one caption file
@@ -39,13 +39,14 @@ def decode_text(data: bytes, repaired: Callable[[str], None]) -> str:
         return data.decode("cp1252", "replace")
 
 
-def usable_captions(captions: Iterable[str], limit: int | None, wanted: int,
-                    repaired: Callable[[str], None]) -> list[str]:
+def usable_captions(
+    captions: Iterable[str], limit: int | None, wanted: int, repaired: Callable[[str], None]
+) -> list[str]:
     """Those captions that hold a word, the first `limit` of them.
 
     Args:
       limit: None keeps all.
-      wanted: with fewer the picture counts as repaired: it shows them more often.
+      wanted: with fewer the image counts as repaired: it shows them more often.
     Raises:
       LeftOut: there is none.
     """

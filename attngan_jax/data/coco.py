@@ -13,18 +13,20 @@ _SPLITS = {"train": "train2014", "test": "val2014"}
 class Coco(PhotographBuilder, skip_registration=True):  # TFDS has a "coco" of its own
     """`captions_{train,val}2014.json`, there or in `annotations/`, and the two image folders.
 
-    The first five captions of a picture are kept, in the order of the file.
+    The first five captions of an image are kept, in the order of the file.
     """
 
     NUM_CAPTIONS = 5
 
     @classmethod
     def how_to_get(cls) -> str:
-        return ("It needs train2014.zip, val2014.zip and annotations_trainval2014.zip from "
-                "https://cocodataset.org/#download (SHA-256 ede4087e640bddba550e090eae701092534b554"
-                "b42b05ac33f0300b984b31775, fe9be816052049c34717e077d9e34aa60814a55679f804cd043e3cb"
-                "ee3b9fde0 and 031296bbc80c45a1d1f76bf9a90ead27e94e99ec629208449507a4917a3bf009), "
-                "unpacked in one folder")
+        return (
+            "It needs train2014.zip, val2014.zip and annotations_trainval2014.zip from "
+            "https://cocodataset.org/#download (SHA-256 ede4087e640bddba550e090eae701092534b554"
+            "b42b05ac33f0300b984b31775, fe9be816052049c34717e077d9e34aa60814a55679f804cd043e3cb"
+            "ee3b9fde0 and 031296bbc80c45a1d1f76bf9a90ead27e94e99ec629208449507a4917a3bf009), "
+            "unpacked in one folder"
+        )
 
     def _list_entries(self, source: Path, dl_manager) -> Listing:
         del dl_manager
@@ -42,7 +44,7 @@ class Coco(PhotographBuilder, skip_registration=True):  # TFDS has a "coco" of i
 
 
 def read_entries(path: Path, notes: dict[str, list[str]]) -> list[Entry]:
-    """The pictures of an annotation file in its order, each with the captions of its id.
+    """The images of an annotation file in its order, each with the captions of its id.
 
     Args:
       notes: takes what is mended or ignored, reason -> where.
@@ -53,28 +55,33 @@ def read_entries(path: Path, notes: dict[str, list[str]]) -> list[Entry]:
         annotations = json.loads(path.read_bytes())
         listed, said = annotations["images"], annotations["annotations"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path} is not COCO's list of captions, or is damaged "
-                        f"({type(error).__name__}: {error}). {Coco.how_to_get()}") from error
+        raise UserError(
+            f"{path} is not COCO's list of captions, or is damaged "
+            f"({type(error).__name__}: {error}). {Coco.how_to_get()}"
+        ) from error
     captions: dict[Any, list[str]] = {}
     for number, one in enumerate(_dicts(said)):
         if isinstance(one.get("caption"), str) and _is_id(one.get("image_id")):
             captions.setdefault(one["image_id"], []).append(one["caption"])
         else:
-            notes.setdefault("annotation without caption or picture ignored", []).append(
-                f"{path.name}, annotation {number}")
+            notes.setdefault("annotation without caption or image ignored", []).append(
+                f"{path.name}, annotation {number}"
+            )
     entries, seen = [], set()
     for number, image in enumerate(_dicts(listed)):
         image_id, file = image.get("id"), image.get("file_name")
         if not (isinstance(file, str) and file and _is_id(image_id)):
-            entries.append(Entry(f"{path.name}, picture {number}", "", (),
-                                 left_out="no file name or id listed"))
+            entries.append(
+                Entry(f"{path.name}, image {number}", "", (), left_out="no file name or id listed")
+            )
             continue
         left_out = "id listed twice" if image_id in seen else ""
         seen.add(image_id)
         entries.append(Entry(file, file, tuple(captions.get(image_id, ())), left_out=left_out))
     for image_id in captions.keys() - seen:
-        notes.setdefault("captions of a picture that is not listed ignored", []).append(
-            f"{path.name}, picture {image_id}")
+        notes.setdefault("captions of an image that is not listed ignored", []).append(
+            f"{path.name}, image {image_id}"
+        )
     return entries
 
 

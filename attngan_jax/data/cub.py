@@ -36,32 +36,42 @@ class Cub(PhotographBuilder, skip_registration=True):
 
     @classmethod
     def how_to_get(cls) -> str:
-        return ("It needs CUB_200_2011 (https://data.caltech.edu/records/65de6-vp158, "
-                f"CUB_200_2011.tgz, SHA-256 {cls.IMAGES_SHA256}) and the captions with the split "
-                "(birds.zip, the preprocessed metadata linked from "
-                "https://github.com/taoxugit/AttnGAN, or cvpr2016_cub.tar.gz linked from "
-                "https://github.com/reedscot/cvpr2016): put both in one folder, packed or unpacked")
+        return (
+            "It needs CUB_200_2011 (https://data.caltech.edu/records/65de6-vp158, "
+            f"CUB_200_2011.tgz, SHA-256 {cls.IMAGES_SHA256}) and the captions with the split "
+            "(birds.zip, the preprocessed metadata linked from "
+            "https://github.com/taoxugit/AttnGAN, or cvpr2016_cub.tar.gz linked from "
+            "https://github.com/reedscot/cvpr2016): put both in one folder, packed or unpacked"
+        )
 
     def _list_entries(self, source: Path, dl_manager) -> Listing:
         roots = self._unpack_missing(source, dl_manager)
         birds, text = _find_birds(roots), _find_text(roots)
         if birds is None or text is None:
-            missing = [what for what, found in (
-                ("CUB_200_2011/ with images.txt, bounding_boxes.txt and images/", birds),
-                ("text/<class>/<image>.txt", text)) if found is None]
+            missing = [
+                what
+                for what, found in (
+                    ("CUB_200_2011/ with images.txt, bounding_boxes.txt and images/", birds),
+                    ("text/<class>/<image>.txt", text),
+                )
+                if found is None
+            ]
             raise UserError(f"{source} lacks {' and '.join(missing)}. {self.how_to_get()}")
         boxes = read_boxes(birds)
         notes: dict[str, list[str]] = {}
-        splits = {split: [_entry(name, class_number, boxes) for name, class_number in pictures]
-                  for split, pictures in _read_split(roots, boxes, notes).items()}
+        splits = {
+            split: [_entry(name, class_number, boxes) for name, class_number in pictures]
+            for split, pictures in _read_split(roots, boxes, notes).items()
+        }
         images = (birds / "images").resolve()
-        return Listing(splits, dict.fromkeys(splits, images), text.resolve(),
-                       _read_words(roots, notes), notes)
+        return Listing(
+            splits, dict.fromkeys(splits, images), text.resolve(), _read_words(roots, notes), notes
+        )
 
     def _unpack_missing(self, source: Path, dl_manager) -> list[Path]:
         """The folders to search: `source`, and its archives unpacked if it lacks something.
 
-        Where only the pictures are lacking, they are downloaded.
+        Where only the images are lacking, they are downloaded.
         """
         packed = archives.find_archives(source)
         pictures = [path for path in packed if path.name.lower().startswith("cub_200_2011")]
@@ -79,30 +89,40 @@ class Cub(PhotographBuilder, skip_registration=True):
         return [source, self.unpacked_dir]
 
     def _download_images(self, dl_manager) -> Path:
-        logging.info("downloading the pictures, 1.2 GB, from %s", self.IMAGES_URL)
+        logging.info("downloading the images, 1.2 GB, from %s", self.IMAGES_URL)
         try:
             path = Path(dl_manager.download(self.IMAGES_URL))
         except Exception as error:  # TFDS raises what its parts raise
-            raise UserError(f"{self.IMAGES_URL} cannot be downloaded ({type(error).__name__}: "
-                            f"{error}). {self.how_to_get()}") from error
+            raise UserError(
+                f"{self.IMAGES_URL} cannot be downloaded ({type(error).__name__}: "
+                f"{error}). {self.how_to_get()}"
+            ) from error
         if sha256(path) != self.IMAGES_SHA256:
-            raise UserError(f"{path} is not the CUB_200_2011.tgz that was published (SHA-256 "
-                            f"{self.IMAGES_SHA256}): delete it. {self.how_to_get()}")
+            raise UserError(
+                f"{path} is not the CUB_200_2011.tgz that was published (SHA-256 "
+                f"{self.IMAGES_SHA256}): delete it. {self.how_to_get()}"
+            )
         return path
 
 
 def _entry(name: str, class_number: int | None, boxes: dict) -> Entry:
-    """The picture `name`, as `class/image` without its ending."""
+    """The image `name`, as `class/image` without its ending."""
     bbox = boxes.get(name)
-    repaired = () if bbox is not None else ("no box listed: whole picture used",)
+    repaired = () if bbox is not None else ("no box listed: whole image used",)
     # The folder has the class's number. A list of numbers could be shifted, the folder can't.
     number = class_of(name)
     if class_number is not None and number is not None and number != class_number:
         repaired += ("class number differs from its folder's: folder's used",)
     number = class_number if number is None else number
-    return Entry(name, f"{name}.jpg", f"{name}.txt", bbox=bbox, repaired=repaired,
-                 class_id=-1 if number is None else number - 1,
-                 left_out="no class number" if number is None else "")
+    return Entry(
+        name,
+        f"{name}.jpg",
+        f"{name}.txt",
+        bbox=bbox,
+        repaired=repaired,
+        class_id=-1 if number is None else number - 1,
+        left_out="no class number" if number is None else "",
+    )
 
 
 def class_of(name: str) -> int | None:
@@ -114,7 +134,7 @@ def class_of(name: str) -> int | None:
 def read_boxes(birds: Path) -> dict[str, tuple[float, ...] | None]:
     """Image name without its ending -> its box (None: none listed), in the order of images.txt.
 
-    The two lists are joined by the picture's number, whatever their lengths.
+    The two lists are joined by the image's number, whatever their lengths.
     """
     boxes = {}
     for line in _lines(birds / "bounding_boxes.txt"):
@@ -122,7 +142,7 @@ def read_boxes(birds: Path) -> dict[str, tuple[float, ...] | None]:
         try:
             boxes[number] = tuple(map(float, values))
         except ValueError:
-            continue  # the picture counts as one without a box
+            continue  # the image counts as one without a box
     names = {}
     for line in _lines(birds / "images.txt"):
         number, _, name = line.strip().partition(" ")
@@ -131,20 +151,23 @@ def read_boxes(birds: Path) -> dict[str, tuple[float, ...] | None]:
 
 
 def _has_split(roots: Sequence[Path]) -> bool:
-    return (_find(roots, "train/filenames.pickle") is not None
-            or _training_classes(roots) is not None)
+    return (
+        _find(roots, "train/filenames.pickle") is not None or _training_classes(roots) is not None
+    )
 
 
 def _read_split(roots: Sequence[Path], names: dict, notes: dict) -> dict[str, list[tuple]]:
-    """Split -> (image name, class number or None) of its pictures."""
+    """Split -> (image name, class number or None) of its images."""
     train = _find(roots, "train/filenames.pickle", "test/filenames.pickle")
     if train is not None:
         return {split: _read_pickles(train / split, notes) for split in ("train", "test")}
     classes = _training_classes(roots)
     if classes is None:
-        raise UserError(f"{roots[0]} does not say which pictures to train on: it needs "
-                        "train/filenames.pickle and test/filenames.pickle, or a list of the 150 "
-                        f"training classes in trainvalclasses.txt. {Cub.how_to_get()}")
+        raise UserError(
+            f"{roots[0]} does not say which images to train on: it needs "
+            "train/filenames.pickle and test/filenames.pickle, or a list of the 150 "
+            f"training classes in trainvalclasses.txt. {Cub.how_to_get()}"
+        )
     splits = {"train": [], "test": []}
     for name in names:
         splits["train" if class_of(name) in classes else "test"].append((name, None))
@@ -158,26 +181,35 @@ def _read_pickles(folder: Path, notes: dict) -> list[tuple[str, int | None]]:
         ids = read_class_ids(path)
     except UserError as error:
         notes.setdefault("class_info.pickle not used: classes from folder names", []).append(
-            str(error))
+            str(error)
+        )
         ids = []
     if ids and len(ids) != len(names):
-        notes.setdefault("class_info.pickle and filenames.pickle disagree in length: classes from "
-                         "folder names", []).append(f"{path}: {len(ids)}, not {len(names)}")
+        notes.setdefault(
+            "class_info.pickle and filenames.pickle disagree in length: classes from folder names",
+            [],
+        ).append(f"{path}: {len(ids)}, not {len(names)}")
         ids = []
     return list(zip(names, ids or [None] * len(names)))
 
 
 def _training_classes(roots: Sequence[Path]) -> set[int] | None:
     """Numbers of the classes in `trainvalclasses.txt`, or in Reed et al.'s two parts of it."""
-    for files in (("trainvalclasses.txt",), ("train_classes.txt",),
-                  ("trainclasses.txt", "valclasses.txt"), ("trainclasses.txt",)):
+    for files in (
+        ("trainvalclasses.txt",),
+        ("train_classes.txt",),
+        ("trainclasses.txt", "valclasses.txt"),
+        ("trainclasses.txt",),
+    ):
         folder = _find(roots, *files)
         if folder is not None:
             lines = [line for file in files for line in _lines(folder / file)]
             numbers = [re.search(r"\d+", line) for line in lines]
             if not all(numbers):
-                raise UserError(f"{folder / files[0]} has a line without a class's number: each "
-                                "must be like 001.Black_footed_Albatross")
+                raise UserError(
+                    f"{folder / files[0]} has a line without a class's number: each "
+                    "must be like 001.Black_footed_Albatross"
+                )
             return {int(number[0]) for number in numbers}
     return None
 
@@ -198,8 +230,10 @@ def _read_words(roots: Sequence[Path], notes: dict) -> Sequence[str] | None:
 
 def _find(roots: Sequence[Path], *parts: str) -> Path | None:
     """The first folder at or below one of `roots` that has all `parts`."""
-    return next((folder for folder in _folders(roots)
-                 if all((folder / part).exists() for part in parts)), None)
+    return next(
+        (folder for folder in _folders(roots) if all((folder / part).exists() for part in parts)),
+        None,
+    )
 
 
 def _find_birds(roots: Sequence[Path]) -> Path | None:
@@ -207,18 +241,31 @@ def _find_birds(roots: Sequence[Path]) -> Path | None:
 
 
 def _find_text(roots: Sequence[Path]) -> Path | None:
-    return next((folder for folder in _folders(roots) if folder.name in _TEXT_FOLDERS
-                 and any(class_of(path.name) is not None for path in folder.iterdir())), None)
+    return next(
+        (
+            folder
+            for folder in _folders(roots)
+            if folder.name in _TEXT_FOLDERS
+            and any(class_of(path.name) is not None for path in folder.iterdir())
+        ),
+        None,
+    )
 
 
 def _folders(roots: Sequence[Path], depth: int = _DEPTH) -> Iterator[Path]:
     for root in roots:
         yield root
         if depth and root.is_dir():
-            yield from _folders(sorted(
-                path for path in root.iterdir()  # folders of one class hold files alone
-                if class_of(path.name) is None and not path.name.startswith(".")
-                and path.is_dir()), depth - 1)
+            yield from _folders(
+                sorted(
+                    path
+                    for path in root.iterdir()  # folders of one class hold files alone
+                    if class_of(path.name) is None
+                    and not path.name.startswith(".")
+                    and path.is_dir()
+                ),
+                depth - 1,
+            )
 
 
 def _lines(path: Path) -> Sequence[str]:

@@ -1,9 +1,9 @@
-"""The data sets by name: building them on disk and reading them back.
+"""The datasets by name: building them on disk and reading them back.
 
-A data set lies in `data_dir/<builder>/<config>/<version>/`, as TFDS lays it out, in ArrayRecord
+A dataset lies in `data_dir/<builder>/<config>/<version>/`, as TFDS lays it out, in ArrayRecord
 files, with `report/prepare.json` and `vocabulary.txt` beside them. TFDS builds into a folder
 called `incomplete.*` and renames it at the end; the vocabulary is written last. Where `data_dir` is
-in a bucket, all of this happens in a copy on this machine (`mirror.py`).
+in a bucket, all of this happens in a copy on this machine (`bucket_cache.py`).
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from array_record.python import array_record_module
 from google.protobuf import json_format
 
 from attngan_jax import storage
-from attngan_jax.data import mirror, preparation
+from attngan_jax.data import bucket_cache, dataset_report
 from attngan_jax.data.photographs import PhotographBuilder
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.errors import UserError
@@ -34,7 +34,7 @@ SPLITS = ("train", "test")
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set on disk, open for reading.
+    """A dataset on disk, open for reading.
 
     train, test: records by index. A record holds `image` (encoded bytes), `captions` (UTF-8
       bytes), `class_id` (-1: none), `bbox` (x, y, width, height in pixels; all 0: none), `name`,
@@ -51,7 +51,7 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """How a data set is built: its TFDS builder from (config, source folder or ""), and
+    """How a dataset is built: its TFDS builder from (config, source folder or ""), and
     its number of classes from the config (None: the build has found them)."""
 
     builder: Callable[[Any, str], tfds.core.DatasetBuilder]
@@ -67,7 +67,7 @@ def _procedural_birds(config, source: str) -> tfds.core.DatasetBuilder:
         settings = ProceduralBirdsConfig(**config.procedural_birds)
     except ValueError as error:
         raise UserError(f"config.procedural_birds: {error}") from error
-    return ProceduralBirds(config=settings, data_dir=mirror.data_dir(config))
+    return ProceduralBirds(config=settings, data_dir=bucket_cache.data_dir(config))
 
 
 def _cub(config, source: str) -> tfds.core.DatasetBuilder:
@@ -93,14 +93,19 @@ def _folder(config, source: str) -> tfds.core.DatasetBuilder:
 
 
 def _photograph_settings(config, source: str) -> dict[str, Any]:
-    return {"source": source or config.data.source, "max_left_out": config.data.max_left_out,
-            "num_captions": config.data.captions_per_image, "place": config.data.data_dir,
-            "data_dir": mirror.data_dir(config)}
+    return {
+        "source": source or config.data.source,
+        "max_left_out": config.data.max_left_out,
+        "num_captions": config.data.captions_per_image,
+        "place": config.data.data_dir,
+        "data_dir": bucket_cache.data_dir(config),
+    }
 
 
 SOURCES = {
-    "procedural_birds": Source(_procedural_birds,
-                               lambda config: config.procedural_birds.num_species),
+    "procedural_birds": Source(
+        _procedural_birds, lambda config: config.procedural_birds.num_species
+    ),
     "cub": Source(_cub, lambda config: 200),
     "coco": Source(_coco, lambda config: 0),
     "folder": Source(_folder, None),
@@ -111,7 +116,7 @@ def get_builder(config, source: str = "") -> tfds.core.DatasetBuilder:
     """The TFDS builder of `config.data.dataset`; builds nothing yet.
 
     Raises:
-      UserError: there is no such data set, or what is on disk can't be read.
+      UserError: there is no such dataset, or what is on disk can't be read.
     """
     name = config.data.dataset
     if name not in SOURCES:
@@ -119,39 +124,44 @@ def get_builder(config, source: str = "") -> tfds.core.DatasetBuilder:
     try:
         return SOURCES[name].builder(config, source)
     except (json_format.ParseError, json.JSONDecodeError) as error:
-        raise UserError(f"the data set {name} in {config.data.data_dir} is damaged ({error}): "
-                        "delete its folder there and build it again") from error
+        raise UserError(
+            f"the dataset {name} in {config.data.data_dir} is damaged ({error}): "
+            "delete its folder there and build it again"
+        ) from error
 
 
 def check(config) -> None:
-    """`UserError` if the data set is neither built nor can be: its name or its source is wrong."""
+    """`UserError` if the dataset is neither built nor can be: its name or its source is wrong."""
     builder = get_builder(config)
-    if not (mirror.is_needed(config) and mirror.is_finished(mirror.facts(folder(config)))):
+    if not (
+        bucket_cache.is_needed(config)
+        and bucket_cache.is_finished(bucket_cache.facts(folder(config)))
+    ):
         _check_source(builder)
 
 
 def folder(config) -> storage.Path:
-    """Where the data set lies, or will lie: a folder, or an address where `data_dir` is one."""
-    return mirror.address(config, Path(get_builder(config).data_path))
+    """Where the dataset lies, or will lie: a folder, or an address where `data_dir` is one."""
+    return bucket_cache.address(config, Path(get_builder(config).data_path))
 
 
 def prepare(config, source: str = "") -> bool:
-    """Builds the data set if it is missing or half built; whether there was anything to do.
+    """Builds the dataset if it is missing or half built; whether there was anything to do.
 
     A kill at any moment leaves nothing that is taken for whole; the next call finishes.
 
     Args:
-      source: the folder to build from, where the data set needs one; "": config.data.source.
+      source: the folder to build from, where the dataset needs one; "": config.data.source.
     Raises:
       UserError: the disk is full or read-only, or the source can't be used.
     """
-    if not mirror.is_needed(config):
+    if not bucket_cache.is_needed(config):
         return _prepare(config, source)
     place, copy = folder(config), Path(get_builder(config).data_path)
     with _explained(copy):
-        mirror.fetch(place, copy)
+        bucket_cache.fetch(place, copy)
         was_made = _prepare(config, source)
-        mirror.publish(copy, place)
+        bucket_cache.publish(copy, place)
     return was_made
 
 
@@ -169,7 +179,7 @@ def _prepare(config, source: str) -> bool:
             builder = get_builder(config, source)  # another process may have built it meanwhile
             if not _has_records(builder):
                 _remove_leftovers(target)
-                mirror.forget(target)
+                bucket_cache.forget(target)
                 builder = get_builder(config, source)  # forgets what it read from there
                 builder.download_and_prepare()
             if not _has_vocabulary(builder, config):
@@ -178,36 +188,49 @@ def _prepare(config, source: str) -> bool:
 
 
 def report(config) -> dict[str, Any] | None:
-    """What `report/prepare.json` of the data set says; None if there is none."""
-    return preparation.read_report(Path(get_builder(config).data_path),
-                                   config.data.min_word_count)
+    """What `report/prepare.json` of the dataset says; None if there is none."""
+    return dataset_report.read_report(
+        Path(get_builder(config).data_path), config.data.min_word_count
+    )
 
 
 def _warn_of_another_source(builder, source: str) -> None:
-    built_from = preparation.build_facts(Path(builder.data_path)).get("source")
+    built_from = dataset_report.build_facts(Path(builder.data_path)).get("source")
     if source and built_from and Path(source).resolve() != Path(built_from):
-        logging.warning("%s was built from %s and is used as it is; delete it to build it from %s",
-                        builder.data_path, built_from, source)
+        logging.warning(
+            "%s was built from %s and is used as it is; delete it to build it from %s",
+            builder.data_path,
+            built_from,
+            source,
+        )
 
 
 def load(config) -> Dataset:
-    """Opens the data set that `prepare` built.
+    """Opens the dataset that `prepare` built.
 
     Raises:
       UserError: it isn't there, or isn't whole.
     """
     builder = get_builder(config)
-    if mirror.is_needed(config):
-        mirror.fetch(folder(config), Path(builder.data_path))
+    if bucket_cache.is_needed(config):
+        bucket_cache.fetch(folder(config), Path(builder.data_path))
         builder = get_builder(config)  # which reads what is there now
     if not _is_whole(builder, config):
-        raise UserError(f"the data set {config.data.dataset} is not (or not wholly) built in "
-                        f"{folder(config)}: run python -m attngan_jax.prepare with this config")
+        raise UserError(
+            f"the dataset {config.data.dataset} is not (or not wholly) built in "
+            f"{folder(config)}: run python -m attngan_jax.prepare with this config"
+        )
     train, test = (_open_split(builder, split) for split in SPLITS)
     num_classes = SOURCES[config.data.dataset].num_classes or (
-        lambda _: preparation.build_facts(Path(builder.data_path))["num_classes"])
-    return Dataset(config.data.dataset, train, test,
-                   Vocabulary.load(_vocabulary_path(builder, config)), num_classes(config))
+        lambda _: dataset_report.build_facts(Path(builder.data_path))["num_classes"]
+    )
+    return Dataset(
+        config.data.dataset,
+        train,
+        test,
+        Vocabulary.load(_vocabulary_path(builder, config)),
+        num_classes(config),
+    )
 
 
 def _check_source(builder) -> None:
@@ -223,15 +246,22 @@ def _remove_leftovers(target: Path) -> None:
 
 
 def _summarise(builder, config, seconds: float) -> None:
-    preparation.summarise(config.data.dataset, Path(builder.data_path),
-                          {split: _open_split(builder, split) for split in SPLITS},
-                          config.data.min_word_count, seconds)
+    dataset_report.summarise(
+        config.data.dataset,
+        Path(builder.data_path),
+        {split: _open_split(builder, split) for split in SPLITS},
+        config.data.min_word_count,
+        seconds,
+    )
 
 
 def _open_split(builder, split: str) -> Sequence[Mapping[str, Any]]:
-    """Records by index, pictures still encoded."""
-    encoded = {name: tfds.decode.SkipDecoding() for name, feature in builder.info.features.items()
-               if isinstance(feature, tfds.features.Image)}
+    """Records by index, images still encoded."""
+    encoded = {
+        name: tfds.decode.SkipDecoding()
+        for name, feature in builder.info.features.items()
+        if isinstance(feature, tfds.features.Image)
+    }
     return builder.as_data_source(split, decoders=encoded)
 
 
@@ -239,7 +269,9 @@ def _has_records(builder) -> bool:
     splits = builder.info.splits
     return all(split in splits for split in SPLITS) and all(
         _num_records(path) == length
-        for split in splits.values() for path, length in zip(split.filepaths, split.shard_lengths))
+        for split in splits.values()
+        for path, length in zip(split.filepaths, split.shard_lengths)
+    )
 
 
 def _num_records(path) -> int:
@@ -254,7 +286,7 @@ def _num_records(path) -> int:
 
 
 def _vocabulary_path(builder, config) -> Path:
-    return preparation.vocabulary_file(Path(builder.data_path), config.data.min_word_count)
+    return dataset_report.vocabulary_file(Path(builder.data_path), config.data.min_word_count)
 
 
 def _is_whole(builder, config) -> bool:
@@ -270,7 +302,7 @@ def _has_vocabulary(builder, config) -> bool:
 
 @contextlib.contextmanager
 def _only_one_process(target: Path) -> Iterator[None]:
-    """Waits while another process builds the same data set."""
+    """Waits while another process builds the same dataset."""
     with open(target.parent / f".{target.name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -285,9 +317,13 @@ def _explained(target: Path) -> Iterator[None]:
         code = getattr(error, "errno", None)
         # ArrayRecord's writer has no error number to give, only the words.
         if code in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error):
-            raise UserError(f"the disk is full while building {target}: free some space and run "
-                            "the same command again; nothing half-written is kept") from error
+            raise UserError(
+                f"the disk is full while building {target}: free some space and run "
+                "the same command again; nothing half-written is kept"
+            ) from error
         if code in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise UserError(f"{error.filename or target} cannot be written ({error.strerror}): "
-                            "choose another config.data.data_dir") from error
+            raise UserError(
+                f"{error.filename or target} cannot be written ({error.strerror}): "
+                "choose another config.data.data_dir"
+            ) from error
         raise

@@ -1,9 +1,9 @@
-"""Encoded pictures of every kind to upright RGB.
+"""Encoded images of every kind to upright RGB.
 
 What a file holds beyond 8-bit RGB comes out as a person would see it: turned as its EXIF entry
 says, what is transparent over white, 16 bits cut to the upper 8. The released code's
-`Image.open(path).convert('RGB')` shows the same pixels for every picture of CUB and COCO; it
-ignores the EXIF entry and the transparency, and turns most of a 16-bit picture white.
+`Image.open(path).convert('RGB')` shows the same pixels for every image of CUB and COCO; it
+ignores the EXIF entry and the transparency, and turns most of a 16-bit image white.
 """
 
 import io
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 _ORIENTATION_TAG = 0x0112
-_TURNS = {  # how the stored pixels become the picture
+_TURNS = {  # how the stored pixels become the image
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -28,12 +28,12 @@ _MIRRORS_Y = (3, 4, 7, 8)
 
 
 def decode_image(encoded: bytes) -> Image.Image:
-    """An encoded picture as upright RGB; raises what Pillow raises for what is none."""
+    """An encoded image as upright RGB; raises what Pillow raises for what is none."""
     return decode_with_box(encoded, (0, 0, 0, 0))[0]
 
 
 def decode_with_box(encoded: bytes, bbox: Sequence[float]) -> tuple[Image.Image, Sequence[float]]:
-    """An encoded picture as upright RGB, and its box in the upright picture's pixels.
+    """An encoded image as upright RGB, and its box in the upright image's pixels.
 
     Args:
       bbox: x, y, width, height in the pixels as they are stored, before any turn that the EXIF
@@ -54,7 +54,7 @@ def decode_with_box(encoded: bytes, bbox: Sequence[float]) -> tuple[Image.Image,
 
 
 def stored_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height of an opened, not yet loaded picture's pixels as they are stored."""
+    """Width and height of an opened, not yet loaded image's pixels as they are stored."""
     width, height = image.size
     # Pillow gives a TIFF's size after the turn.
     swapped = image.format == "TIFF" and _orientation(image) in _SWAPS_SIDES
@@ -70,7 +70,7 @@ def _orientation(image: Image.Image) -> int:
     """EXIF's 1 to 8; 1, upright, where there is none or it makes no sense."""
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # a broken entry, in whatever way, doesn't break the picture
+    except Exception:  # a broken entry, in whatever way, doesn't break the image
         return 1
     return orientation if orientation in _TURNS else 1
 
@@ -90,9 +90,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _turned_box(bbox: Sequence[float], orientation: int, width: float,
-                height: float) -> tuple[float, float, float, float]:
-    """A box of the stored pixels in the upright picture of `width` x `height`."""
+def _turned_box(
+    bbox: Sequence[float], orientation: int, width: float, height: float
+) -> tuple[float, float, float, float]:
+    """A box of the stored pixels in the upright image of `width` x `height`."""
     x, y, box_width, box_height = bbox
     if orientation in _SWAPS_SIDES:
         x, y, box_width, box_height = y, x, box_height, box_width

@@ -1,4 +1,4 @@
-"""One's own pictures: a folder of them with captions beside, or listed in `captions.jsonl`."""
+"""One's own images: a folder of them with captions beside, or listed in `captions.jsonl`."""
 
 import dataclasses
 import hashlib
@@ -10,21 +10,28 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from attngan_jax.data.image_checks import SUFFIXES, existing
 from attngan_jax.data.photographs import NO_CLASS, Entry, Listing, PhotographBuilder
-from attngan_jax.data.pictures import SUFFIXES, existing
 
 LIST_FILE = "captions.jsonl"
-_SPLITS = {"train": "train", "training": "train", "test": "test", "val": "test", "valid": "test",
-           "validation": "test", "dev": "test"}
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "val": "test",
+    "valid": "test",
+    "validation": "test",
+    "dev": "test",
+}
 
 
 @dataclasses.dataclass(eq=False)
 class FolderConfig(tfds.core.BuilderConfig):
-    """Which pictures, and how they are split where they don't say it themselves.
+    """Which images, and how they are split where they don't say it themselves.
 
     title: of the collection; the records' folder has its name from it and from the split.
-    test_fraction: share of the pictures that are tested on.
-    seed: of the choice, which depends on the pictures' names alone.
+    test_fraction: share of the images that are tested on.
+    seed: of the choice, which depends on the images' names alone.
     """
 
     name: str = dataclasses.field(init=False, default="")
@@ -41,11 +48,11 @@ class FolderConfig(tfds.core.BuilderConfig):
 
 
 class Folder(PhotographBuilder, skip_registration=True):
-    """Pictures anywhere below a folder, with `name.txt` beside `name.jpg`, a caption a line.
+    """Images anywhere below a folder, with `name.txt` beside `name.jpg`, a caption a line.
 
-    Or `captions.jsonl` at its top, a picture a line: `{"file", "captions"}` and, where wanted,
+    Or `captions.jsonl` at its top, an image a line: `{"file", "captions"}` and, where wanted,
     `"class"` (a name or number), `"split"` ("train" or "test") and `"bbox"` ([x, y, width, height]
-    in pixels). Pictures that say no split are split at random.
+    in pixels). Images that say no split are split at random.
     """
 
     def __init__(self, *, config: FolderConfig | None = None, **kwargs):
@@ -53,8 +60,10 @@ class Folder(PhotographBuilder, skip_registration=True):
 
     @classmethod
     def how_to_get(cls) -> str:
-        return ("It needs pictures with their captions beside them (name.jpg and name.txt, a "
-                f"caption a line), or a {LIST_FILE} that lists them")
+        return (
+            "It needs images with their captions beside them (name.jpg and name.txt, a "
+            f"caption a line), or a {LIST_FILE} that lists them"
+        )
 
     def _list_entries(self, source: Path, dl_manager) -> Listing:
         del dl_manager
@@ -74,7 +83,7 @@ Row = tuple[Entry, str]  # with its split, "" where it says none
 
 
 def find_pictures(source: Path, notes: dict[str, list[str]]) -> list[Row]:
-    """Every picture below `source` with the text beside it, in the order of their names."""
+    """Every image below `source` with the text beside it, in the order of their names."""
     rows, texts = [], {}
 
     def unreadable(error: OSError) -> None:
@@ -93,12 +102,12 @@ def find_pictures(source: Path, notes: dict[str, list[str]]) -> list[Row]:
             elif file.suffix.lower() == ".txt":
                 texts[name] = str(place / file)
     for name in sorted(texts.keys() - {entry.name for entry, _ in rows}):
-        notes.setdefault("text without a picture ignored", []).append(texts[name])
+        notes.setdefault("text without an image ignored", []).append(texts[name])
     return rows
 
 
 def read_list(path: Path, notes: dict[str, list[str]]) -> list[Row]:
-    """The pictures of a `captions.jsonl`, in its order; what a line lacks is its entry's reason."""
+    """The images of a `captions.jsonl`, in its order; what a line lacks is its entry's reason."""
     data = path.read_bytes()
     try:
         lines = data.decode("utf-8-sig").split("\n")
@@ -106,8 +115,9 @@ def read_list(path: Path, notes: dict[str, list[str]]) -> list[Row]:
         notes["captions.jsonl not in UTF-8"] = [path.name]
         lines = data.decode("cp1252", "replace").split("\n")
     parsed = [(number, _parse(line)) for number, line in enumerate(lines, 1) if line.strip()]
-    kinds = sorted({str(row["class"]) for _, row in parsed
-                    if row.get("class") is not None}, key=_natural)
+    kinds = sorted(
+        {str(row["class"]) for _, row in parsed if row.get("class") is not None}, key=_natural
+    )
     class_ids = {kind: i for i, kind in enumerate(kinds)}
     return [_row(row, f"{path.name}, line {number}", class_ids) for number, row in parsed]
 
@@ -128,15 +138,23 @@ def _row(row: dict[str, Any], place: str, class_ids: dict[str, int]) -> Row:
         captions = [captions]
     if not isinstance(captions, list):
         captions = []
-    repaired = () if all(isinstance(text, str) for text in captions) else (
-        "caption that is no text dropped",)
+    repaired = (
+        ()
+        if all(isinstance(text, str) for text in captions)
+        else ("caption that is no text dropped",)
+    )
     split = row.get("split")
     known = _SPLITS.get(str(split).lower(), "") if split else ""
     class_id = NO_CLASS if row.get("class") is None else class_ids[str(row["class"])]
     entry = Entry(
-        str(PurePosixPath(file)), file, tuple(text for text in captions if isinstance(text, str)),
-        class_id, bbox=_box(row.get("bbox")), repaired=repaired,
-        left_out="" if known or not split else "unknown split (train and test are known)")
+        str(PurePosixPath(file)),
+        file,
+        tuple(text for text in captions if isinstance(text, str)),
+        class_id,
+        bbox=_box(row.get("bbox")),
+        repaired=repaired,
+        left_out="" if known or not split else "unknown split (train and test are known)",
+    )
     return entry, known
 
 
@@ -146,15 +164,17 @@ def _box(value: Any) -> Sequence[float] | None:
     try:
         return tuple(float(number) for number in value) if isinstance(value, list) else ()
     except (TypeError, ValueError, OverflowError):
-        return ()  # counted as no box when the picture is read
+        return ()  # counted as no box when the image is read
 
 
 def choose_test(names: Iterable[str], fraction: float, seed: int) -> set[str]:
     """A share of `names`, at least one of several, that depends on no order."""
-    ordered = sorted(set(names), key=lambda name: hashlib.sha256(
-        f"{seed}:{name}".encode("utf-8", "surrogatepass")).digest())
+    ordered = sorted(
+        set(names),
+        key=lambda name: hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogatepass")).digest(),
+    )
     count = min(max(1, round(len(ordered) * fraction)), len(ordered) - 1)
-    return set(ordered[:max(0, count)])
+    return set(ordered[: max(0, count)])
 
 
 def _natural(kind: str) -> tuple[int, str]:

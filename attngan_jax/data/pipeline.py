@@ -20,16 +20,24 @@ from attngan_jax.data.vocabulary import Vocabulary
 Batch = dict[str, np.ndarray]
 
 
-def train_iterator(dataset, config, *, batch_size: int, image_sizes: Sequence[int],
-                   max_words: int, seed: int, process_index: int = 0,
-                   process_count: int = 1) -> grain.DatasetIterator:
+def train_iterator(
+    dataset,
+    config,
+    *,
+    batch_size: int,
+    image_sizes: Sequence[int],
+    max_words: int,
+    seed: int,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> grain.DatasetIterator:
     """This host's share of the endless, shuffled and augmented training batches.
 
     Args:
       dataset: from `datasets.load`.
       config: reads `config.data`.
       batch_size: global; a multiple of `process_count`.
-      image_sizes: S of every picture wanted, all from one crop.
+      image_sizes: S of every image wanted, all from one crop.
       max_words: T, the words of a caption; what happens to more is `overflow_rule`'s.
       seed: of the order, crops, flips, caption choices and cut captions.
       process_index, process_count: which host this is, of how many.
@@ -40,21 +48,39 @@ def train_iterator(dataset, config, *, batch_size: int, image_sizes: Sequence[in
       `class_id` and `index` (of the record) int32 [B].
     """
     seed = seed % 2**32
-    make_example = TrainExample(_ExampleSettings.from_config(
-        config.data, max_words, dataset.vocabulary, image_sizes),
-        config.data.random_flip)
-    examples = (grain.MapDataset.source(_Numbered(dataset.train))
-                .shuffle(seed=seed).repeat().random_map(make_example, seed=seed))
-    return iter(grain.experimental.ElasticIterator(
-        _ContiguousShares(examples, batch_size, process_count), batch_size,
-        grain.sharding.ShardOptions(process_index, process_count),
-        read_options=_read_options(config), multiprocessing_options=_worker_options(config)))
+    make_example = TrainExample(
+        _ExampleSettings.from_config(config.data, max_words, dataset.vocabulary, image_sizes),
+        config.data.random_flip,
+    )
+    examples = (
+        grain.MapDataset.source(_Numbered(dataset.train))
+        .shuffle(seed=seed)
+        .repeat()
+        .random_map(make_example, seed=seed)
+    )
+    return iter(
+        grain.experimental.ElasticIterator(
+            _ContiguousShares(examples, batch_size, process_count),
+            batch_size,
+            grain.sharding.ShardOptions(process_index, process_count),
+            read_options=_read_options(config),
+            multiprocessing_options=_worker_options(config),
+        )
+    )
 
 
-def eval_batches(split, config, *, vocabulary: Vocabulary, batch_size: int,
-                 image_sizes: Sequence[int], num_examples: int | None = None,
-                 captions: str = "one", process_index: int = 0,
-                 process_count: int = 1) -> "EvalBatches":
+def eval_batches(
+    split,
+    config,
+    *,
+    vocabulary: Vocabulary,
+    batch_size: int,
+    image_sizes: Sequence[int],
+    num_examples: int | None = None,
+    captions: str = "one",
+    process_index: int = 0,
+    process_count: int = 1,
+) -> "EvalBatches":
     """(image, caption) pairs in a fixed order, complete, with nothing random.
 
     Pair n shows record i = n mod (number of records) with caption i + n div (number of records),
@@ -64,7 +90,7 @@ def eval_batches(split, config, *, vocabulary: Vocabulary, batch_size: int,
     Args:
       split: `dataset.train` or `dataset.test`.
       num_examples: pairs wanted; None means one for each record. May exceed the records.
-      captions: "all" adds every caption of the record to its picture.
+      captions: "all" adds every caption of the record to its image.
       The others are as in `train_iterator`.
     Returns:
       A sized iterable of batches, as often as wanted. Beside the keys of training they hold
@@ -75,15 +101,20 @@ def eval_batches(split, config, *, vocabulary: Vocabulary, batch_size: int,
     """
     if captions not in ("one", "all"):
         raise ValueError(f"captions must be 'one' or 'all', not {captions!r}")
-    make_example = EvalExample(_ExampleSettings.from_config(
-        config.data, config.data.eval_max_words, vocabulary, image_sizes), captions == "all")
+    make_example = EvalExample(
+        _ExampleSettings.from_config(
+            config.data, config.data.eval_max_words, vocabulary, image_sizes
+        ),
+        captions == "all",
+    )
     num_examples = len(split) if num_examples is None else num_examples
     pairs = grain.MapDataset.source(_Pairs(split, num_examples, batch_size)).map(make_example)
     share = _ContiguousShares(pairs, batch_size, process_count)[process_index::process_count]
     batches = share.batch(batch_size // process_count).to_iter_dataset(_read_options(config))
     options = _worker_options(config)
-    return EvalBatches(batches if options is None else batches.mp_prefetch(options),
-                       len(pairs) // batch_size)
+    return EvalBatches(
+        batches if options is None else batches.mp_prefetch(options), len(pairs) // batch_size
+    )
 
 
 class EvalBatches:
@@ -117,18 +148,29 @@ class _ExampleSettings:
     overflow_rule: str
 
     @classmethod
-    def from_config(cls, data, max_words: int, vocabulary: Vocabulary,
-                    image_sizes: Sequence[int]) -> "_ExampleSettings":
-        return cls(vocabulary, tuple(image_sizes), max_words, data.captions_per_image,
-                   data.crop_to_box, data.resize_ratio, data.overflow_rule)
+    def from_config(
+        cls, data, max_words: int, vocabulary: Vocabulary, image_sizes: Sequence[int]
+    ) -> "_ExampleSettings":
+        return cls(
+            vocabulary,
+            tuple(image_sizes),
+            max_words,
+            data.captions_per_image,
+            data.crop_to_box,
+            data.resize_ratio,
+            data.overflow_rule,
+        )
 
-    def picture(self, record: Mapping[str, Any],
-                **kwargs) -> tuple[Image.Image, transforms.View]:
-        """The picture and the view of its largest size; smaller ones are resized from that."""
+    def picture(self, record: Mapping[str, Any], **kwargs) -> tuple[Image.Image, transforms.View]:
+        """The image and the view of its largest size; smaller ones are resized from that."""
         image, bbox = decoding.decode_with_box(record["image"], record["bbox"])
         return image, transforms.choose_view(
-            *image.size, size=max(self.image_sizes), resize_ratio=self.resize_ratio,
-            bbox=bbox if self.crop_to_box else None, **kwargs)
+            *image.size,
+            size=max(self.image_sizes),
+            resize_ratio=self.resize_ratio,
+            bbox=bbox if self.crop_to_box else None,
+            **kwargs,
+        )
 
     def images(self, image: Image.Image, view: transforms.View) -> Batch:
         crop = transforms.render(image, view, max(self.image_sizes))
@@ -138,12 +180,14 @@ class _ExampleSettings:
     def num_captions(self, record: Mapping[str, Any]) -> int:
         return min(len(record["captions"]), self.captions_per_image)
 
-    def caption(self, record: Mapping[str, Any], number: int,
-                rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    def caption(
+        self, record: Mapping[str, Any], number: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, int]:
         """Caption `number` as a row; one without a known word is the single word `<end>`."""
         words = self.vocabulary.tokenise(record["captions"][number].decode("utf-8"))
-        row, length = transforms.pad_caption(self.vocabulary.encode(words), self.max_words, rng,
-                                             self.overflow_rule)
+        row, length = transforms.pad_caption(
+            self.vocabulary.encode(words), self.max_words, rng, self.overflow_rule
+        )
         return row, max(length, 1)
 
 
@@ -159,8 +203,11 @@ class TrainExample:
         number = int(rng.integers(self.settings.num_captions(record)))
         caption, length = self.settings.caption(record, number, rng)
         return self.settings.images(image, view) | {
-            "caption": caption, "caption_length": np.int32(length),
-            "class_id": np.int32(record["class_id"]), "index": np.int32(record["index"])}
+            "caption": caption,
+            "caption_length": np.int32(length),
+            "class_id": np.int32(record["class_id"]),
+            "index": np.int32(record["index"]),
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,12 +223,18 @@ class EvalExample:
         number = record["caption_index"] % num_captions
         caption, length = self._caption(record, number)
         example = self.settings.images(image, view) | {
-            "caption": caption, "caption_length": length,
-            "class_id": np.int32(record["class_id"]), "index": np.int32(record["index"]),
-            "caption_index": np.int32(number), "valid": np.bool_(record["valid"])}
+            "caption": caption,
+            "caption_length": length,
+            "class_id": np.int32(record["class_id"]),
+            "index": np.int32(record["index"]),
+            "caption_index": np.int32(number),
+            "valid": np.bool_(record["valid"]),
+        }
         if self.all_captions:
-            chosen = [self._caption(record, i % num_captions)
-                      for i in range(self.settings.captions_per_image)]
+            chosen = [
+                self._caption(record, i % num_captions)
+                for i in range(self.settings.captions_per_image)
+            ]
             captions, lengths = zip(*chosen)
             example["all_captions"] = np.stack(captions)
             example["all_caption_lengths"] = np.stack(lengths)
@@ -199,9 +252,12 @@ class EvalExample:
             truth["attributes"] = np.asarray(record["attributes"], np.int32)
             truth["caption_attributes"] = np.asarray(record["caption_attributes"][number], np.int32)
         if "part_labels" in record:
-            labels = transforms.render(decoding.decode_labels(record["part_labels"]), view,
-                                       max(self.settings.image_sizes),
-                                       resample=Image.Resampling.NEAREST)
+            labels = transforms.render(
+                decoding.decode_labels(record["part_labels"]),
+                view,
+                max(self.settings.image_sizes),
+                resample=Image.Resampling.NEAREST,
+            )
             truth["part_labels"] = np.asarray(labels)
         return truth
 
@@ -232,8 +288,12 @@ class _Pairs:
 
     def __getitem__(self, n: int) -> dict[str, Any]:
         passes, index = divmod(n, len(self.records))
-        return {**self.records[index], "index": index, "caption_index": index + passes,
-                "valid": n < self.num_examples}
+        return {
+            **self.records[index],
+            "index": index,
+            "caption_index": index + passes,
+            "valid": n < self.num_examples,
+        }
 
 
 class _ContiguousShares(grain.MapDataset):
@@ -243,8 +303,10 @@ class _ContiguousShares(grain.MapDataset):
     def __init__(self, parent: grain.MapDataset, batch_size: int, process_count: int):
         super().__init__(parent)
         if batch_size % process_count:
-            raise ValueError(f"the global batch size {batch_size} is not a multiple of the number "
-                             f"of hosts, {process_count}")
+            raise ValueError(
+                f"the global batch size {batch_size} is not a multiple of the number "
+                f"of hosts, {process_count}"
+            )
         self._batch_size = batch_size
         self._process_count = process_count
 
@@ -262,10 +324,25 @@ class _ContiguousShares(grain.MapDataset):
 
 def _read_options(config) -> grain.ReadOptions:
     threads = config.data.read_threads
-    return grain.ReadOptions(num_threads=threads,
-                             prefetch_buffer_size=max(threads, config.data.prefetch_batches))
+    return grain.ReadOptions(
+        num_threads=threads, prefetch_buffer_size=max(threads, config.data.prefetch_batches)
+    )
 
 
 def _worker_options(config) -> grain.MultiprocessingOptions | None:
     workers = config.data.num_workers
     return grain.MultiprocessingOptions(num_workers=workers) if workers else None
+
+
+@dataclasses.dataclass(frozen=True)
+class EvenSubset:
+    """`count` records of a split at even distances, so that they are not all of one class."""
+
+    split: Sequence[Mapping[str, Any]]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, n: int) -> Mapping[str, Any]:
+        return self.split[n * len(self.split) // self.count]

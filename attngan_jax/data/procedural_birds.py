@@ -1,6 +1,6 @@
 """Procedural birds: made-up species, drawn and described by this package (TFDS, ArrayRecord).
 
-Nothing is downloaded. The truth about every picture is known and part of its record: what the
+Nothing is downloaded. The truth about every image is known and part of its record: what the
 attributes of the bird are, which of them each caption states, and where each part lies.
 """
 
@@ -22,11 +22,11 @@ CAPTIONS_PER_IMAGE = 10
 class ProceduralBirdsConfig(tfds.core.BuilderConfig):
     """What is drawn; the name, and so the folder of the records, follows from it.
 
-    image_size: side of the pictures in pixels.
+    image_size: side of the images in pixels.
     num_species: of train and test together.
     test_species: how many of them, the last ones, are drawn in the test split only.
     images_per_species: in either split.
-    seed: of the species, the pictures and the sentences.
+    seed: of the species, the images and the sentences.
     """
 
     name: str = dataclasses.field(init=False, default="")
@@ -41,10 +41,14 @@ class ProceduralBirdsConfig(tfds.core.BuilderConfig):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} must be positive, not {getattr(self, field)}")
         if not 0 < self.test_species < self.num_species:
-            raise ValueError(f"test_species must lie between 0 and num_species = "
-                             f"{self.num_species}, not {self.test_species}")
-        self.name = (f"{self.image_size}px_{self.num_species}species_{self.test_species}test_"
-                     f"{self.images_per_species}images_seed{self.seed}")
+            raise ValueError(
+                f"test_species must lie between 0 and num_species = "
+                f"{self.num_species}, not {self.test_species}"
+            )
+        self.name = (
+            f"{self.image_size}px_{self.num_species}species_{self.test_species}test_"
+            f"{self.images_per_species}images_seed{self.seed}"
+        )
 
 
 class ProceduralBirds(tfds.core.GeneratorBasedBuilder):
@@ -58,31 +62,49 @@ class ProceduralBirds(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
 
-    def __init__(self, *, config: ProceduralBirdsConfig | None = None,
-                 file_format: str = "array_record", **kwargs):
-        super().__init__(config=config or ProceduralBirdsConfig(), file_format=file_format,
-                         **kwargs)
+    def __init__(
+        self,
+        *,
+        config: ProceduralBirdsConfig | None = None,
+        file_format: str = "array_record",
+        **kwargs,
+    ):
+        super().__init__(
+            config=config or ProceduralBirdsConfig(), file_format=file_format, **kwargs
+        )
 
     def _info(self) -> tfds.core.DatasetInfo:
         side = self.builder_config.image_size
         encoding = image_encoding(side)
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({
-            "image": tfds.features.Image(shape=(side, side, 3), encoding_format=encoding),
-            "captions": tfds.features.Sequence(tfds.features.Text(), length=CAPTIONS_PER_IMAGE),
-            "class_id": np.int64,
-            "bbox": tfds.features.Tensor(shape=(4,), dtype=np.float32),
-            "name": tfds.features.Text(),
-            "attributes": tfds.features.Tensor(shape=(len(ATTRIBUTES),), dtype=np.int32),
-            "caption_attributes": tfds.features.Tensor(
-                shape=(CAPTIONS_PER_IMAGE, len(ATTRIBUTES)), dtype=np.int32),
-            "part_labels": tfds.features.Image(shape=(side, side, 1), encoding_format="png"),
-        }))
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(side, side, 3), encoding_format=encoding),
+                    "captions": tfds.features.Sequence(
+                        tfds.features.Text(), length=CAPTIONS_PER_IMAGE
+                    ),
+                    "class_id": np.int64,
+                    "bbox": tfds.features.Tensor(shape=(4,), dtype=np.float32),
+                    "name": tfds.features.Text(),
+                    "attributes": tfds.features.Tensor(shape=(len(ATTRIBUTES),), dtype=np.int32),
+                    "caption_attributes": tfds.features.Tensor(
+                        shape=(CAPTIONS_PER_IMAGE, len(ATTRIBUTES)), dtype=np.int32
+                    ),
+                    "part_labels": tfds.features.Image(
+                        shape=(side, side, 1), encoding_format="png"
+                    ),
+                }
+            ),
+        )
 
     def _split_generators(self, dl_manager):
         config = self.builder_config
         species = make_species(config.num_species, config.seed)
-        return {"train": self._generate_examples(species[:-config.test_species]),
-                "test": self._generate_examples(species[-config.test_species:])}
+        return {
+            "train": self._generate_examples(species[: -config.test_species]),
+            "test": self._generate_examples(species[-config.test_species :]),
+        }
 
     def _generate_examples(self, species: list[Species]):
         for one in species:
@@ -92,7 +114,8 @@ class ProceduralBirds(tfds.core.GeneratorBasedBuilder):
 
 
 def make_record(species: Species, image_number: int, config: ProceduralBirdsConfig) -> dict:
-    """Picture number `image_number` of a species, whatever was drawn before it."""
+    """Image number `image_number` of a species, whatever was drawn before it."""
+
     def generator(purpose: int) -> np.random.Generator:
         return np.random.default_rng([config.seed, purpose, species.class_id, image_number])
 
@@ -110,7 +133,7 @@ def make_record(species: Species, image_number: int, config: ProceduralBirdsConf
 
 
 def image_encoding(image_size: int) -> str:
-    """How pictures of a size are stored: exactly while they are small."""
+    """How images of a size are stored: exactly while they are small."""
     return "png" if image_size <= 64 else "jpeg"
 
 

@@ -1,8 +1,8 @@
-"""What happens to one picture and one caption on the way into a batch.
+"""What happens to one image and one caption on the way into a batch.
 
-Pure functions of their arguments; what is random takes a `np.random.Generator`. A picture's
+Pure functions of their arguments; what is random takes a `np.random.Generator`. An image's
 geometry is chosen first (`choose_view`) and then applied (`render`), so that a label map
-can go exactly the same way as its picture.
+can go exactly the same way as its image.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ OVERFLOW_RULES = ("random_subset", "first")  # which words of a caption that is 
 
 
 class View(NamedTuple):
-    """Which part of a picture is shown, and how.
+    """Which part of an image is shown, and how.
 
     bounds: left, top, right, bottom in whole pixels: what the box crop keeps.
     window: left, top, right, bottom inside these bounds, in (fractional) pixels: what the
@@ -30,16 +30,16 @@ class View(NamedTuple):
 
 
 def box_bounds(width: int, height: int, bbox: Sequence[float]) -> tuple[int, int, int, int]:
-    """The released code's square around a box, clipped to the picture.
+    """The released code's square around a box, clipped to the image.
 
     Its half side is 0.75 of the box's longer side, so the square's side is 1.5 times it.
 
     Args:
-      width, height: of the picture, in pixels.
+      width, height: of the image, in pixels.
       bbox: x, y, width, height of the box in pixels; all zero means none.
     Returns:
-      left, top, right, bottom; the whole picture without a box, and where nothing of the square
-      lies inside the picture.
+      left, top, right, bottom; the whole image without a box, and where nothing of the square
+      lies inside the image.
     """
     x, y, box_width, box_height = (int(value) for value in bbox)
     if box_width <= 0 or box_height <= 0:
@@ -54,14 +54,21 @@ def box_bounds(width: int, height: int, bbox: Sequence[float]) -> tuple[int, int
     return left, top, right, bottom
 
 
-def choose_view(width: int, height: int, *, size: int, resize_ratio: float,
-                bbox: Sequence[float] | None = None, random_flip: bool = False,
-                rng: np.random.Generator | None = None) -> View:
+def choose_view(
+    width: int,
+    height: int,
+    *,
+    size: int,
+    resize_ratio: float,
+    bbox: Sequence[float] | None = None,
+    random_flip: bool = False,
+    rng: np.random.Generator | None = None,
+) -> View:
     """Box crop, resize of the shorter side to `resize_ratio * size`, crop of `size`, flip.
 
     Args:
-      width, height: of the picture, in pixels.
-      size: side of the square picture to show, in pixels.
+      width, height: of the image, in pixels.
+      size: side of the square image to show, in pixels.
       resize_ratio: at least 1; 1 leaves the crop no play along the shorter side.
       bbox: x, y, width, height of a box to crop to first, or None.
       random_flip: whether to flip half of the time.
@@ -80,14 +87,23 @@ def choose_view(width: int, height: int, *, size: int, resize_ratio: float,
     else:
         left, top = int(rng.integers(play_x + 1)), int(rng.integers(play_y + 1))
         flip = random_flip and bool(rng.integers(2))
-    window = (left * inner_width / resized[0], top * inner_height / resized[1],
-              (left + size) * inner_width / resized[0], (top + size) * inner_height / resized[1])
+    window = (
+        left * inner_width / resized[0],
+        top * inner_height / resized[1],
+        (left + size) * inner_width / resized[0],
+        (top + size) * inner_height / resized[1],
+    )
     return View(bounds, window, flip)
 
 
-def render(image: Image.Image, view: View, size: int, *,
-           resample: Image.Resampling = Image.Resampling.BILINEAR) -> Image.Image:
-    """The `size` x `size` picture that `view` shows.
+def render(
+    image: Image.Image,
+    view: View,
+    size: int,
+    *,
+    resample: Image.Resampling = Image.Resampling.BILINEAR,
+) -> Image.Image:
+    """The `size` x `size` image that `view` shows.
 
     Resizing only the window gives the pixels of resizing the whole and then cropping, in a
     part of the time.
@@ -99,18 +115,25 @@ def render(image: Image.Image, view: View, size: int, *,
 
 
 def pyramid(image: Image.Image, sizes: Sequence[int]) -> dict[int, np.ndarray]:
-    """A square picture at each of `sizes`, every one resized from `image` itself.
+    """A square image at each of `sizes`, every one resized from `image` itself.
 
     Returns:
       uint8 [S, S, 3] for each size S.
     """
-    return {size: np.asarray(image if image.width == size else
-                             image.resize((size, size), Image.Resampling.BILINEAR))
-            for size in sizes}
+    return {
+        size: np.asarray(
+            image if image.width == size else image.resize((size, size), Image.Resampling.BILINEAR)
+        )
+        for size in sizes
+    }
 
 
-def pad_caption(numbers: Sequence[int], max_words: int, rng: np.random.Generator,
-                overflow_rule: str = "random_subset") -> tuple[np.ndarray, int]:
+def pad_caption(
+    numbers: Sequence[int],
+    max_words: int,
+    rng: np.random.Generator,
+    overflow_rule: str = "random_subset",
+) -> tuple[np.ndarray, int]:
     """A caption cut to `max_words` and padded with zeros.
 
     Args:
@@ -125,5 +148,5 @@ def pad_caption(numbers: Sequence[int], max_words: int, rng: np.random.Generator
         kept = np.sort(rng.choice(len(numbers), max_words, replace=False))
         numbers = np.asarray(numbers)[kept]
     caption = np.zeros(max_words, np.int32)
-    caption[:len(numbers)] = numbers
+    caption[: len(numbers)] = numbers
     return caption, len(numbers)

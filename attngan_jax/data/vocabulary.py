@@ -74,12 +74,12 @@ class Vocabulary:
         """The words of a padded row of numbers, without the padding."""
         return [self.words[number] for number in numbers if number]
 
-    def save(self, path: storage.Place) -> None:
+    def save(self, path: storage.PathLike) -> None:
         """Writes one word a line; the file appears whole or not at all."""
         storage.write_text(storage.path(path), "\n".join(self.words) + "\n")
 
     @classmethod
-    def load(cls, path: storage.Place) -> "Vocabulary":
+    def load(cls, path: storage.PathLike) -> "Vocabulary":
         """Reads what `save` wrote.
 
         Raises:
@@ -88,14 +88,18 @@ class Vocabulary:
         try:
             words = storage.path(path).read_text(encoding="utf-8").splitlines()
         except OSError as error:
-            raise UserError(f"the vocabulary {path} cannot be read ("
-                            f"{storage.reason(error)})") from error
+            raise UserError(
+                f"the vocabulary {path} cannot be read ({storage.reason(error)})"
+            ) from error
         except UnicodeDecodeError as error:
-            raise UserError(f"the vocabulary {path} is not UTF-8; build the data set again "
-                            "or restore the file") from error
+            raise UserError(
+                f"the vocabulary {path} is not UTF-8; build the dataset again or restore the file"
+            ) from error
         if not words or words[0] != END:
-            raise UserError(f"the vocabulary {path} does not start with the line {END}; "
-                            "build the data set again or restore the file")
+            raise UserError(
+                f"the vocabulary {path} does not start with the line {END}; "
+                "build the dataset again or restore the file"
+            )
         for i, word in enumerate(words[1:], start=2):
             if not word or word.split() != [word]:
                 raise UserError(f"line {i} of the vocabulary {path} is not one word: {word!r}")

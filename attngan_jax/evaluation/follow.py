@@ -9,15 +9,16 @@ from absl import logging
 from attngan_jax import storage
 from attngan_jax.configuration import config_path, load_workdir_config
 from attngan_jax.evaluation import suite
-from attngan_jax.training import hosts
+from attngan_jax.training import multihost
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.checkpoints import Checkpoints
 
 STAGE = AttnganTask.name
 
 
-def follow(workdir: storage.Place, *, seconds: float, settings: dict | None = None
-           ) -> Iterator[dict | None]:
+def follow(
+    workdir: storage.PathLike, *, seconds: float, settings: dict | None = None
+) -> Iterator[dict | None]:
     """The metrics of each new checkpoint of stage 2, each once, until the last one is scored.
 
     All processes of a run go through this together; all but the first get None each time.
@@ -33,7 +34,7 @@ def follow(workdir: storage.Place, *, seconds: float, settings: dict | None = No
     workdir = storage.path(workdir)
     waiting = False
     while True:
-        new, done = hosts.from_first(lambda: _look(workdir), "follow")
+        new, done = multihost.from_first(lambda: _look(workdir), "follow")
         for step in new:
             try:
                 yield suite.evaluate(workdir, step=step, settings=settings)
@@ -57,7 +58,7 @@ def _look(workdir: storage.Path) -> tuple[list[int], bool]:
     return new, not new and newest >= load_workdir_config(workdir).attngan.num_train_steps
 
 
-def scored_steps(workdir: storage.Place) -> set[int]:
+def scored_steps(workdir: storage.PathLike) -> set[int]:
     """The steps of stage 2 that `metrics.jsonl` has the scores of."""
     path = storage.path(workdir) / "metrics.jsonl"
     steps = set()

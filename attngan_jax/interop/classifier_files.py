@@ -17,9 +17,9 @@ import safetensors.numpy
 from attngan_jax import storage
 from attngan_jax.errors import UserError
 from attngan_jax.interop.inception_table import inception_rows
-from attngan_jax.interop.rows import COUNTER
 from attngan_jax.interop.state_dict_files import read_state_dict
 from attngan_jax.interop.state_dicts import COUNTERS, variables_from_rows
+from attngan_jax.interop.weight_mapping import COUNTER
 
 FAMILIES = {"torchvision": 1000, "tf-2015": 1008, "cub-50": 50}  # and how many classes each has
 FEATURES = 2048
@@ -42,7 +42,7 @@ class ClassifierWeights(NamedTuple):
     sha256: str
 
 
-def convert_classifier(source: str | Path, out: storage.Place) -> str:
+def convert_classifier(source: str | Path, out: storage.PathLike) -> str:
     """Converts torchvision's .pth, the graph of 2015-12-05 (.pb) or a TF-slim checkpoint.
 
     Args:
@@ -67,24 +67,30 @@ def convert_classifier(source: str | Path, out: storage.Place) -> str:
     else:
         family, state_dict = "torchvision", read_state_dict(source)
     wanted = _shapes(family)
-    arrays = {name: np.ascontiguousarray(array, np.float32)
-              for name, array in state_dict.items() if name in wanted}
+    arrays = {
+        name: np.ascontiguousarray(array, np.float32)
+        for name, array in state_dict.items()
+        if name in wanted
+    }
     _check(family, arrays, source)
     _write(out, arrays, {"family": family, "source": source.name})
     return family
 
 
-def read_classifier(path: storage.Place) -> ClassifierWeights:
+def read_classifier(path: storage.PathLike) -> ClassifierWeights:
     """Reads a file of `convert_classifier`; `UserError` if it is none."""
-    advice = ("make it with: python -m attngan_jax.convert classifier --source FILE "
-              "--out FILE.safetensors")
+    advice = (
+        "make it with: python -m attngan_jax.convert classifier --source FILE "
+        "--out FILE.safetensors"
+    )
     try:
         data = storage.path(path).read_bytes()
         tensors = safetensors.numpy.load(data)
         family = _metadata(data).get("family")
     except OSError as error:
-        raise UserError(f"the classifier {path} cannot be read ({storage.reason(error)}): {advice}"
-                        ) from error
+        raise UserError(
+            f"the classifier {path} cannot be read ({storage.reason(error)}): {advice}"
+        ) from error
     except (safetensors.SafetensorError, ValueError) as error:
         raise UserError(f"the classifier {path} is no whole .safetensors file: {advice}") from error
     if family not in FAMILIES:
@@ -96,13 +102,15 @@ def read_classifier(path: storage.Place) -> ClassifierWeights:
     trunk = {name: array for name, array in tensors.items() if not name.startswith("fc.")}
     variables = variables_from_rows("Inception-v3 classifier", inception_rows(below=""), trunk)
     variables.pop(COUNTERS, None)
-    return ClassifierWeights(family, variables, tensors["fc.weight"].T.copy(), tensors["fc.bias"],
-                             digest.hexdigest())
+    return ClassifierWeights(
+        family, variables, tensors["fc.weight"].T.copy(), tensors["fc.bias"], digest.hexdigest()
+    )
 
 
 def _shapes(family: str) -> dict[str, tuple[int, ...]]:
-    shapes = {row.theirs: row.shape for row in inception_rows(below="")
-              if row.layout is not COUNTER}
+    shapes = {
+        row.theirs: row.shape for row in inception_rows(below="") if row.layout is not COUNTER
+    }
     return shapes | {"fc.weight": (FAMILIES[family], FEATURES), "fc.bias": (FAMILIES[family],)}
 
 
@@ -111,16 +119,19 @@ def _check(family: str, arrays: dict[str, np.ndarray], path) -> None:
         if name not in arrays:
             raise UserError(f"{path} is not a {family} Inception-v3 classifier: {name} is missing")
         if arrays[name].shape != shape:
-            raise UserError(f"{path} is not a {family} Inception-v3 classifier: {name} has the "
-                            f"shape {list(arrays[name].shape)}, not {list(shape)}")
+            raise UserError(
+                f"{path} is not a {family} Inception-v3 classifier: {name} has the "
+                f"shape {list(arrays[name].shape)}, not {list(shape)}"
+            )
 
 
 def _write(path: storage.Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
     try:
         storage.write_bytes(path, safetensors.numpy.save(arrays, metadata))
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({storage.reason(error)}): choose another --out"
-                        ) from error
+        raise UserError(
+            f"{path} cannot be written ({storage.reason(error)}): choose another --out"
+        ) from error
 
 
 def _metadata(data: bytes) -> dict[str, str]:

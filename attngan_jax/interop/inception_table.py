@@ -4,7 +4,7 @@ Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVP
 `torchvision.models.inception_v3`. Our paths are the same, below `inception`.
 """
 
-from attngan_jax.interop.rows import Row, conv_norm
+from attngan_jax.interop.weight_mapping import Row, conv_norm
 
 LOCAL_FEATURES, POOLED_FEATURES = 768, 2048  # of Mixed_6e and of Mixed_7c
 
@@ -98,12 +98,15 @@ _BLOCKS = {
 
 CONVOLUTIONS: Convolutions = _stem() | {
     f"{block}.{branch}": shape
-    for block, branches in _BLOCKS.items() for branch, shape in branches.items()
+    for block, branches in _BLOCKS.items()
+    for branch, shape in branches.items()
 }
 
 
 def inception_rows(below: str = "inception/") -> list[Row]:
     """The trunk's rows; our paths begin with `below`."""
-    return [row for name, shape in CONVOLUTIONS.items()
-            for row in conv_norm(f"{name}.conv", f"{name}.bn",
-                                 below + name.replace(".", "/"), shape)]
+    return [
+        row
+        for name, shape in CONVOLUTIONS.items()
+        for row in conv_norm(f"{name}.conv", f"{name}.bn", below + name.replace(".", "/"), shape)
+    ]

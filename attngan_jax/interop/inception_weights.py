@@ -32,7 +32,7 @@ class InceptionWeights(NamedTuple):
     sha256: str
 
 
-def read_inception_weights(path: storage.Place) -> InceptionWeights:
+def read_inception_weights(path: storage.PathLike) -> InceptionWeights:
     """Reads a `.pth`, `.npz` or `.safetensors` with the names of torchvision's `inception_v3`.
 
     Raises:
@@ -40,8 +40,11 @@ def read_inception_weights(path: storage.Place) -> InceptionWeights:
     """
     digest = _checked_digest(path)
     state_dict = read_state_dict(path)
-    trunk = {name: array.astype(np.float32) if array.dtype.kind != "i" else array
-             for name, array in state_dict.items() if not name.startswith(_NOT_THE_TRUNK)}
+    trunk = {
+        name: array.astype(np.float32) if array.dtype.kind != "i" else array
+        for name, array in state_dict.items()
+        if not name.startswith(_NOT_THE_TRUNK)
+    }
     variables = variables_from_rows("torchvision Inception-v3", inception_rows(below=""), trunk)
     variables.pop(COUNTERS, None)
     return InceptionWeights(variables, _classifier(path, state_dict), digest)
@@ -57,22 +60,28 @@ def chosen_inception_weights(choice: str) -> InceptionWeights | None:
         return None
     if choice:
         return read_inception_weights(choice)
-    raise UserError("the image encoder starts from ImageNet's Inception-v3: download "
-                    f"{PUBLISHED} and pass --config.image_encoder.weights=FILE "
-                    f"(--config.image_encoder.weights={RANDOM} trains it from nothing)")
+    raise UserError(
+        "the image encoder starts from ImageNet's Inception-v3: download "
+        f"{PUBLISHED} and pass --config.image_encoder.weights=FILE "
+        f"(--config.image_encoder.weights={RANDOM} trains it from nothing)"
+    )
 
 
-def _checked_digest(path: storage.Place) -> str:
+def _checked_digest(path: storage.PathLike) -> str:
     """The file's SHA-256, whose first digits PyTorch's own downloads carry in their name."""
     try:
         digest = sha256(path)
     except OSError as error:
-        raise UserError(f"the Inception weights {path} cannot be read ({storage.reason(error)}): "
-                        f"download {PUBLISHED}") from error
+        raise UserError(
+            f"the Inception weights {path} cannot be read ({storage.reason(error)}): "
+            f"download {PUBLISHED}"
+        ) from error
     named = re.search(r"-([0-9a-f]{8})\.pth$", str(path))
     if named and not digest.startswith(named[1]):
-        raise UserError(f"the Inception weights {path} are damaged: their SHA-256 starts with "
-                        f"{digest[:8]}; download {PUBLISHED} again")
+        raise UserError(
+            f"the Inception weights {path} are damaged: their SHA-256 starts with "
+            f"{digest[:8]}; download {PUBLISHED} again"
+        )
     return digest
 
 
@@ -81,6 +90,8 @@ def _classifier(path, state_dict: Mapping[str, np.ndarray]):
         return None
     kernel, bias = (state_dict.get(f"fc.{name}", np.zeros(0)) for name in ("weight", "bias"))
     if kernel.shape != (CLASSES, 2048) or bias.shape != (CLASSES,):
-        raise UserError(f"{path}: fc.weight and fc.bias have the shapes {list(kernel.shape)} and "
-                        f"{list(bias.shape)}, not those of {CLASSES} classes")
+        raise UserError(
+            f"{path}: fc.weight and fc.bias have the shapes {list(kernel.shape)} and "
+            f"{list(bias.shape)}, not those of {CLASSES} classes"
+        )
     return kernel.astype(np.float32).T.copy(), bias.astype(np.float32)

@@ -25,7 +25,7 @@ class Captions(NamedTuple):
     words: list[str]
 
 
-def load_metadata(path: storage.Place) -> Any:
+def load_metadata(path: storage.PathLike) -> Any:
     """The lists, dicts, strings and numbers of a pickle, of Python 2 or 3; nothing is run.
 
     Raises:
@@ -33,17 +33,20 @@ def load_metadata(path: storage.Place) -> Any:
     """
     try:
         data = storage.path(path).read_bytes()
-        reader = PickleReader(_without_carriage_returns(data), names=_NUMPY_NAMES,
-                              max_operations=MAX_OPERATIONS)
+        reader = PickleReader(
+            _without_carriage_returns(data), names=_NUMPY_NAMES, max_operations=MAX_OPERATIONS
+        )
         return reader.read()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {storage.reason(error)}") from error
     except Refused as error:
-        raise UserError(f"{path} is not read: {error}. Take the file that the released code's "
-                        "metadata archive holds, or that its data loader wrote") from error
+        raise UserError(
+            f"{path} is not read: {error}. Take the file that the released code's "
+            "metadata archive holds, or that its data loader wrote"
+        ) from error
 
 
-def read_captions(path: storage.Place) -> Captions:
+def read_captions(path: storage.PathLike) -> Captions:
     """Reads `captions.pickle`: `[train, test, index -> word, word -> index]`.
 
     Raises:
@@ -59,7 +62,7 @@ def read_captions(path: storage.Place) -> Captions:
     return Captions(train, test, words)
 
 
-def read_filenames(path: storage.Place) -> list[str]:
+def read_filenames(path: storage.PathLike) -> list[str]:
     """Reads `filenames.pickle`: image names without their ending, as `class/image`."""
     names = load_metadata(path)
     if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
@@ -67,7 +70,7 @@ def read_filenames(path: storage.Place) -> list[str]:
     return names
 
 
-def read_class_ids(path: storage.Place) -> list[int]:
+def read_class_ids(path: storage.PathLike) -> list[int]:
     """Reads `class_info.pickle`: one class number per image, in the order of the file names."""
     ids = load_metadata(path)
     if not (isinstance(ids, list) and ids and all(map(_is_integer, ids))):
@@ -79,8 +82,11 @@ def _index_lists(path, captions, vocabulary_size: int) -> list[list[int]]:
     if not isinstance(captions, list):
         raise _unexpected(path, "lists of captions")
     for caption in captions:
-        if not (isinstance(caption, list) and all(map(_is_integer, caption))
-                and all(0 <= i < vocabulary_size for i in caption)):
+        if not (
+            isinstance(caption, list)
+            and all(map(_is_integer, caption))
+            and all(0 <= i < vocabulary_size for i in caption)
+        ):
             raise _unexpected(path, f"captions as lists of word indices below {vocabulary_size}")
     return captions
 

@@ -11,7 +11,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from attngan_jax.interop.inception_table import LOCAL_FEATURES, POOLED_FEATURES, inception_rows
-from attngan_jax.interop.rows import DENSE, MATRIX, SAME, Row, conv, conv_norm, dense, norm
+from attngan_jax.interop.weight_mapping import (
+    DENSE,
+    MATRIX,
+    SAME,
+    Row,
+    conv,
+    conv_norm,
+    dense,
+    norm,
+)
 
 Shapes = Mapping[str, tuple[int, ...]]
 Dimensions = dict[str, Any]
@@ -35,12 +44,17 @@ def generator_rows(d: Dimensions, single_image: bool = False) -> list[Row]:
     rows += dense("h_net1.fc.0", "initial/dense", (32 * width, condition + d["z_dim"]), bias=False)
     rows += norm("h_net1.fc.1", "initial/norm", 32 * width)
     for i in range(ups):
-        rows += conv_norm(f"h_net1.upsample{i + 1}.1", f"h_net1.upsample{i + 1}.2",
-                          f"initial/up_{i}", (width >> i, width >> i, 3, 3))
+        rows += conv_norm(
+            f"h_net1.upsample{i + 1}.1",
+            f"h_net1.upsample{i + 1}.2",
+            f"initial/up_{i}",
+            (width >> i, width >> i, 3, 3),
+        )
     for stage in range(d["num_stages"]):
         if stage > 0:
-            rows += _refinement_rows(f"h_net{stage + 1}", f"refine_{stage}", C, context,
-                                     d["num_residual_blocks"])
+            rows += _refinement_rows(
+                f"h_net{stage + 1}", f"refine_{stage}", C, context, d["num_residual_blocks"]
+            )
         if not single_image:
             rows += conv(f"img_net{stage + 1}.img.0", f"image_{stage}/conv", (3, C, 3, 3))
     if single_image:
@@ -54,16 +68,25 @@ def dcgan_rows(d: Dimensions) -> list[Row]:
 
 
 def _refinement_rows(theirs: str, ours: str, C: int, context: int, residuals: int) -> list[Row]:
-    rows = [Row(f"{theirs}.att.conv_context.weight", f"params/{ours}/project/kernel", MATRIX,
-                (C, context, 1, 1))]
+    rows = [
+        Row(
+            f"{theirs}.att.conv_context.weight",
+            f"params/{ours}/project/kernel",
+            MATRIX,
+            (C, context, 1, 1),
+        )
+    ]
     for i in range(residuals):
         block = f"{theirs}.residual.{i}.block"
-        rows += conv_norm(f"{block}.0", f"{block}.1", f"{ours}/residual_{i}/conv_0",
-                          (4 * C, 2 * C, 3, 3))
-        rows += conv_norm(f"{block}.3", f"{block}.4", f"{ours}/residual_{i}/conv_1",
-                          (2 * C, 2 * C, 3, 3))
-    return rows + conv_norm(f"{theirs}.upsample.1", f"{theirs}.upsample.2",
-                            f"{ours}/upsample", (2 * C, 2 * C, 3, 3))
+        rows += conv_norm(
+            f"{block}.0", f"{block}.1", f"{ours}/residual_{i}/conv_0", (4 * C, 2 * C, 3, 3)
+        )
+        rows += conv_norm(
+            f"{block}.3", f"{block}.4", f"{ours}/residual_{i}/conv_1", (2 * C, 2 * C, 3, 3)
+        )
+    return rows + conv_norm(
+        f"{theirs}.upsample.1", f"{theirs}.upsample.2", f"{ours}/upsample", (2 * C, 2 * C, 3, 3)
+    )
 
 
 def generator_dimensions(shapes: Shapes) -> Dimensions:
@@ -109,12 +132,17 @@ def discriminator_rows(d: Dimensions) -> list[Row]:
     for i in range(downs - 4):
         squeeze = f"img_code_s{2**downs}_{i + 1}"
         features = C << downs - 2 - i
-        rows += conv_norm(f"{squeeze}.0", f"{squeeze}.1", f"squeeze_{i}",
-                          (features, 2 * features, 3, 3))
+        rows += conv_norm(
+            f"{squeeze}.0", f"{squeeze}.1", f"squeeze_{i}", (features, 2 * features, 3, 3)
+        )
     if d["unconditional"]:
         rows += conv("UNCOND_DNET.outlogits.0", "unconditional_head", (1, 8 * C, 4, 4), bias=True)
-    rows += conv_norm("COND_DNET.jointConv.0", "COND_DNET.jointConv.1", "joint",
-                      (8 * C, 8 * C + d["embedding_dim"], 3, 3))
+    rows += conv_norm(
+        "COND_DNET.jointConv.0",
+        "COND_DNET.jointConv.1",
+        "joint",
+        (8 * C, 8 * C + d["embedding_dim"], 3, 3),
+    )
     return rows + conv("COND_DNET.outlogits.0", "conditional_head", (1, 8 * C, 4, 4), bias=True)
 
 
@@ -131,8 +159,10 @@ def discriminator_dimensions(shapes: Shapes) -> Dimensions:
 
 def discriminator_counts(params: Mapping) -> Dimensions:
     """What the names of a discriminator depend on."""
-    return {"image_size": 8 * 2 ** _children(params, "down_"),
-            "unconditional": "unconditional_head" in params}
+    return {
+        "image_size": 8 * 2 ** _children(params, "down_"),
+        "unconditional": "unconditional_head" in params,
+    }
 
 
 def text_encoder_rows(d: Dimensions) -> list[Row]:
@@ -172,8 +202,11 @@ def image_encoder_rows(d: Dimensions) -> list[Row]:
     The original has no name for our small trunk: its blocks get ours, and the shapes of the file.
     """
     if d["trunk"] == "cnn":
-        rows = [row for name, shape in d["cnn_blocks"].items()
-                for row in conv_norm(f"cnn.{name}.conv", f"cnn.{name}.bn", f"cnn/{name}", shape)]
+        rows = [
+            row
+            for name, shape in d["cnn_blocks"].items()
+            for row in conv_norm(f"cnn.{name}.conv", f"cnn.{name}.bn", f"cnn/{name}", shape)
+        ]
         local, pooled = d["local_features"], d["pooled_features"]
     else:
         rows = inception_rows()
@@ -199,8 +232,10 @@ def image_encoder_dimensions(shapes: Shapes) -> Dimensions:
 
 def image_encoder_counts(params: Mapping) -> Dimensions:
     """What the names of an image encoder depend on."""
-    return {"trunk": "cnn" if "cnn" in params else "inception_v3",
-            "cnn_blocks": dict.fromkeys(params.get("cnn", {}), (0, 0, 0, 0))}
+    return {
+        "trunk": "cnn" if "cnn" in params else "inception_v3",
+        "cnn_blocks": dict.fromkeys(params.get("cnn", {}), (0, 0, 0, 0)),
+    }
 
 
 def _highest(pattern: str, names: Iterable[str], otherwise: int = 0) -> int:

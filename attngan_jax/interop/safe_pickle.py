@@ -47,9 +47,15 @@ class PickleReader:
       max_operations: how many opcodes to follow at most.
     """
 
-    def __init__(self, data: bytes, position: int = 0, *, names: Names | None = None,
-                 persistent_load: Callable[[Any], Any] | None = None,
-                 max_operations: int = 1_000_000):
+    def __init__(
+        self,
+        data: bytes,
+        position: int = 0,
+        *,
+        names: Names | None = None,
+        persistent_load: Callable[[Any], Any] | None = None,
+        max_operations: int = 1_000_000,
+    ):
         self.data = data
         self.position = position
         self.names = names or {}
@@ -68,8 +74,10 @@ class PickleReader:
                     return self.stack.pop()
                 action = _OPCODES.get(opcode)
                 if action is None:
-                    raise Refused("it holds an object that is not plain data "
-                                  f"(opcode {opcode:#04x} at byte {self.position - 1})")
+                    raise Refused(
+                        "it holds an object that is not plain data "
+                        f"(opcode {opcode:#04x} at byte {self.position - 1})"
+                    )
                 action(self)
         except Refused:
             raise
@@ -87,7 +95,7 @@ class PickleReader:
         end = self.position + count
         if count < 0 or end > len(self.data):
             raise self.damaged()
-        taken = self.data[self.position:end]
+        taken = self.data[self.position : end]
         self.position = end
         return taken
 
@@ -99,7 +107,7 @@ class PickleReader:
 
     def line(self) -> bytes:
         end = self.data.index(b"\n", self.position)
-        line = self.data[self.position:end]
+        line = self.data[self.position : end]
         self.position = end + 1
         return line
 
@@ -139,8 +147,10 @@ class PickleReader:
     def look_up(self, module: str, name: str) -> None:
         found = Name(module, name)
         if found not in self.names:
-            raise Refused(f"it asks for {module}.{name}, which plain data does not need; nothing "
-                          "of it was run")
+            raise Refused(
+                f"it asks for {module}.{name}, which plain data does not need; nothing "
+                "of it was run"
+            )
         self.push(found)
 
     def call(self) -> None:

@@ -10,7 +10,7 @@ from flax import traverse_util
 
 from attngan_jax.errors import UserError
 from attngan_jax.interop.name_tables import TABLES, Dimensions, Table
-from attngan_jax.interop.rows import COUNTER, Row
+from attngan_jax.interop.weight_mapping import COUNTER, Row
 
 # A collection of its own, since no module has it: BatchNorm's counts of batches, by the original's
 # names. It is there only where they are not all 0, which is what its absence stands for. (In the
@@ -27,15 +27,21 @@ _EXPLANATIONS = [
     (r"h_net1\.upsample", "another generator.base_size"),
     (r"img_net\.", "another generator.single_image (B_DCGAN: kind generator_dcgan)"),
     (r"h_net1\.fc\.0", "another generator.z_dim (Z_DIM) or generator.gf_dim (GF_DIM)"),
-    (r"ca_net|.*conv_context|emb_",
-     "another text_encoder.embedding_dim (EMBEDDING_DIM) or generator.condition_dim"),
+    (
+        r"ca_net|.*conv_context|emb_",
+        "another text_encoder.embedding_dim (EMBEDDING_DIM) or generator.condition_dim",
+    ),
     (r"h_net1|.*upsample", "another generator.gf_dim (GF_DIM)"),
     (r"h_net|img_net", "another generator.num_stages (BRANCH_NUM)"),
     (r"UNCOND", "another generator.single_image (B_DCGAN)"),
-    (r"COND_DNET\.jointConv",
-     "another discriminator.df_dim (DF_DIM) or text_encoder.embedding_dim (EMBEDDING_DIM)"),
-    (r"img_code|COND", "another discriminator.df_dim (DF_DIM), or the discriminator of another "
-                       "image size"),
+    (
+        r"COND_DNET\.jointConv",
+        "another discriminator.df_dim (DF_DIM) or text_encoder.embedding_dim (EMBEDDING_DIM)",
+    ),
+    (
+        r"img_code|COND",
+        "another discriminator.df_dim (DF_DIM), or the discriminator of another image size",
+    ),
     (r"encoder", "another vocabulary or text_encoder.word_dim"),
     (r"rnn", "another text_encoder.embedding_dim (EMBEDDING_DIM) or text_encoder.rnn_type"),
     (r"cnn|Conv2d|Mixed", "another image_encoder.trunk"),
@@ -96,12 +102,15 @@ def state_dict_from_variables(
     table = _table(kind)
     flat = traverse_util.flatten_dict(
         {collection: variables.get(collection, {}) for collection in ("params", "batch_stats")},
-        sep="/")
+        sep="/",
+    )
     counters = variables.get(COUNTERS)
     rows = table.rows(collections.defaultdict(int, table.counts(variables["params"])))
-    _raise_misfit(f"variables of a {kind}", missing=[
-        row.ours for row in rows if row.layout is not COUNTER and row.ours not in flat
-    ], surplus=set(flat) - {row.ours for row in rows})
+    _raise_misfit(
+        f"variables of a {kind}",
+        missing=[row.ours for row in rows if row.layout is not COUNTER and row.ours not in flat],
+        surplus=set(flat) - {row.ours for row in rows},
+    )
     state_dict = {}
     for row in rows:
         if row.layout is not COUNTER:
@@ -134,21 +143,31 @@ def _check(what: str, rows: Sequence[Row], state_dict: Mapping[str, np.ndarray])
     """Raises a `UserError` unless names and shapes are exactly those of the rows."""
     shapes = {name: np.shape(array) for name, array in state_dict.items()}
     if not any(row.theirs in shapes for row in rows):
-        raise UserError(f"not the state_dict of a {what}: it has no name of one, but "
-                        f"{_listed('names like', list(shapes)) or 'is empty'}: these are the "
-                        "weights of another network")
+        raise UserError(
+            f"not the state_dict of a {what}: it has no name of one, but "
+            f"{_listed('names like', list(shapes)) or 'is empty'}: these are the "
+            "weights of another network"
+        )
     _raise_misfit(
         f"state_dict of a {what}",
-        missing=[row.theirs for row in rows
-                 if row.theirs not in shapes and row.layout is not COUNTER],
+        missing=[
+            row.theirs for row in rows if row.theirs not in shapes and row.layout is not COUNTER
+        ],
         surplus=set(shapes) - {row.theirs for row in rows},
-        misshapen={row.theirs: f"{list(shapes[row.theirs])} instead of {list(row.shape)}"
-                   for row in rows if shapes.get(row.theirs, row.shape) != row.shape})
+        misshapen={
+            row.theirs: f"{list(shapes[row.theirs])} instead of {list(row.shape)}"
+            for row in rows
+            if shapes.get(row.theirs, row.shape) != row.shape
+        },
+    )
 
 
 def _variables(rows: Sequence[Row], state_dict: Mapping[str, np.ndarray]) -> dict:
-    flat = {row.ours: _contiguous(row.layout.to_ours(np.asarray(state_dict[row.theirs])))
-            for row in rows if row.layout is not COUNTER}
+    flat = {
+        row.ours: _contiguous(row.layout.to_ours(np.asarray(state_dict[row.theirs])))
+        for row in rows
+        if row.layout is not COUNTER
+    }
     variables = {"params": {}, "batch_stats": {}} | traverse_util.unflatten_dict(flat, sep="/")
     counters = [row.theirs for row in rows if row.layout is COUNTER]
     known = {name: np.array(state_dict[name]) for name in counters if name in state_dict}
@@ -157,8 +176,9 @@ def _variables(rows: Sequence[Row], state_dict: Mapping[str, np.ndarray]) -> dic
     return variables
 
 
-def _raise_misfit(what: str, *, missing: Iterable[str], surplus: Iterable[str],
-                  misshapen: Mapping[str, str] = {}) -> None:
+def _raise_misfit(
+    what: str, *, missing: Iterable[str], surplus: Iterable[str], misshapen: Mapping[str, str] = {}
+) -> None:
     """Raises a `UserError` with the first few names of each sort, if there are any."""
     missing, surplus = list(missing), sorted(surplus)
     problems = [_listed("missing", missing), _listed("surplus", surplus)]
@@ -168,9 +188,14 @@ def _raise_misfit(what: str, *, missing: Iterable[str], surplus: Iterable[str],
     if not problems:
         return
     wrong = [*surplus, *missing, *misshapen]
-    explanation = next((text for pattern, text in _EXPLANATIONS
-                        if any(re.match(pattern, name) for name in wrong[:_SHOWN])),
-                       "those of another network")
+    explanation = next(
+        (
+            text
+            for pattern, text in _EXPLANATIONS
+            if any(re.match(pattern, name) for name in wrong[:_SHOWN])
+        ),
+        "those of another network",
+    )
     raise UserError(f"not the {what}: {'; '.join(problems)}; probably {explanation}")
 
 
@@ -186,8 +211,10 @@ def _to_theirs(row: Row, array: Any) -> np.ndarray:
     try:
         return _contiguous(row.layout.to_theirs(array))
     except (ValueError, IndexError) as error:
-        raise UserError(f"{row.ours} has the shape {list(array.shape)}, from which {row.theirs} "
-                        f"{list(row.shape)} can't be made") from error
+        raise UserError(
+            f"{row.ours} has the shape {list(array.shape)}, from which {row.theirs} "
+            f"{list(row.shape)} can't be made"
+        ) from error
 
 
 def _is_counting(counter: np.ndarray) -> bool:

@@ -12,11 +12,32 @@ from attngan_jax.interop.inception_table import CONVOLUTIONS
 NO_BACKGROUND = slice(1, None)  # of the CUB classifier's 51 logits the first stands for nothing
 
 _STEM = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3")
-_BLOCKS = ("Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d",
-           "Mixed_6e", "Mixed_7a", "Mixed_7b", "Mixed_7c")
-_SLIM_BLOCKS = ("mixed_35x35x256a", "mixed_35x35x288a", "mixed_35x35x288b", "mixed_17x17x768a",
-                "mixed_17x17x768b", "mixed_17x17x768c", "mixed_17x17x768d", "mixed_17x17x768e",
-                "mixed_17x17x1280a", "mixed_8x8x2048a", "mixed_8x8x2048b")
+_BLOCKS = (
+    "Mixed_5b",
+    "Mixed_5c",
+    "Mixed_5d",
+    "Mixed_6a",
+    "Mixed_6b",
+    "Mixed_6c",
+    "Mixed_6d",
+    "Mixed_6e",
+    "Mixed_7a",
+    "Mixed_7b",
+    "Mixed_7c",
+)
+_SLIM_BLOCKS = (
+    "mixed_35x35x256a",
+    "mixed_35x35x288a",
+    "mixed_35x35x288b",
+    "mixed_17x17x768a",
+    "mixed_17x17x768b",
+    "mixed_17x17x768c",
+    "mixed_17x17x768d",
+    "mixed_17x17x768e",
+    "mixed_17x17x1280a",
+    "mixed_8x8x2048a",
+    "mixed_8x8x2048b",
+)
 
 
 def read_graph(path: str | Path) -> dict[str, np.ndarray]:
@@ -36,18 +57,23 @@ def read_graph(path: str | Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except Exception as error:  # protobuf's own, of a module that is private
-        raise UserError(f"{path} is no graph of TensorFlow, or was cut short: download it again"
-                        ) from error
+        raise UserError(
+            f"{path} is no graph of TensorFlow, or was cut short: download it again"
+        ) from error
     constants = {node.name: node for node in graph.node if node.op == "Const"}
     # The old BatchNorm multiplies by gamma only if it is told to.
-    unscaled = {node.name for node in graph.node
-                if node.op == "BatchNormWithGlobalNormalization"
-                and not node.attr["scale_after_normalization"].b}
+    unscaled = {
+        node.name
+        for node in graph.node
+        if node.op == "BatchNormWithGlobalNormalization"
+        and not node.attr["scale_after_normalization"].b
+    }
 
     def constant(name: str) -> np.ndarray:
         if name not in constants:
-            raise UserError(f"{path} is not the Inception graph of 2015-12-05: it has no constant "
-                            f"{name}")
+            raise UserError(
+                f"{path} is not the Inception graph of 2015-12-05: it has no constant {name}"
+            )
         return tf.make_ndarray(constants[name].attr["value"].tensor)
 
     state_dict = {}
@@ -56,8 +82,14 @@ def read_graph(path: str | Path) -> dict[str, np.ndarray]:
         norm = f"{scope}/batchnorm"
         beta = constant(f"{norm}/beta")
         gamma = np.ones_like(beta) if norm in unscaled else constant(f"{norm}/gamma")
-        state_dict |= _unit(name, constant(f"{scope}/conv2d_params"), gamma, beta,
-                            constant(f"{norm}/moving_mean"), constant(f"{norm}/moving_variance"))
+        state_dict |= _unit(
+            name,
+            constant(f"{scope}/conv2d_params"),
+            gamma,
+            beta,
+            constant(f"{norm}/moving_mean"),
+            constant(f"{norm}/moving_variance"),
+        )
     weights = constant("softmax/weights")
     return state_dict | {"fc.weight": weights.T, "fc.bias": np.zeros(weights.shape[1], np.float32)}
 
@@ -74,8 +106,10 @@ def read_slim_checkpoint(prefix: str | Path) -> dict[str, np.ndarray]:
         reader = tf.train.load_checkpoint(str(prefix))
         shapes = reader.get_variable_to_shape_map()
     except (tf.errors.OpError, ValueError) as error:
-        raise UserError(f"{prefix} is no checkpoint of TensorFlow that can be read: give the path "
-                        "without .index or .data") from error
+        raise UserError(
+            f"{prefix} is no checkpoint of TensorFlow that can be read: give the path "
+            "without .index or .data"
+        ) from error
 
     def variable(*names: str) -> np.ndarray | None:
         for name in names:
@@ -98,16 +132,26 @@ def read_slim_checkpoint(prefix: str | Path) -> dict[str, np.ndarray]:
             return take(*(f"{scope}/{what}" for scope in scopes))
 
         beta, gamma = of("BatchNorm/beta"), of("BatchNorm/gamma", variable)
-        state_dict |= _unit(name, of("weights"), np.ones_like(beta) if gamma is None else gamma,
-                            beta, of("BatchNorm/moving_mean"), of("BatchNorm/moving_variance"))
+        state_dict |= _unit(
+            name,
+            of("weights"),
+            np.ones_like(beta) if gamma is None else gamma,
+            beta,
+            of("BatchNorm/moving_mean"),
+            of("BatchNorm/moving_variance"),
+        )
     weights, bias = needed("logits/logits/weights"), needed("logits/logits/biases")
     return state_dict | {"fc.weight": weights[:, NO_BACKGROUND].T, "fc.bias": bias[NO_BACKGROUND]}
 
 
 def _unit(name: str, kernel, gamma, beta, mean, variance) -> dict[str, np.ndarray]:
-    return {f"{name}.conv.weight": kernel.transpose(3, 2, 0, 1), f"{name}.bn.weight": gamma,
-            f"{name}.bn.bias": beta, f"{name}.bn.running_mean": mean,
-            f"{name}.bn.running_var": variance}
+    return {
+        f"{name}.conv.weight": kernel.transpose(3, 2, 0, 1),
+        f"{name}.bn.weight": gamma,
+        f"{name}.bn.bias": beta,
+        f"{name}.bn.running_mean": mean,
+        f"{name}.bn.running_var": variance,
+    }
 
 
 def _places(block: str) -> dict[str, list[str]]:
@@ -116,8 +160,11 @@ def _places(block: str) -> dict[str, list[str]]:
     for name in CONVOLUTIONS:
         if name.startswith(f"{block}."):
             branch = name.split(".")[1]
-            root = branch if branch.endswith("1x1") or branch == "branch_pool" else (
-                branch.rpartition("_")[0] or branch)
+            root = (
+                branch
+                if branch.endswith("1x1") or branch == "branch_pool"
+                else (branch.rpartition("_")[0] or branch)
+            )
             branches.setdefault(root, []).append(branch)
     return branches
 

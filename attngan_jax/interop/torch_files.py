@@ -21,8 +21,16 @@ LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 # Names may share a storage, and a stride of 0 repeats numbers; in a state_dict both are rare.
 MAX_EXPANSION = 16
 # What zipfile raises for damaged archives, depending on where the damage is.
-ZIP_ERRORS = (zipfile.BadZipFile, EOFError, KeyError, NotImplementedError, OSError, RuntimeError,
-              ValueError, struct.error)
+ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
 
 _STORAGE_DTYPES = {
     "FloatStorage": np.float32,
@@ -52,17 +60,23 @@ class Tensor(Unfinished):
     """How a tensor looks into its storage; offset and strides count numbers, not bytes."""
 
     def __init__(self, storage: Storage, offset: int, shape: tuple, strides: tuple):
-        if not (isinstance(storage, Storage) and isinstance(shape, tuple)
-                and isinstance(strides, tuple) and len(shape) == len(strides)
-                and _are_counts(offset, *shape, *strides)):
+        if not (
+            isinstance(storage, Storage)
+            and isinstance(shape, tuple)
+            and isinstance(strides, tuple)
+            and len(shape) == len(strides)
+            and _are_counts(offset, *shape, *strides)
+        ):
             raise Refused("it holds a tensor that is not made of a storage, a shape and strides")
         self.storage, self.shape, self.strides = storage, shape, strides
         self.start = storage.start + offset
         self.nbytes = math.prod(shape) * storage.dtype.itemsize
         reach = offset + sum((n - 1) * stride for n, stride in zip(shape, strides))
         if self.nbytes and reach >= storage.count:
-            raise Refused(f"it holds a tensor {list(shape)} that reaches beyond its storage of "
-                          f"{storage.count} numbers")
+            raise Refused(
+                f"it holds a tensor {list(shape)} that reaches beyond its storage of "
+                f"{storage.count} numbers"
+            )
 
     def complete(self, state: Any) -> None:
         """Does nothing: attributes of a parameter mean nothing here."""
@@ -71,7 +85,7 @@ class Tensor(Unfinished):
         """A copy of the tensor's numbers."""
         if not self.nbytes:
             return np.zeros(self.shape, self.storage.dtype)
-        numbers = storages[self.storage.key][self.start:]
+        numbers = storages[self.storage.key][self.start :]
         strides = [stride * numbers.itemsize for stride in self.strides]
         view = np.lib.stride_tricks.as_strided(numbers, self.shape, strides, writeable=False)
         return np.array(view, order="C")
@@ -88,8 +102,10 @@ def read_torch_state_dict(data: bytes) -> dict[str, np.ndarray]:
         raise Refused(f"it holds a {type(value).__name__}, not a state_dict")
     others = [name for name, tensor in value.items() if not isinstance(tensor, Tensor)]
     if others:
-        raise Refused(f"it holds more than a state_dict: {str(others[0])!r} is no tensor; save the "
-                      "network's state_dict() alone")
+        raise Refused(
+            f"it holds more than a state_dict: {str(others[0])!r} is no tensor; save the "
+            "network's state_dict() alone"
+        )
     if sum(tensor.nbytes for tensor in value.values()) > MAX_EXPANSION * len(data):
         raise Refused(f"its tensors are more than {MAX_EXPANSION} times larger than the file")
     return {str(name): tensor.array(storages) for name, tensor in value.items()}
@@ -102,12 +118,15 @@ def _read_zip(data: bytes) -> tuple[Any, dict[str, np.ndarray]]:
             _check_members(members, len(data))
             folder = _folder(members)
             if folder + "byteorder" in archive.namelist() and (
-                    archive.read(folder + "byteorder") != b"little"):
+                archive.read(folder + "byteorder") != b"little"
+            ):
                 raise Refused("its numbers are big-endian")
             announced: dict[str, Storage] = {}
             value, _ = _tensor_pickle(archive.read(folder + "data.pkl"), 0, announced)
-            return value, {key: _numbers(archive.read(f"{folder}data/{key}"), storage)
-                           for key, storage in announced.items()}
+            return value, {
+                key: _numbers(archive.read(f"{folder}data/{key}"), storage)
+                for key, storage in announced.items()
+            }
     except Refused:
         raise
     except ZIP_ERRORS as error:
@@ -122,8 +141,11 @@ def _check_members(members: list[zipfile.ZipInfo], file_size: int) -> None:
 
 
 def _folder(members: list[zipfile.ZipInfo]) -> str:
-    folders = [member.filename.removesuffix("data.pkl") for member in members
-               if f"/{member.filename}".endswith("/data.pkl")]
+    folders = [
+        member.filename.removesuffix("data.pkl")
+        for member in members
+        if f"/{member.filename}".endswith("/data.pkl")
+    ]
     if len(folders) != 1:
         raise Refused("it is a zip file, but not one that torch.save wrote")
     return folders[0]
@@ -181,8 +203,10 @@ def _storage(tag, kind, key, location, total, view=None) -> Storage:
 
 def _numbers(data: bytes, storage: Storage) -> np.ndarray:
     if len(data) != storage.total * storage.dtype.itemsize:
-        raise Refused(f"its storage {storage.key!r} has {len(data)} bytes, which are not "
-                      f"{storage.total} numbers")
+        raise Refused(
+            f"its storage {storage.key!r} has {len(data)} bytes, which are not "
+            f"{storage.total} numbers"
+        )
     return np.frombuffer(data, storage.dtype)
 
 
@@ -191,8 +215,7 @@ def _are_counts(*values) -> bool:
 
 
 def _ordered_dict(pairs=()) -> dict:
-    """Python 2 writes the pairs of an OrderedDict as its argument, Python 3 sets them one by one.
-    """
+    """Python 2 writes the pairs of an OrderedDict as its argument, Python 3 sets them one by one."""
     result = {}
     for name, value in pairs:
         if not isinstance(name, str):

@@ -67,8 +67,10 @@ def _context_squares_backward(saved, gradient):
     alpha, half, regions = saved
     weighted = gradient[:, None] * alpha
     products = jnp.matmul(weighted.T, alpha, precision=PRECISION)
-    return (2.0 * gradient[:, None] * half,
-            2.0 * jnp.matmul(products, regions, precision=PRECISION))
+    return (
+        2.0 * gradient[:, None] * half,
+        2.0 * jnp.matmul(products, regions, precision=PRECISION),
+    )
 
 
 _context_squares.defvjp(_context_squares_forward, _context_squares_backward)
@@ -119,8 +121,9 @@ def word_scores(
     if block_size == B:
         return jax.vmap(scores)(regions)
     # A vmap over one image would be several times slower on the CPU.
-    return jax.lax.map(jax.checkpoint(scores), regions,
-                       batch_size=block_size if block_size > 1 else None)
+    return jax.lax.map(
+        jax.checkpoint(scores), regions, batch_size=block_size if block_size > 1 else None
+    )
 
 
 def sentence_scores(codes: jax.Array, sentences: jax.Array) -> jax.Array:

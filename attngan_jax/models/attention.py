@@ -7,7 +7,11 @@ NEGATIVE = -1e9  # finite, so that a caption without any word gives no NaN
 
 
 def word_attention(
-    hidden: jax.Array, words: jax.Array, word_mask: jax.Array, *, legacy_mask: bool = False,
+    hidden: jax.Array,
+    words: jax.Array,
+    word_mask: jax.Array,
+    *,
+    legacy_mask: bool = False,
     packed: int = 1,
 ) -> tuple[jax.Array, jax.Array]:
     """Context of every pixel, a mixture of the words, `c_j = sum_i beta_ji e'_i` (Eq. 2).

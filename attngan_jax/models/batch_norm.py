@@ -79,8 +79,9 @@ class BatchNorm(nn.Module):
     packed: int = 1
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool, mask: jax.Array | None = None,
-                 batches: int = 1) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, *, train: bool, mask: jax.Array | None = None, batches: int = 1
+    ) -> jax.Array:
         """Normalises `x` `[B, ..., C]`; `mask` bool `[B]` says which examples count.
 
         With `batches`, `x` is that many batches one behind the other: each has statistics of its
@@ -92,16 +93,20 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (C,), jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, (C,), jnp.float32)
         x = x.astype(self.dtype)
-        settings = Settings(None if self.is_initializing() else self.axis_name, self.epsilon,
-                            self.activation, self.packed)
+        settings = Settings(
+            None if self.is_initializing() else self.axis_name,
+            self.epsilon,
+            self.activation,
+            self.packed,
+        )
         if not train:
-            return _with_statistics(settings, x, scale, bias, running_mean.value,
-                                    running_var.value)
+            return _with_statistics(settings, x, scale, bias, running_mean.value, running_var.value)
         weight = jnp.ones(len(x)) if mask is None else mask.astype(jnp.float32)
         normalise = functools.partial(normalise_batch, settings, mask is not None)
         if batches > 1:
             y, *statistics = jax.vmap(normalise, (0, None, None, 0))(
-                x.reshape(batches, -1, *x.shape[1:]), scale, bias, weight.reshape(batches, -1))
+                x.reshape(batches, -1, *x.shape[1:]), scale, bias, weight.reshape(batches, -1)
+            )
             y, statistics = y.reshape(-1, *y.shape[2:]), list(zip(*statistics))
         else:
             y, *statistics = normalise(x, scale, bias, weight)
@@ -158,28 +163,35 @@ def _backward(settings, masked, saved, gradients):
     x, scale, bias, weight, mean, var, count = saved
     dy = gradients[0]
     inverse = jax.lax.rsqrt(var + settings.epsilon)
-    channels = [_spread(settings, v) for v in (
-        inverse, -mean * inverse, scale * inverse, bias - mean * scale * inverse)]
+    channels = [
+        _spread(settings, v)
+        for v in (inverse, -mean * inverse, scale * inverse, bias - mean * scale * inverse)
+    ]
 
     def parts(x, dy):
         """(x^, dz, gain) for each part of the channels; nothing of it is worth keeping."""
         dz = _before_activation(settings.activation, x, *channels[2:], dy)
         split = [jnp.split(array, len(dz), axis=-1) for array in (x, *channels[:3])]
-        return [(x.astype(jnp.float32) * inverse + shift, dz, gain)
-                for x, inverse, shift, gain, dz in zip(*split, dz)]
+        return [
+            (x.astype(jnp.float32) * inverse + shift, dz, gain)
+            for x, inverse, shift, gain, dz in zip(*split, dz)
+        ]
 
     axes = tuple(range(x.ndim - 1))
     sums = [(dz.sum(axes), (dz * x_hat).sum(axes)) for x_hat, dz, _ in parts(x, dy)]
     dbias, dscale = (_fold(settings, jnp.concatenate(side)) for side in zip(*sums))
-    means = [_spread(settings, total / count)
-             for total in _sum_over_devices(settings, (dbias, dscale))]
+    means = [
+        _spread(settings, total / count) for total in _sum_over_devices(settings, (dbias, dscale))
+    ]
     # Or XLA would write dz and x^ to memory, in float32, to read them again here.
     x, dy, means = jax.lax.optimization_barrier((x, dy, means))
     counts = weight.reshape((-1,) + (1,) * (x.ndim - 1)) if masked else 1.0
     made = parts(x, dy)
     means = zip(*(jnp.split(v, len(made)) for v in means))
-    dx = [(gain * (dz - counts * (of_bias + x_hat * of_scale))).astype(x.dtype)
-          for (x_hat, dz, gain), (of_bias, of_scale) in zip(made, means)]
+    dx = [
+        (gain * (dz - counts * (of_bias + x_hat * of_scale))).astype(x.dtype)
+        for (x_hat, dz, gain), (of_bias, of_scale) in zip(made, means)
+    ]
     return jnp.concatenate(dx, axis=-1), dscale, dbias, jnp.zeros_like(weight)
 
 
@@ -195,8 +207,10 @@ def _with_statistics(settings, x, scale, bias, mean, var):
     if settings.activation is not glu:
         return settings.activation(x * gain + shift)
     # Halves first: XLA would write the whole normalised array to memory before it splits it.
-    value, gate = (x * gain + shift for x, gain, shift in zip(
-        *(jnp.split(array, 2, axis=-1) for array in (x, gain, shift))))
+    value, gate = (
+        x * gain + shift
+        for x, gain, shift in zip(*(jnp.split(array, 2, axis=-1) for array in (x, gain, shift)))
+    )
     return value * nn.sigmoid(gate)
 
 
@@ -207,8 +221,10 @@ def _before_activation(activation, x, gain, shift, dy):
         return [dy]
     if activation is not glu:
         return [jax.vjp(activation, x.astype(jnp.float32) * gain + shift)[1](dy)[0]]
-    value, gate = (x.astype(jnp.float32) * gain + shift for x, gain, shift in zip(
-        *(jnp.split(array, 2, axis=-1) for array in (x, gain, shift))))
+    value, gate = (
+        x.astype(jnp.float32) * gain + shift
+        for x, gain, shift in zip(*(jnp.split(array, 2, axis=-1) for array in (x, gain, shift)))
+    )
     opened = nn.sigmoid(gate)
     return [dy * opened, dy * value * opened * (1.0 - opened)]
 
@@ -226,7 +242,8 @@ def _batch_statistics(settings, x, weight):
         weight = weight.reshape((-1,) + (1,) * (x.ndim - 1))
         total, squares = (weight * x).sum(axes), (weight * x * x).sum(axes)
     total, squares, count = _sum_over_devices(
-        settings, (_fold(settings, total), _fold(settings, squares), count))
+        settings, (_fold(settings, total), _fold(settings, squares), count)
+    )
     count = jnp.maximum(count, 1.0)  # a device's only example may be one that doesn't count
     mean = total / count
     return mean, jnp.maximum(squares / count - mean * mean, 0.0), count

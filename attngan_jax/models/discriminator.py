@@ -27,8 +27,12 @@ class SentenceConv(nn.Module):
         shape = (3, 3, C + sentences[0].shape[-1], self.features)
         kernel = self.param("kernel", kernel_init, shape, jnp.float32).astype(self.dtype)
         of_images = jax.lax.conv_general_dilated(
-            images.astype(self.dtype), kernel[:, :, :C], (1, 1), "SAME",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"))
+            images.astype(self.dtype),
+            kernel[:, :, :C],
+            (1, 1),
+            "SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
         rows, columns = _taps_inside(H, self.dtype), _taps_inside(W, self.dtype)
 
         def of_sentence(sentence):
@@ -89,8 +93,10 @@ class Discriminator(nn.Module):
         if self.packed and num_downs > 1 and 2 * widths[0] <= LANES:
             self.packing, to = Packing(2, 4), PAIRS
         self.stem = Conv(widths[0], 4, 2, self.packing, to, dtype=self.dtype)
-        self.down = [ConvNorm(width, 4, 2, **block, of=UNPACKED if i else to)
-                     for i, width in enumerate(widths[1:])]
+        self.down = [
+            ConvNorm(width, 4, 2, **block, of=UNPACKED if i else to)
+            for i, width in enumerate(widths[1:])
+        ]
         squeezed = [8 * self.df_dim * 2**i for i in reversed(range(max(0, num_downs - 4)))]
         self.squeeze = [ConvNorm(width, **block) for width in squeezed]
         self.joint = JointBlock(8 * self.df_dim, **common)
@@ -126,7 +132,7 @@ class Discriminator(nn.Module):
 
     def conditional_logits(self, features, sentence, *, train: bool) -> jax.Array:
         """Logits `[B]` that features `[B, 4, 4, C]` and `sentence [B, D]` belong together."""
-        joint_map, = self.joint_maps(features, sentence)
+        (joint_map,) = self.joint_maps(features, sentence)
         return self.joint_logits(joint_map, train=train)
 
     def unconditional_logits(self, features) -> jax.Array:

@@ -38,8 +38,9 @@ class ConditioningAugmentation(nn.Module):
     @nn.compact
     def __call__(self, sentence: jax.Array, noise: jax.Array):
         """`sentence [B, D]`, `noise [B, condition_dim]` -> condition, mean, log_variance."""
-        x = nn.Dense(4 * self.condition_dim, dtype=self.dtype, kernel_init=kernel_init,
-                     name="dense")(sentence)
+        x = nn.Dense(
+            4 * self.condition_dim, dtype=self.dtype, kernel_init=kernel_init, name="dense"
+        )(sentence)
         mean, log_variance = jnp.split(glu(x).astype(jnp.float32), 2, axis=-1)
         return mean + noise * jnp.exp(0.5 * log_variance), mean, log_variance
 
@@ -62,10 +63,10 @@ class InitialStage(nn.Module):
         num_ups = _log2(self.base_size // 4)
         C = self.gf_dim * 2**num_ups
         x = jnp.concatenate([condition, z], axis=-1)
-        x = nn.Dense(C * 4 * 4 * 2, use_bias=False, dtype=self.dtype, kernel_init=kernel_init,
-                     name="dense")(x)
-        x = BatchNorm(self.axis_name, dtype=self.dtype, activation=glu, name="norm")(
-            x, train=train)
+        x = nn.Dense(
+            C * 4 * 4 * 2, use_bias=False, dtype=self.dtype, kernel_init=kernel_init, name="dense"
+        )(x)
+        x = BatchNorm(self.axis_name, dtype=self.dtype, activation=glu, name="norm")(x, train=train)
         h = x.reshape(-1, C, 4, 4).transpose(0, 2, 3, 1)  # features are channel-major, as upstream
         packing = UNPACKED if self.packed else None
         for i in range(num_ups):
@@ -101,12 +102,17 @@ class RefinementStage(nn.Module):
         """
         packing, C = self.packing or UNPACKED, self.gf_dim
         B, H, W = len(hidden), hidden.shape[1], hidden.shape[2] * packing.columns
-        project = nn.Dense(C, use_bias=False, dtype=self.dtype, kernel_init=kernel_init,
-                           name="project")
+        project = nn.Dense(
+            C, use_bias=False, dtype=self.dtype, kernel_init=kernel_init, name="project"
+        )
         if self.attention:
             context, attention = word_attention(
-                hidden.reshape(B, -1, hidden.shape[-1]), project(words), word_mask,
-                legacy_mask=self.legacy_mask, packed=packing.columns)
+                hidden.reshape(B, -1, hidden.shape[-1]),
+                project(words),
+                word_mask,
+                legacy_mask=self.legacy_mask,
+                packed=packing.columns,
+            )
             context = context.reshape(hidden.shape)
             attention = (attention.reshape(B, H, W, -1),)
         else:
@@ -116,9 +122,11 @@ class RefinementStage(nn.Module):
         h = jnp.concatenate([hidden, context.astype(hidden.dtype)], axis=-1)
         for i in range(self.num_residual_blocks):
             h = ResidualBlock(self.axis_name, self.dtype, packing, name=f"residual_{i}")(
-                h, train=train)
+                h, train=train
+            )
         h = UpBlock(C, self.axis_name, self.dtype, self.packing, groups=2, name="upsample")(
-            h, train=train)
+            h, train=train
+        )
         return h, attention
 
 
@@ -173,9 +181,11 @@ class Generator(nn.Module):
           `GeneratorOutput`.
         """
         condition, mean, log_variance = ConditioningAugmentation(
-            self.condition_dim, self.dtype, name="conditioning")(sentence, condition_noise)
-        h = InitialStage(self.gf_dim, self.base_size, self.axis_name, self.dtype, self.packed,
-                         name="initial")(condition, z, train=train)
+            self.condition_dim, self.dtype, name="conditioning"
+        )(sentence, condition_noise)
+        h = InitialStage(
+            self.gf_dim, self.base_size, self.axis_name, self.dtype, self.packed, name="initial"
+        )(condition, z, train=train)
         # Hidden features and word context, 2 gf_dim channels, are packed as far as they have room.
         between = PAIRS if 2 * 2 * self.gf_dim <= LANES else UNPACKED
         made = made_by(UNPACKED) if self.packed else UNPACKED
@@ -187,8 +197,14 @@ class Generator(nn.Module):
                     packing, h = between, unpack_into(h, made, between)
                     made = made_by(between)
                 h, maps = RefinementStage(
-                    self.gf_dim, self.num_residual_blocks, self.attention, self.legacy_mask,
-                    self.axis_name, self.dtype, packing, name=f"refine_{i}",
+                    self.gf_dim,
+                    self.num_residual_blocks,
+                    self.attention,
+                    self.legacy_mask,
+                    self.axis_name,
+                    self.dtype,
+                    packing,
+                    name=f"refine_{i}",
                 )(h, condition, words, word_mask, train=train)
                 attention.extend(maps)
             if i == self.num_stages - 1 or not self.single_image:
@@ -196,8 +212,9 @@ class Generator(nn.Module):
         return GeneratorOutput(tuple(images), tuple(attention), mean, log_variance)
 
 
-def draw(generator: Generator, variables, *inputs: jax.Array,
-         at_once: int | None = None) -> GeneratorOutput:
+def draw(
+    generator: Generator, variables, *inputs: jax.Array, at_once: int | None = None
+) -> GeneratorOutput:
     """Images with the running statistics, to be jitted: `Generator.__call__` with `train=False`.
 
     Args:

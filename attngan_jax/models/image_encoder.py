@@ -59,10 +59,16 @@ class ImageEncoder(nn.Module):
         if self.trunk == "cnn" and self.cnn_image_size:
             images = resize(images, self.cnn_image_size)
         local, pooled = self._trunk()(images, train=train)
-        regions = nn.Dense(self.embedding_dim, use_bias=False, dtype=self.dtype,
-                           kernel_init=embedding_init, name="regions")(local)
-        code = nn.Dense(self.embedding_dim, dtype=self.dtype, kernel_init=embedding_init,
-                        name="code")(pooled)
+        regions = nn.Dense(
+            self.embedding_dim,
+            use_bias=False,
+            dtype=self.dtype,
+            kernel_init=embedding_init,
+            name="regions",
+        )(local)
+        code = nn.Dense(
+            self.embedding_dim, dtype=self.dtype, kernel_init=embedding_init, name="code"
+        )(pooled)
         B, _, _, D = regions.shape
         return regions.reshape(B, -1, D).astype(jnp.float32), code.astype(jnp.float32)
 

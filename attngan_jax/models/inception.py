@@ -30,8 +30,11 @@ def _block_a(pool: int) -> list[list[Conv]]:
     return [
         [conv("branch1x1", 64)],
         [conv("branch5x5_1", 48), conv("branch5x5_2", 64, (5, 5))],
-        [conv("branch3x3dbl_1", 64), conv("branch3x3dbl_2", 96, (3, 3)),
-         conv("branch3x3dbl_3", 96, (3, 3))],
+        [
+            conv("branch3x3dbl_1", 64),
+            conv("branch3x3dbl_2", 96, (3, 3)),
+            conv("branch3x3dbl_3", 96, (3, 3)),
+        ],
         ["average", conv("branch_pool", pool)],
     ]
 
@@ -40,11 +43,18 @@ def _block_c(width: int) -> list[list[Conv]]:
     row, column = (1, 7), (7, 1)
     return [
         [conv("branch1x1", 192)],
-        [conv("branch7x7_1", width), conv("branch7x7_2", width, row),
-         conv("branch7x7_3", 192, column)],
-        [conv("branch7x7dbl_1", width), conv("branch7x7dbl_2", width, column),
-         conv("branch7x7dbl_3", width, row), conv("branch7x7dbl_4", width, column),
-         conv("branch7x7dbl_5", 192, row)],
+        [
+            conv("branch7x7_1", width),
+            conv("branch7x7_2", width, row),
+            conv("branch7x7_3", 192, column),
+        ],
+        [
+            conv("branch7x7dbl_1", width),
+            conv("branch7x7dbl_2", width, column),
+            conv("branch7x7dbl_3", width, row),
+            conv("branch7x7dbl_4", width, column),
+            conv("branch7x7dbl_5", 192, row),
+        ],
         ["average", conv("branch_pool", 192)],
     ]
 
@@ -52,44 +62,61 @@ def _block_c(width: int) -> list[list[Conv]]:
 # A fork: two convolutions side by side on the same input, joined.
 _BLOCK_E = [
     [conv("branch1x1", 320)],
-    [conv("branch3x3_1", 384),
-     (conv("branch3x3_2a", 384, (1, 3)), conv("branch3x3_2b", 384, (3, 1)))],
-    [conv("branch3x3dbl_1", 448), conv("branch3x3dbl_2", 384, (3, 3)),
-     (conv("branch3x3dbl_3a", 384, (1, 3)), conv("branch3x3dbl_3b", 384, (3, 1)))],
+    [
+        conv("branch3x3_1", 384),
+        (conv("branch3x3_2a", 384, (1, 3)), conv("branch3x3_2b", 384, (3, 1))),
+    ],
+    [
+        conv("branch3x3dbl_1", 448),
+        conv("branch3x3dbl_2", 384, (3, 3)),
+        (conv("branch3x3dbl_3a", 384, (1, 3)), conv("branch3x3dbl_3b", 384, (3, 1))),
+    ],
     ["average", conv("branch_pool", 192)],
 ]
 
 _TO_FIRST_POOL = [
-    conv("Conv2d_1a_3x3", 32, (3, 3), 2, "VALID"), conv("Conv2d_2a_3x3", 32, (3, 3), 1, "VALID"),
-    conv("Conv2d_2b_3x3", 64, (3, 3)), "max",
+    conv("Conv2d_1a_3x3", 32, (3, 3), 2, "VALID"),
+    conv("Conv2d_2a_3x3", 32, (3, 3), 1, "VALID"),
+    conv("Conv2d_2b_3x3", 64, (3, 3)),
+    "max",
 ]
 
-_TO_SECOND_POOL = [
-    conv("Conv2d_3b_1x1", 80), conv("Conv2d_4a_3x3", 192, (3, 3), 1, "VALID"), "max",
-]
+_TO_SECOND_POOL = [conv("Conv2d_3b_1x1", 80), conv("Conv2d_4a_3x3", 192, (3, 3), 1, "VALID"), "max"]
 
 _IMAGES_TOGETHER = 4  # of the first layers' 32 channels, as many as a TPU's lanes hold
 
 _TO_MIXED_6E = {
-    "Mixed_5b": _block_a(32), "Mixed_5c": _block_a(64), "Mixed_5d": _block_a(64),
+    "Mixed_5b": _block_a(32),
+    "Mixed_5c": _block_a(64),
+    "Mixed_5d": _block_a(64),
     "Mixed_6a": [
         [conv("branch3x3", 384, (3, 3), 2, "VALID")],
-        [conv("branch3x3dbl_1", 64), conv("branch3x3dbl_2", 96, (3, 3)),
-         conv("branch3x3dbl_3", 96, (3, 3), 2, "VALID")],
+        [
+            conv("branch3x3dbl_1", 64),
+            conv("branch3x3dbl_2", 96, (3, 3)),
+            conv("branch3x3dbl_3", 96, (3, 3), 2, "VALID"),
+        ],
         ["max"],
     ],
-    "Mixed_6b": _block_c(128), "Mixed_6c": _block_c(160), "Mixed_6d": _block_c(160),
+    "Mixed_6b": _block_c(128),
+    "Mixed_6c": _block_c(160),
+    "Mixed_6d": _block_c(160),
     "Mixed_6e": _block_c(192),
 }
 
 _TO_POOL = {
     "Mixed_7a": [
         [conv("branch3x3_1", 192), conv("branch3x3_2", 320, (3, 3), 2, "VALID")],
-        [conv("branch7x7x3_1", 192), conv("branch7x7x3_2", 192, (1, 7)),
-         conv("branch7x7x3_3", 192, (7, 1)), conv("branch7x7x3_4", 192, (3, 3), 2, "VALID")],
+        [
+            conv("branch7x7x3_1", 192),
+            conv("branch7x7x3_2", 192, (1, 7)),
+            conv("branch7x7x3_3", 192, (7, 1)),
+            conv("branch7x7x3_4", 192, (3, 3), 2, "VALID"),
+        ],
         ["max"],
     ],
-    "Mixed_7b": _BLOCK_E, "Mixed_7c": _BLOCK_E,
+    "Mixed_7b": _BLOCK_E,
+    "Mixed_7c": _BLOCK_E,
 }
 
 
@@ -113,16 +140,37 @@ class Unit(nn.Module):
         """`[B, H, W, C] -> [B, H', W', features]`."""
         _, features, kernel, stride, padding = self.table_row
         if self.images > 1:
-            x = layers.Conv(features, kernel[0], stride, self.of, groups=(self.groups, 2),
-                            dtype=self.dtype, padding=1 if padding == "SAME" else 0,
-                            images=self.images, kernel_init=nn.initializers.lecun_normal(),
-                            name="conv")(x)
+            x = layers.Conv(
+                features,
+                kernel[0],
+                stride,
+                self.of,
+                groups=(self.groups, 2),
+                dtype=self.dtype,
+                padding=1 if padding == "SAME" else 0,
+                images=self.images,
+                kernel_init=nn.initializers.lecun_normal(),
+                name="conv",
+            )(x)
         else:
-            x = nn.Conv(features, kernel, (stride, stride), padding, use_bias=False,
-                        dtype=self.dtype, name="conv")(x)
-        return BatchNorm(self.axis_name, epsilon=1e-3, dtype=self.dtype,
-                         scale_init=nn.initializers.ones, activation=relu, packed=self.images,
-                         name="norm")(x, train=train)
+            x = nn.Conv(
+                features,
+                kernel,
+                (stride, stride),
+                padding,
+                use_bias=False,
+                dtype=self.dtype,
+                name="conv",
+            )(x)
+        return BatchNorm(
+            self.axis_name,
+            epsilon=1e-3,
+            dtype=self.dtype,
+            scale_init=nn.initializers.ones,
+            activation=relu,
+            packed=self.images,
+            name="norm",
+        )(x, train=train)
 
 
 class Block(nn.Module):
@@ -136,6 +184,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x, *, train: bool):
         """`[B, H, W, C] -> [B, H', W', sum of the branches' features]`."""
+
         def unit(row):
             return Unit(row, self.axis_name, self.dtype, name=row[0])
 

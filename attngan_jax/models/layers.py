@@ -23,10 +23,15 @@ def upsampled_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
     `x [B, H, W, C]`, `kernel [3, 3, C, O]` -> `[B, 2H, 2W, O]`.
     """
-    return _interleave([
-        [_conv(x, parity_kernel, ((1 - row, row), (1 - column, column)))
-         for column, parity_kernel in enumerate(_parity_kernels(row_kernel, axis=1))]
-        for row, row_kernel in enumerate(_parity_kernels(kernel, axis=0))])
+    return _interleave(
+        [
+            [
+                _conv(x, parity_kernel, ((1 - row, row), (1 - column, column)))
+                for column, parity_kernel in enumerate(_parity_kernels(row_kernel, axis=1))
+            ]
+            for row, row_kernel in enumerate(_parity_kernels(kernel, axis=0))
+        ]
+    )
 
 
 def upsampled_conv_parities(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -38,8 +43,11 @@ def upsampled_conv_parities(x: jax.Array, kernel: jax.Array) -> jax.Array:
     output pixel come from neighbouring windows: a row and a column of each parity are surplus.
     """
     (B, H, W, _), O = x.shape, kernel.shape[-1]
-    kernels = [parity_kernel for row_kernel in _parity_kernels(kernel, axis=0)
-               for parity_kernel in _parity_kernels(row_kernel, axis=1)]
+    kernels = [
+        parity_kernel
+        for row_kernel in _parity_kernels(kernel, axis=0)
+        for parity_kernel in _parity_kernels(row_kernel, axis=1)
+    ]
     parities = _conv(x, jnp.concatenate(kernels, axis=-1), ((1, 1), (1, 1)))
     return parities.reshape(B, H + 1, W + 1, 4, O)
 
@@ -47,8 +55,12 @@ def upsampled_conv_parities(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def interleave_parities(x: jax.Array) -> jax.Array:
     """`[B, H + 1, W + 1, 4, O] -> [B, 2H, 2W, O]`; see `upsampled_conv_parities`."""
     H, W = x.shape[1] - 1, x.shape[2] - 1
-    return _interleave([[x[:, row : row + H, column : column + W, 2 * row + column]
-                         for column in (0, 1)] for row in (0, 1)])
+    return _interleave(
+        [
+            [x[:, row : row + H, column : column + W, 2 * row + column] for column in (0, 1)]
+            for row in (0, 1)
+        ]
+    )
 
 
 def _interleave(parities):
@@ -59,15 +71,18 @@ def _interleave(parities):
 
 
 def _conv(x, kernel, padding):
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding,
-                                        dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
 
 
 def _parity_kernels(kernel, axis):
     """Kernels of the even and the odd outputs along `axis`: 3 taps become 2."""
     first, middle, last = jnp.split(kernel, 3, axis)
-    return (jnp.concatenate([first, middle + last], axis),
-            jnp.concatenate([first + middle, last], axis))
+    return (
+        jnp.concatenate([first, middle + last], axis),
+        jnp.concatenate([first + middle, last], axis),
+    )
 
 
 class Conv(nn.Module):
@@ -98,8 +113,15 @@ class Conv(nn.Module):
         groups = self.groups
         if self.images > 1:
             kernel, groups = kernel_of_images(kernel, self.images, groups), (1, 1)
-        return packed_conv(x.astype(self.dtype), kernel, self.of, self.to, stride=self.stride,
-                           groups=groups, padding=self.padding)
+        return packed_conv(
+            x.astype(self.dtype),
+            kernel,
+            self.of,
+            self.to,
+            stride=self.stride,
+            groups=groups,
+            padding=self.padding,
+        )
 
 
 class ConvNorm(nn.Module):
@@ -129,10 +151,23 @@ class ConvNorm(nn.Module):
         For `batches` see `BatchNorm.__call__`.
         """
         groups = (self.groups, 1 if self.to == UNPACKED else 2)
-        x = Conv(self.features, self.kernel_size, self.stride, self.of, self.to, groups,
-                 self.dtype, name="conv")(x)
-        return BatchNorm(self.axis_name, dtype=self.dtype, activation=self.activation,
-                         packed=self.to.pixels, name="norm")(x, train=train, batches=batches)
+        x = Conv(
+            self.features,
+            self.kernel_size,
+            self.stride,
+            self.of,
+            self.to,
+            groups,
+            self.dtype,
+            name="conv",
+        )(x)
+        return BatchNorm(
+            self.axis_name,
+            dtype=self.dtype,
+            activation=self.activation,
+            packed=self.to.pixels,
+            name="norm",
+        )(x, train=train, batches=batches)
 
 
 class UpConv(nn.Module):
@@ -167,15 +202,18 @@ class UpBlock(nn.Module):
         if self.packing is not None:
             packing = made_by(self.packing)
             x = UpConv(2 * self.features, self.dtype, name="conv")(
-                x, lambda x, kernel: packed_conv(x, kernel, self.packing, packing, upsample=True,
-                                                 groups=(self.groups, 2)),
-                x.shape[-1] // self.packing.pixels)
-            return BatchNorm(self.axis_name, dtype=self.dtype, activation=glu,
-                             packed=packing.pixels, name="norm")(x, train=train)
+                x,
+                lambda x, kernel: packed_conv(
+                    x, kernel, self.packing, packing, upsample=True, groups=(self.groups, 2)
+                ),
+                x.shape[-1] // self.packing.pixels,
+            )
+            return BatchNorm(
+                self.axis_name, dtype=self.dtype, activation=glu, packed=packing.pixels, name="norm"
+            )(x, train=train)
         convolve = upsampled_conv if train else upsampled_conv_parities
         x = UpConv(2 * self.features, self.dtype, name="conv")(x, convolve, x.shape[-1])
-        x = BatchNorm(self.axis_name, dtype=self.dtype, activation=glu, name="norm")(
-            x, train=train)
+        x = BatchNorm(self.axis_name, dtype=self.dtype, activation=glu, name="norm")(x, train=train)
         return x if train else interleave_parities(x)
 
 
@@ -185,8 +223,7 @@ def made_by(packing: Packing) -> Packing:
 
 
 class ResidualBlock(nn.Module):
-    """`x + BN(conv(GLU(BN(conv(x)))))`, the width kept; packed channels come and go in two groups.
-    """
+    """`x + BN(conv(GLU(BN(conv(x)))))`, the width kept; packed channels come and go in two groups."""
 
     axis_name: str | None = None
     dtype: Dtype = jnp.float32

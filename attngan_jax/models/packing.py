@@ -70,8 +70,14 @@ def unpack_into(x: jax.Array, packing: Packing, into: Packing) -> jax.Array:
     # Flipped, as the kernel of every convolution that spreads its input out.
     kernel = jnp.asarray(kernel[::-1, ::-1].transpose(0, 1, 3, 2), x.dtype)
     return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), ((rows - 1,) * 2, (columns - 1,) * 2), lhs_dilation=(rows, columns),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=jax.lax.Precision.HIGHEST)
+        x,
+        kernel,
+        (1, 1),
+        ((rows - 1,) * 2, (columns - 1,) * 2),
+        lhs_dilation=(rows, columns),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=jax.lax.Precision.HIGHEST,
+    )
 
 
 def pack_images(x: jax.Array, images: int) -> jax.Array:
@@ -133,8 +139,9 @@ def packed_conv(
         edges.append((-first, (results - 1) * step + len(tap) + first - size))
     if (of, to, upsample) != (UNPACKED, UNPACKED, False):
         kernel = _packed_kernel(kernel, *(tap for _, tap in taps), groups)
-    return jax.lax.conv_general_dilated(x, kernel, steps, edges,
-                                        dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return jax.lax.conv_general_dilated(
+        x, kernel, steps, edges, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
 
 
 def _packed_kernel(kernel, row_taps, column_taps, groups):
@@ -144,10 +151,18 @@ def _packed_kernel(kernel, row_taps, column_taps, groups):
     row_taps, column_taps = (jnp.asarray(taps, kernel.dtype) for taps in (row_taps, column_taps))
     # y, x: the kernel over packed pixels. i, p: row and column within one that is read; j, q:
     # within one that is made. s, t: taps. g, h: groups.
-    kernel = jnp.einsum("yijs,xpqt,stgchd->yxgipchjqd", row_taps, column_taps, kernel,
-                        precision=jax.lax.Precision.HIGHEST)
-    return kernel.reshape(*kernel.shape[:2], I * row_taps.shape[1] * column_taps.shape[1],
-                          O * row_taps.shape[2] * column_taps.shape[2])
+    kernel = jnp.einsum(
+        "yijs,xpqt,stgchd->yxgipchjqd",
+        row_taps,
+        column_taps,
+        kernel,
+        precision=jax.lax.Precision.HIGHEST,
+    )
+    return kernel.reshape(
+        *kernel.shape[:2],
+        I * row_taps.shape[1] * column_taps.shape[1],
+        O * row_taps.shape[2] * column_taps.shape[2],
+    )
 
 
 def _step(stride: int, upsample: bool, of: int, to: int) -> int:
@@ -158,8 +173,9 @@ def _step(stride: int, upsample: bool, of: int, to: int) -> int:
     return step
 
 
-def _taps(K: int, stride: int, upsample: bool, padding: int, of: int,
-          to: int) -> tuple[int, np.ndarray]:
+def _taps(
+    K: int, stride: int, upsample: bool, padding: int, of: int, to: int
+) -> tuple[int, np.ndarray]:
     """Where each tap of each packed result reads, along one axis.
 
     Returns:

@@ -27,8 +27,7 @@ class Recurrence(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, word_mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """`x [B, T, E]`, mask `[B, T]` -> outputs `[B, T, features]`, last state `[B, features]`.
-        """
+        """`x [B, T, E]`, mask `[B, T]` -> outputs `[B, T, features]`, last state `[B, features]`."""
         F = self.features
         gates = {"lstm": 4, "gru": 3}[self.rnn_type]
         bound = F**-0.5  # PyTorch's default for all recurrent weights, which upstream keeps
@@ -112,15 +111,24 @@ class TextEncoder(nn.Module):
         Returns:
           words `[B, T, D]` (zeros at padding) and sentence `[B, D]`, float32.
         """
-        x = nn.Embed(self.vocabulary_size, self.word_dim, embedding_init=embedding_init,
-                     dtype=self.dtype, name="embedding")(caption)
+        x = nn.Embed(
+            self.vocabulary_size,
+            self.word_dim,
+            embedding_init=embedding_init,
+            dtype=self.dtype,
+            name="embedding",
+        )(caption)
         if keep is not None:
             x = jnp.where(keep, x / (1.0 - dropout_rate), 0.0)
         F = self.embedding_dim // 2
-        outputs, last = zip(*(
-            Recurrence(F, self.rnn_type, reverse, self.forget_bias, self.dtype, name=name)(
-                x, word_mask)
-            for name, reverse in (("forward", False), ("backward", True))))
+        outputs, last = zip(
+            *(
+                Recurrence(F, self.rnn_type, reverse, self.forget_bias, self.dtype, name=name)(
+                    x, word_mask
+                )
+                for name, reverse in (("forward", False), ("backward", True))
+            )
+        )
         words = jnp.concatenate(outputs, axis=-1)
         if self.sentence_pooling == "last":
             return words, jnp.concatenate(last, axis=-1)

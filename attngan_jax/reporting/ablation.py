@@ -115,8 +115,9 @@ class Ordering:
 
 
 ORDERINGS = (
-    Ordering("R-precision rises with λ", ("no_damsm", "lambda_0.1", "lambda_1", "lambda_5",
-                                          "lambda_10")),
+    Ordering(
+        "R-precision rises with λ", ("no_damsm", "lambda_0.1", "lambda_1", "lambda_5", "lambda_10")
+    ),
     Ordering("attention helps", ("no_attention", "lambda_5")),
     Ordering("three stages beat two", ("lambda_5", "three_stages")),
     Ordering("AttnDCGAN is worse than AttnGAN", ("dcgan", "three_stages")),
@@ -150,48 +151,91 @@ def findings(rows: list[Row], metrics=METRICS) -> list[Finding]:
                 below, above = by_name[low].values(metric), by_name[high].values(metric)
                 pairs = [(below[seed], above[seed]) for seed in below if seed in above]
                 if pairs:
-                    found.append(Finding(
-                        ordering.claim, metric.title, by_name[low].name, by_name[high].name,
-                        statistics.fmean(b - a for a, b in pairs), len(pairs),
-                        sum(b > a for a, b in pairs)))
+                    found.append(
+                        Finding(
+                            ordering.claim,
+                            metric.title,
+                            by_name[low].name,
+                            by_name[high].name,
+                            statistics.fmean(b - a for a, b in pairs),
+                            len(pairs),
+                            sum(b > a for a, b in pairs),
+                        )
+                    )
     return found
 
 
 def table(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
     """The head and the lines of the table, as texts."""
     shown = [metric for metric in METRICS if any(row.values(metric) for row in rows)]
-    head = ["variant", "seeds", *(f"{metric.title}, {metric.unit}" for metric in shown),
-            "paper, CUB: R-precision, %", "paper, CUB: Inception Score"]
+    head = [
+        "variant",
+        "seeds",
+        *(f"{metric.title}, {metric.unit}" for metric in shown),
+        "paper, CUB: R-precision, %",
+        "paper, CUB: Inception Score",
+    ]
     lines = []
     for row in rows:
         _, score, precision = VARIANTS[row.variant]
-        lines.append([row.name, ", ".join(map(str, sorted(row.metrics))) or "not run",
-                      *(_with_spread(row, metric) for metric in shown),
-                      f"{precision:.2f}" if precision else "–", f"{score:.2f}" if score else "–"])
+        lines.append(
+            [
+                row.name,
+                ", ".join(map(str, sorted(row.metrics))) or "not run",
+                *(_with_spread(row, metric) for metric in shown),
+                f"{precision:.2f}" if precision else "–",
+                f"{score:.2f}" if score else "–",
+            ]
+        )
     return head, lines
 
 
 def markdown(rows: list[Row]) -> str:
     """The table and what it says about the paper's orderings, for a document."""
     head, lines = table(rows)
-    text = [" | ".join(["", *line, ""]).strip() for line in
-            (head, ["---"] * 2 + ["---:"] * (len(head) - 2), *lines)]
-    text += ["", "| the paper's ordering | metric | lower | higher | difference | seeds that agree "
-             "|", "|---|---|---|---|---:|---:|"]
+    text = [
+        " | ".join(["", *line, ""]).strip()
+        for line in (head, ["---"] * 2 + ["---:"] * (len(head) - 2), *lines)
+    ]
+    text += [
+        "",
+        "| the paper's ordering | metric | lower | higher | difference | seeds that agree |",
+        "|---|---|---|---|---:|---:|",
+    ]
     for one in findings(rows):
-        text.append(f"| {one.claim} | {one.metric} | {one.lower} | {one.higher} | "
-                    f"{one.difference:+.1f} | {one.seeds_that_agree} of {one.seeds} |")
+        text.append(
+            f"| {one.claim} | {one.metric} | {one.lower} | {one.higher} | "
+            f"{one.difference:+.1f} | {one.seeds_that_agree} of {one.seeds} |"
+        )
     return "\n".join(text) + "\n"
 
 
 def as_json(rows: list[Row]) -> str:
     """All numbers of the table, by variant, metric and seed."""
-    numbers = {row.variant: {metric.key: {
-        "mean": row.mean(metric), "std": row.spread(metric), "seeds": row.values(metric)}
-        for metric in METRICS} for row in rows}
-    return json.dumps({"variants": numbers, "findings": [
-        dataclasses.asdict(one) | {"holds": one.holds} for one in findings(rows)]},
-        indent=2, ensure_ascii=False) + "\n"
+    numbers = {
+        row.variant: {
+            metric.key: {
+                "mean": row.mean(metric),
+                "std": row.spread(metric),
+                "seeds": row.values(metric),
+            }
+            for metric in METRICS
+        }
+        for row in rows
+    }
+    return (
+        json.dumps(
+            {
+                "variants": numbers,
+                "findings": [
+                    dataclasses.asdict(one) | {"holds": one.holds} for one in findings(rows)
+                ],
+            },
+            indent=2,
+            ensure_ascii=False,
+        )
+        + "\n"
+    )
 
 
 def _with_spread(row: Row, metric: Metric) -> str:

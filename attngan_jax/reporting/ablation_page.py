@@ -1,4 +1,4 @@
-"""The ablation's report: one table, one figure, the variants' pictures, in one page."""
+"""The ablation's report: one table, one figure, the variants' images, in one page."""
 
 import dataclasses
 import os
@@ -15,7 +15,7 @@ from attngan_jax.reporting.page import environment
 from attngan_jax.reporting.pictures import data_uri
 
 ROW_HEIGHT, TOP, LABELS, PANEL, GAP = 34, 46, 230, 300, 40  # SVG units
-NUM_CAPTIONS = 6  # a picture of each, for every variant
+NUM_CAPTIONS = 6  # an image of each, for every variant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Panel:
 
 
 def write_report(runs: str | os.PathLike) -> pathlib.Path:
-    """Writes `RUNS/report/` (page, figure, pictures, table, numbers); returns the page's path.
+    """Writes `RUNS/report/` (page, figure, images, table, numbers); returns the page's path.
 
     Raises `UserError` where no run is finished or a file is broken.
     """
@@ -58,9 +58,18 @@ def write_report(runs: str | os.PathLike) -> pathlib.Path:
     if grid is not None:
         figures.save_png(grid, folder / "pictures.png")
     head, lines = ablation.table(rows)
-    page = environment().get_template("ablation.html").render(
-        head=head, lines=lines, figure=figure, findings=ablation.findings(rows),
-        steps=_steps(rows), pictures=None if grid is None else data_uri(grid))
+    page = (
+        environment()
+        .get_template("ablation.html")
+        .render(
+            head=head,
+            lines=lines,
+            figure=figure,
+            findings=ablation.findings(rows),
+            steps=_steps(rows),
+            pictures=None if grid is None else data_uri(grid),
+        )
+    )
     write_text(folder / "index.html", page)
     return folder / "index.html"
 
@@ -70,12 +79,22 @@ def draw_figure(rows: list[Row]) -> str:
     shown = [metric for metric in ablation.METRICS if any(row.values(metric) for row in rows)]
     done = [row for row in rows if row.metrics]
     height = TOP + ROW_HEIGHT * len(done) + 26
-    panels = [_panel(metric, done, LABELS + place * (PANEL + GAP))
-              for place, metric in enumerate(shown)]
+    panels = [
+        _panel(metric, done, LABELS + place * (PANEL + GAP)) for place, metric in enumerate(shown)
+    ]
     names = [(row.name, _y(place)) for place, row in enumerate(done)]
-    return environment().get_template("ablation.svg").render(
-        width=LABELS + len(shown) * (PANEL + GAP), height=height, panels=panels, names=names,
-        top=TOP - 6, bottom=height - 24)
+    return (
+        environment()
+        .get_template("ablation.svg")
+        .render(
+            width=LABELS + len(shown) * (PANEL + GAP),
+            height=height,
+            panels=panels,
+            names=names,
+            top=TOP - 6,
+            bottom=height - 24,
+        )
+    )
 
 
 def _y(place: int) -> float:
@@ -98,24 +117,38 @@ def _panel(metric: Metric, rows: list[Row], left: float) -> Panel:
         seeds = list(row.values(metric).values())
         if seeds:
             mean = row.mean(metric)
-            marks.append(Mark(_y(place), x(mean), x(min(seeds)), x(max(seeds)),
-                              [x(value) for value in seeds], f"{mean:.1f}"))
-    return Panel(f"{metric.title}, {metric.unit}", left, right,
-                 [(x(tick), f"{tick:g}") for tick in ticks(low, high, 5)],
-                 None if chance is None else x(chance), marks)
+            marks.append(
+                Mark(
+                    _y(place),
+                    x(mean),
+                    x(min(seeds)),
+                    x(max(seeds)),
+                    [x(value) for value in seeds],
+                    f"{mean:.1f}",
+                )
+            )
+    return Panel(
+        f"{metric.title}, {metric.unit}",
+        left,
+        right,
+        [(x(tick), f"{tick:g}") for tick in ticks(low, high, 5)],
+        None if chance is None else x(chance),
+        marks,
+    )
 
 
 def picture_grid(runs: pathlib.Path, rows: list[Row]) -> np.ndarray | None:
-    """Each variant's pictures of the same captions with the same noise, of its first seed.
+    """Each variant's images of the same captions with the same noise, of its first seed.
 
-    uint8 `[H, W, 3]` with a line a variant, real pictures on top; None before the first samples.
+    uint8 `[H, W, 3]` with a line a variant, real images on top; None before the first samples.
     """
     lines, names, real = [], [], None
     for row in rows:
         if not row.metrics:
             continue
         samples = run_files.read_samples(
-            runs / f"seed_{min(row.metrics)}" / row.variant / "samples")
+            runs / f"seed_{min(row.metrics)}" / row.variant / "samples"
+        )
         if samples is None:
             continue
         made = samples.last[max(samples.last)][:NUM_CAPTIONS]
@@ -125,20 +158,33 @@ def picture_grid(runs: pathlib.Path, rows: list[Row]) -> np.ndarray | None:
             real = samples.real_images[:NUM_CAPTIONS]
     if not lines:
         return None
-    return figures.labelled_rows(np.stack([_tiles(real), *lines]), ["real pictures", *names])
+    return figures.labelled_rows(np.stack([_tiles(real), *lines]), ["real images", *names])
 
 
 def _tiles(images: np.ndarray, size: int = 96) -> np.ndarray:
-    return np.stack([np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BOX
-                     if image.shape[0] > size else Image.Resampling.BICUBIC)) for image in images])
+    return np.stack(
+        [
+            np.asarray(
+                Image.fromarray(image).resize(
+                    (size, size),
+                    Image.Resampling.BOX if image.shape[0] > size else Image.Resampling.BICUBIC,
+                )
+            )
+            for image in images
+        ]
+    )
 
 
 def _steps(rows: list[Row]) -> list[tuple[str, list]]:
     """What the runs' configs say of the schedule, as (name, distinct values)."""
-    keys = (("DAMSM steps", "damsm", "num_train_steps"),
-            ("GAN steps", "attngan", "num_train_steps"),
-            ("GAN batch", "attngan", "batch_size"), ("images scored", "eval", "num_images"),
-            ("candidates of R-precision", "eval", "num_candidates"))
+    keys = (
+        ("DAMSM steps", "damsm", "num_train_steps"),
+        ("GAN steps", "attngan", "num_train_steps"),
+        ("GAN batch", "attngan", "batch_size"),
+        ("images scored", "eval", "num_images"),
+        ("candidates of R-precision", "eval", "num_candidates"),
+    )
     configs = [config for row in rows for config in row.configs.values()]
-    return [(name, sorted({config[section][key] for config in configs}))
-            for name, section, key in keys]
+    return [
+        (name, sorted({config[section][key] for config in configs})) for name, section, key in keys
+    ]

@@ -22,13 +22,22 @@ TITLES = {
     "train/d_loss_*": "Discriminators, by stage",
     "train/kl_loss": "KL of the condition",
     "eval/r_precision": "R-precision",
-    **{f"eval/{key}_{family}": f"{key.upper()} ({family})"
-       for key in ("fid", "kid") for family in ("torchvision", "tf-2015", "damsm")},
+    **{
+        f"eval/{key}_{family}": f"{key.upper()} ({family})"
+        for key in ("fid", "kid")
+        for family in ("torchvision", "tf-2015", "damsm")
+    },
     "eval/retrieval_r1": "Retrieval, mean R@1",
-    **{f"eval/{way}_{key}": f"{way.replace('_', ' ').capitalize()}, {name}"
-       for way in ("image_to_text", "text_to_image")
-       for key, name in (("r1", "R@1"), ("r5", "R@5"), ("r10", "R@10"),
-                         ("median_rank", "median rank"))},
+    **{
+        f"eval/{way}_{key}": f"{way.replace('_', ' ').capitalize()}, {name}"
+        for way in ("image_to_text", "text_to_image")
+        for key, name in (
+            ("r1", "R@1"),
+            ("r5", "R@5"),
+            ("r10", "R@10"),
+            ("median_rank", "median rank"),
+        )
+    },
 }
 STAGE_TITLES = {("attngan", "train/damsm_loss"): "DAMSM term (with its weight)"}
 
@@ -83,8 +92,13 @@ def chart(title: str, lines: list[tuple[str, Series]]) -> Chart:
     reduced = [_reduced(series) for _, series in lines]
     smoothed = [_smoothed(series) for series in reduced]
     x_range = _span([series.steps for series in reduced], 0)
-    y_range = _span([np.concatenate([smooth.values, np.percentile(raw.values, [2, 98])])
-                     for raw, smooth in zip(reduced, smoothed)], 0.06)
+    y_range = _span(
+        [
+            np.concatenate([smooth.values, np.percentile(raw.values, [2, 98])])
+            for raw, smooth in zip(reduced, smoothed)
+        ],
+        0.06,
+    )
 
     def points(series: Series) -> list[tuple[float, float]]:
         x = _place(series.steps, x_range, LEFT, WIDTH - RIGHT)
@@ -93,20 +107,30 @@ def chart(title: str, lines: list[tuple[str, Series]]) -> Chart:
 
     drawn = []
     for (label, series), raw, smooth in zip(lines, reduced, smoothed):
-        drawn.append(Line(
-            label=label,
-            raw=_svg(points(raw)) if len(raw.steps) >= SMOOTH_FROM else "",
-            smooth=_svg(points(smooth)),
-            first=number(series.values[0]),
-            last=number(smooth.values[-1]),
-            marked=points(raw) if len(raw.steps) <= 24 else []))
+        drawn.append(
+            Line(
+                label=label,
+                raw=_svg(points(raw)) if len(raw.steps) >= SMOOTH_FROM else "",
+                smooth=_svg(points(smooth)),
+                first=number(series.values[0]),
+                last=number(smooth.values[-1]),
+                marked=points(raw) if len(raw.steps) <= 24 else [],
+            )
+        )
     return Chart(
-        title, drawn,
-        [(_place(tick, x_range, LEFT, WIDTH - RIGHT), f"{tick:,.0f}")
-         for tick in ticks(*x_range, 4)],
-        [(_place(tick, y_range, HEIGHT - BOTTOM, TOP), number(tick))
-         for tick in ticks(*y_range, 4)],
-        x_range, y_range)
+        title,
+        drawn,
+        [
+            (_place(tick, x_range, LEFT, WIDTH - RIGHT), f"{tick:,.0f}")
+            for tick in ticks(*x_range, 4)
+        ],
+        [
+            (_place(tick, y_range, HEIGHT - BOTTOM, TOP), number(tick))
+            for tick in ticks(*y_range, 4)
+        ],
+        x_range,
+        y_range,
+    )
 
 
 def ticks(low: float, high: float, about: int) -> list[float]:
@@ -136,8 +160,10 @@ def _reduced(series: Series) -> Series:
     if len(series.steps) <= MAX_POINTS:
         return series
     bins = np.array_split(np.arange(len(series.steps)), MAX_POINTS)
-    return Series(np.array([series.steps[b].mean() for b in bins]),
-                  np.array([series.values[b].mean() for b in bins]))
+    return Series(
+        np.array([series.steps[b].mean() for b in bins]),
+        np.array([series.values[b].mean() for b in bins]),
+    )
 
 
 def _smoothed(series: Series) -> Series:

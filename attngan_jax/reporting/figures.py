@@ -1,4 +1,4 @@
-"""Figures from arrays: grids, captions under pictures, attention laid over them.
+"""Figures from arrays: grids, captions under images, attention laid over them.
 
 Everything here takes and gives uint8 RGB; NumPy and Pillow only.
 """
@@ -17,17 +17,17 @@ DIMMED = 0.45  # brightness left where there is no attention
 FONT_SIZE = 14
 LINE_HEIGHT = 18
 MARGIN = 10
-SMALLEST_TILE = 176  # pixels; narrower pictures are enlarged, so that their captions can be read
+SMALLEST_TILE = 176  # pixels; narrower images are enlarged, so that their captions can be read
 WHITE, INK, MUTED = (255, 255, 255), (29, 31, 36), (105, 110, 120)
 
 
 def image_grid(images: np.ndarray, columns: int, pad: int = 2) -> np.ndarray:
-    """Pictures side by side, row by row, on white.
+    """Images side by side, row by row, on white.
 
     Args:
       images: uint8 `[N, H, W, 3]`.
-      columns: pictures in a row; fewer where there are fewer pictures.
-      pad: white pixels around each picture.
+      columns: images in a row; fewer where there are fewer images.
+      pad: white pixels around each image.
 
     Returns:
       uint8 `[rows (H + pad) + pad, columns (W + pad) + pad, 3]`.
@@ -39,18 +39,18 @@ def image_grid(images: np.ndarray, columns: int, pad: int = 2) -> np.ndarray:
     for index, image in enumerate(images):
         top = pad + index // columns * (height + pad)
         left = pad + index % columns * (width + pad)
-        grid[top:top + height, left:left + width] = image
+        grid[top : top + height, left : left + width] = image
     return grid
 
 
 def overlay_attention(
     image: np.ndarray, attention: np.ndarray, *, peak: float | None = None
 ) -> np.ndarray:
-    """A picture lit where a word looks: dimmed elsewhere, warm where the attention is high.
+    """An image lit where a word looks: dimmed elsewhere, warm where the attention is high.
 
     Args:
       image: uint8 `[H, W, 3]`.
-      attention: `[h, w]`, not negative; enlarged to the picture's size bilinearly.
+      attention: `[h, w]`, not negative; enlarged to the image's size bilinearly.
       peak: the value shown as full attention; by default the map's own largest.
 
     Returns:
@@ -58,7 +58,8 @@ def overlay_attention(
     """
     height, width, _ = image.shape
     heat = Image.fromarray(attention.astype(np.float32)).resize(
-        (width, height), Image.Resampling.BILINEAR)
+        (width, height), Image.Resampling.BILINEAR
+    )
     peak = float(attention.max()) if peak is None else peak
     heat = np.clip(np.asarray(heat) / max(peak, 1e-12), 0, 1)[..., None]
     lit = image * (DIMMED + (1 - DIMMED) * heat)
@@ -82,7 +83,7 @@ def attention_scores(attention: np.ndarray) -> np.ndarray:
 
 
 def enlarged(image: np.ndarray, smallest: int) -> np.ndarray:
-    """The picture, enlarged (bicubic) to at least `smallest` pixels on its shorter side."""
+    """The image, enlarged (bicubic) to at least `smallest` pixels on its shorter side."""
     height, width, _ = image.shape
     if min(height, width) >= smallest:
         return image
@@ -92,24 +93,26 @@ def enlarged(image: np.ndarray, smallest: int) -> np.ndarray:
 
 
 def captioned_grid(
-    images: np.ndarray, captions: list[str], path: storage.Place, *, columns: int = 4
+    images: np.ndarray, captions: list[str], path: storage.PathLike, *, columns: int = 4
 ) -> None:
-    """Writes a PNG of pictures, each with its caption under it.
+    """Writes a PNG of images, each with its caption under it.
 
     Args:
       images: uint8 `[N, H, W, 3]`.
-      captions: one for each picture.
+      captions: one for each image.
       path: the file, written whole or not at all.
-      columns: pictures in a row.
+      columns: images in a row.
     """
     tiles = [enlarged(image, SMALLEST_TILE) for image in images]
     height, width, _ = tiles[0].shape
     texts = [wrapped(caption, width) for caption in captions]
     columns = min(columns, len(tiles))
-    rows = [range(first, min(first + columns, len(tiles)))
-            for first in range(0, len(tiles), columns)]
-    heights = [height + MARGIN + LINE_HEIGHT * max(len(texts[index]) for index in row)
-               for row in rows]
+    rows = [
+        range(first, min(first + columns, len(tiles))) for first in range(0, len(tiles), columns)
+    ]
+    heights = [
+        height + MARGIN + LINE_HEIGHT * max(len(texts[index]) for index in row) for row in rows
+    ]
 
     canvas = _canvas(columns * (width + MARGIN) + MARGIN, sum(heights) + MARGIN * (len(rows) + 1))
     draw = ImageDraw.Draw(canvas)
@@ -124,12 +127,17 @@ def captioned_grid(
 
 
 def attention_figure(
-    images: dict[int, np.ndarray], attention: dict[int, np.ndarray], words: list[str],
-    path: storage.Place, *, caption: str = "", max_words: int | None = None
+    images: dict[int, np.ndarray],
+    attention: dict[int, np.ndarray],
+    words: list[str],
+    path: storage.PathLike,
+    *,
+    caption: str = "",
+    max_words: int | None = None,
 ) -> None:
     """Writes a PNG of word maps: a row for each refinement stage, a column for each word.
 
-    The first column is the stage's own picture. A number under a map is its largest weight.
+    The first column is the stage's own image. A number under a map is its largest weight.
 
     Args:
       images: stage's size -> uint8 `[S, S, 3]`, of one caption.
@@ -140,7 +148,7 @@ def attention_figure(
       max_words: only this many words, the most attended of the last stage, in caption order.
     """
     stages = sorted(attention)
-    maps = {size: attention[size][:len(words)] for size in stages}
+    maps = {size: attention[size][: len(words)] for size in stages}
     shown = list(range(len(words)))
     if max_words is not None:
         ranked = np.argsort(-attention_scores(maps[stages[-1]]), kind="stable")
@@ -169,7 +177,7 @@ def attention_figure(
 
 
 def labelled_rows(images: np.ndarray, labels: list[str], pad: int = 4) -> np.ndarray:
-    """Rows of pictures, each with its name at the left.
+    """Rows of images, each with its name at the left.
 
     Args:
       images: uint8 `[rows, columns, H, W, 3]`.
@@ -206,7 +214,7 @@ def wrapped(text: str, width: int) -> list[str]:
     return [line for line in lines if line] or [""]
 
 
-def save_png(picture: np.ndarray | Image.Image, path: storage.Place) -> None:
+def save_png(picture: np.ndarray | Image.Image, path: storage.PathLike) -> None:
     """Writes a PNG whole or not at all; makes its folder."""
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     content = io.BytesIO()

@@ -10,23 +10,21 @@ import jinja2
 from markupsafe import Markup
 
 from attngan_jax import storage
-from attngan_jax.reporting import (
-    curves,
-    figures,
-    metric_rows,
-    paper_figures,
-    pictures,
-    run_files,
-)
+from attngan_jax.reporting import curves, figures, metric_rows, paper_figures, pictures, run_files
 
-STAGE_NAMES = {"prepare": "Data set", "damsm": "DAMSM", "attngan": "AttnGAN",
-               "evaluate": "Evaluation", "eval": "Scores of checkpoints"}
+STAGE_NAMES = {
+    "prepare": "Dataset",
+    "damsm": "DAMSM",
+    "attngan": "AttnGAN",
+    "evaluate": "Evaluation",
+    "eval": "Scores of checkpoints",
+}
 
 
-def write_report(workdir: storage.Place) -> storage.Path:
+def write_report(workdir: storage.PathLike) -> storage.Path:
     """Writes the page of a run, finished or still training, and returns its path.
 
-    Beside it, `figures/` gets the same pictures as PNGs, for a paper or a talk.
+    Beside it, `figures/` gets the same images as PNGs, for a paper or a talk.
 
     Raises:
       UserError: the workdir holds no run, or one of its files is broken.
@@ -39,39 +37,55 @@ def write_report(workdir: storage.Place) -> storage.Path:
 
 
 def render(run: run_files.Run) -> str:
-    """The page as text. It loads nothing: style, script and pictures are inside."""
+    """The page as text. It loads nothing: style, script and images are inside."""
     script = _script()
-    return environment().get_template("report.html").render(
-        run=run,
-        name=run.config.get("name") or run.workdir.resolve().name,
-        quoted_workdir=shlex.quote(str(run.workdir)),
-        quoted_caption=shlex.quote(run.samples.captions[0]) if run.samples else "",
-        facts=_facts(run),
-        status=_status(run),
-        rows=metric_rows.metric_rows(run.metrics) if run.metrics else [],
-        bars=metric_rows.attribute_bars(run.metrics) if run.metrics else [],
-        pointing=metric_rows.grounding_bars(run.metrics) if run.metrics else [],
-        wall=_wall_clock(run.wall_seconds),
-        curve_stages=[(STAGE_NAMES.get(stage, stage), *curves.charts(stage, run.scalars[stage]))
-                      for stage in _known_first(run.scalars)],
-        chart_size=(curves.WIDTH, curves.HEIGHT, curves.LEFT, curves.RIGHT, curves.TOP,
-                    curves.BOTTOM),
-        cards=pictures.sample_cards(run.samples) if run.samples else [],
-        generator_explorers=pictures.explorers(run.attention) if run.attention else [],
-        damsm_explorers=pictures.explorers(run.damsm_attention) if run.damsm_attention else [],
-        explorations=pictures.exploration_cards(run.explorations),
-        heat=",".join(map(str, (*figures.HEAT, figures.HEAT_STRENGTH, figures.DIMMED))),
-        settings=sorted(_flat(run.config).items()),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            run=run,
+            name=run.config.get("name") or run.workdir.resolve().name,
+            quoted_workdir=shlex.quote(str(run.workdir)),
+            quoted_caption=shlex.quote(run.samples.captions[0]) if run.samples else "",
+            facts=_facts(run),
+            status=_status(run),
+            rows=metric_rows.metric_rows(run.metrics) if run.metrics else [],
+            bars=metric_rows.attribute_bars(run.metrics) if run.metrics else [],
+            pointing=metric_rows.grounding_bars(run.metrics) if run.metrics else [],
+            wall=_wall_clock(run.wall_seconds),
+            curve_stages=[
+                (STAGE_NAMES.get(stage, stage), *curves.charts(stage, run.scalars[stage]))
+                for stage in _known_first(run.scalars)
+            ],
+            chart_size=(
+                curves.WIDTH,
+                curves.HEIGHT,
+                curves.LEFT,
+                curves.RIGHT,
+                curves.TOP,
+                curves.BOTTOM,
+            ),
+            cards=pictures.sample_cards(run.samples) if run.samples else [],
+            generator_explorers=pictures.explorers(run.attention) if run.attention else [],
+            damsm_explorers=pictures.explorers(run.damsm_attention) if run.damsm_attention else [],
+            explorations=pictures.exploration_cards(run.explorations),
+            heat=",".join(map(str, (*figures.HEAT, figures.HEAT_STRENGTH, figures.DIMMED))),
+            settings=sorted(_flat(run.config).items()),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
     )
 
 
 def environment() -> jinja2.Environment:
     """Where the templates are found, and how they are filled."""
     return jinja2.Environment(
-        loader=jinja2.PackageLoader("attngan_jax.reporting"), autoescape=True,
-        trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+        loader=jinja2.PackageLoader("attngan_jax.reporting"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
 
 
 @functools.cache
@@ -82,11 +96,11 @@ def _script() -> str:
 def _facts(run: run_files.Run) -> list[tuple[str, str]]:
     """What the run is, as (name, value), as far as its files say."""
     config = run.config
-    facts = [("Data set", config.get("data", {}).get("dataset", ""))]
+    facts = [("Dataset", config.get("data", {}).get("dataset", ""))]
     sizes = list(run.samples.last) if run.samples else []
     if not sizes and "generator" in config:
         base, stages = config["generator"]["base_size"], config["generator"]["num_stages"]
-        sizes = [base * 2 ** stage for stage in range(stages)]
+        sizes = [base * 2**stage for stage in range(stages)]
     facts.append(("Images", " → ".join(map(str, sizes)) + " px" if sizes else ""))
     facts.append(("Vocabulary", f"{run.num_words:,} words" if run.num_words else ""))
     for stage in run_files.STAGES:
@@ -107,8 +121,14 @@ def _progress(run: run_files.Run, stage: str) -> str:
 
 
 def _last_step(run: run_files.Run, stage: str) -> int:
-    return max((int(series.steps[-1]) for series in run.scalars.get(stage, {}).values()
-                if len(series.steps)), default=0)
+    return max(
+        (
+            int(series.steps[-1])
+            for series in run.scalars.get(stage, {}).values()
+            if len(series.steps)
+        ),
+        default=0,
+    )
 
 
 def _status(run: run_files.Run) -> str:
@@ -117,8 +137,10 @@ def _status(run: run_files.Run) -> str:
         return f"Evaluated at step {run.metrics['step']:,} on the {run.metrics['split']} split."
     for stage in reversed(run_files.STAGES):
         if step := _last_step(run, stage):
-            return f"Not evaluated yet: {STAGE_NAMES[stage]} was at step {step:,} when this page " \
-                   "was written."
+            return (
+                f"Not evaluated yet: {STAGE_NAMES[stage]} was at step {step:,} when this page "
+                "was written."
+            )
     return "Not trained yet."
 
 
@@ -126,14 +148,25 @@ def _wall_clock(seconds: dict[str, float]) -> list[tuple[str, float, str]]:
     """(stage, share of the whole in percent, duration), in the order of the work."""
     total = sum(seconds.values())
     order = {**dict.fromkeys(STAGE_NAMES), **dict.fromkeys(seconds)}
-    return [(STAGE_NAMES.get(stage, stage), 100 * seconds[stage] / total,
-             metric_rows.duration(seconds[stage])) for stage in order if seconds.get(stage)]
+    return [
+        (
+            STAGE_NAMES.get(stage, stage),
+            100 * seconds[stage] / total,
+            metric_rows.duration(seconds[stage]),
+        )
+        for stage in order
+        if seconds.get(stage)
+    ]
 
 
 def _known_first(stages: dict) -> list[str]:
-    return sorted(stages, key=lambda stage: (stage not in run_files.STAGES,
-                                             run_files.STAGES.index(stage)
-                                             if stage in run_files.STAGES else 0))
+    return sorted(
+        stages,
+        key=lambda stage: (
+            stage not in run_files.STAGES,
+            run_files.STAGES.index(stage) if stage in run_files.STAGES else 0,
+        ),
+    )
 
 
 def _flat(tree: dict, prefix: str = "") -> dict[str, object]:

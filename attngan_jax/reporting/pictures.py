@@ -1,4 +1,4 @@
-"""The page's pictures: small WebP data URIs, and attention maps small enough to lie in the HTML."""
+"""The page's images: small WebP data URIs, and attention maps small enough to lie in the HTML."""
 
 import base64
 import dataclasses
@@ -14,15 +14,15 @@ from attngan_jax.reporting.run_files import Attention, Exploration, Samples
 LOSSLESS_UP_TO = 32  # pixels; WebP halves the colour's resolution, which shows when enlarged
 QUALITY = 88
 LARGEST_MAP = 32  # cells on a side; larger maps are averaged down
-THUMBNAIL = 96  # pixels of the top words' pictures
-LARGEST_FRAME = 160  # pixels of the pictures over time; the last step is also there in full
+THUMBNAIL = 96  # pixels of the top words' images
+LARGEST_FRAME = 160  # pixels of the images over time; the last step is also there in full
 NUM_TOP_WORDS = 5
 MAX_EXAMPLES = 16  # captions in an attention explorer
 
 
 @dataclasses.dataclass(frozen=True)
 class SampleCard:
-    """A fixed caption: its real picture, a frame for each step, every stage at the last step."""
+    """A fixed caption: its real image, a frame for each step, every stage at the last step."""
 
     caption: str
     real: str
@@ -32,7 +32,7 @@ class SampleCard:
 
 @dataclasses.dataclass(frozen=True)
 class TopWord:
-    """One of the most attended words of a stage, with its map drawn over the picture."""
+    """One of the most attended words of a stage, with its map drawn over the image."""
 
     index: int
     word: str
@@ -42,7 +42,7 @@ class TopWord:
 
 @dataclasses.dataclass(frozen=True)
 class StageView:
-    """A stage's picture and its word maps; `maps` is "" for a stage without attention.
+    """A stage's image and its word maps; `maps` is "" for a stage without attention.
 
     `maps` holds base64 of uint8 `[T, rows, columns]`, each word's map scaled to its own peak.
     """
@@ -74,7 +74,7 @@ class Explorer:
 
 
 def data_uri(image: np.ndarray) -> str:
-    """A uint8 `[H, W, 3]` picture as a WebP data URI."""
+    """A uint8 `[H, W, 3]` image as a WebP data URI."""
     buffer = io.BytesIO()
     small = max(image.shape[:2]) <= LOSSLESS_UP_TO
     Image.fromarray(image).save(buffer, "WEBP", lossless=small, quality=QUALITY, method=6)
@@ -83,20 +83,33 @@ def data_uri(image: np.ndarray) -> str:
 
 def sample_cards(samples: Samples) -> list[SampleCard]:
     """A card for each fixed caption."""
-    return [SampleCard(
-        caption=caption,
-        real=data_uri(_at_most(samples.real_images[n], LARGEST_FRAME)),
-        frames=[(step, data_uri(_at_most(images[n], LARGEST_FRAME)))
-                for step, images in zip(samples.steps, samples.over_time)],
-        stages=[(size, data_uri(images[n])) for size, images in samples.last.items()],
-    ) for n, caption in enumerate(samples.captions)]
+    return [
+        SampleCard(
+            caption=caption,
+            real=data_uri(_at_most(samples.real_images[n], LARGEST_FRAME)),
+            frames=[
+                (step, data_uri(_at_most(images[n], LARGEST_FRAME)))
+                for step, images in zip(samples.steps, samples.over_time)
+            ],
+            stages=[(size, data_uri(images[n])) for size, images in samples.last.items()],
+        )
+        for n, caption in enumerate(samples.captions)
+    ]
 
 
 def exploration_cards(explorations: list[Exploration]) -> list[tuple[str, str, list]]:
-    """(kind, title, [(label, picture)]) of each row."""
-    return [(row.kind, row.title, [(label, data_uri(_at_most(image, LARGEST_FRAME)))
-                                   for label, image in zip(row.labels, row.images)])
-            for row in explorations]
+    """(kind, title, [(label, image)]) of each row."""
+    return [
+        (
+            row.kind,
+            row.title,
+            [
+                (label, data_uri(_at_most(image, LARGEST_FRAME)))
+                for label, image in zip(row.labels, row.images)
+            ],
+        )
+        for row in explorations
+    ]
 
 
 def explorers(attention: Attention) -> list[Explorer]:
@@ -109,30 +122,47 @@ def explorers(attention: Attention) -> list[Explorer]:
 
 def _explorer(attention: Attention, n: int) -> Explorer:
     words = attention.words[n]
-    stages = [_stage(images[n], words, attention.maps[size][n] if size in attention.maps else None)
-              for size, images in attention.images.items()]
-    last = attention.maps[max(attention.maps)][n][:len(words)]
+    stages = [
+        _stage(images[n], words, attention.maps[size][n] if size in attention.maps else None)
+        for size, images in attention.images.items()
+    ]
+    last = attention.maps[max(attention.maps)][n][: len(words)]
     scores = attention_scores(last)
     strengths = scores / max(float(scores.max()), 1e-12)
     caption = attention.captions[n]
-    return Explorer(caption, words, strengths.round(3).tolist(), stages, int(scores.argmax()),
-                    cut=re.findall(r"\w+", caption.lower()) != words)
+    return Explorer(
+        caption,
+        words,
+        strengths.round(3).tolist(),
+        stages,
+        int(scores.argmax()),
+        cut=re.findall(r"\w+", caption.lower()) != words,
+    )
 
 
 def _stage(image: np.ndarray, words: list[str], maps: np.ndarray | None) -> StageView:
     size = image.shape[0]
     if maps is None:
         return StageView(size, data_uri(image))
-    maps = maps[:len(words)].astype(np.float32)
+    maps = maps[: len(words)].astype(np.float32)
     small = _averaged_down(maps)
     scaled = small / np.maximum(small.max((1, 2), keepdims=True), 1e-12)
     encoded = base64.b64encode(np.rint(scaled * 255).astype(np.uint8).tobytes()).decode("ascii")
     peaks, means = maps.max((1, 2)), maps.mean((1, 2))
     order = np.argsort(-attention_scores(maps), kind="stable")[:NUM_TOP_WORDS]
-    top = [TopWord(int(word), words[word], _thumbnail(image, maps[word]), float(peaks[word]))
-           for word in order]
-    return StageView(size, data_uri(image), encoded, *small.shape[1:],
-                     peaks.round(5).tolist(), means.round(5).tolist(), top)
+    top = [
+        TopWord(int(word), words[word], _thumbnail(image, maps[word]), float(peaks[word]))
+        for word in order
+    ]
+    return StageView(
+        size,
+        data_uri(image),
+        encoded,
+        *small.shape[1:],
+        peaks.round(5).tolist(),
+        means.round(5).tolist(),
+        top,
+    )
 
 
 def _thumbnail(image: np.ndarray, attention: np.ndarray) -> str:
@@ -154,5 +184,5 @@ def _averaged_down(maps: np.ndarray) -> np.ndarray:
     count, rows, columns = maps.shape
     factor = -(-max(rows, columns) // LARGEST_MAP)
     rows, columns = rows // factor, columns // factor
-    cut = maps[:, :rows * factor, :columns * factor]
+    cut = maps[:, : rows * factor, : columns * factor]
     return cut.reshape(count, rows, factor, columns, factor).mean((2, 4))

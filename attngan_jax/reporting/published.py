@@ -3,9 +3,15 @@
 import dataclasses
 
 NAMES = {"cub": "CUB", "coco": "COCO"}
-WORDS = {"protocol": "the protocol", "num_images": "images", "candidates": "candidates",
-         "classifier": "the classifier", "splits": "splits", "image_size": "pixels a side",
-         "reference_split": "the reference split"}
+WORDS = {
+    "protocol": "the protocol",
+    "num_images": "images",
+    "candidates": "candidates",
+    "classifier": "the classifier",
+    "splits": "splits",
+    "image_size": "pixels a side",
+    "reference_split": "the reference split",
+}
 NO_OTHERS = {  # metrics that nobody else has, and why
     "r_precision_real_images": "The paper has none for real images.",
     "damsm_retrieval": "The paper does not score DAMSM by itself.",
@@ -33,10 +39,12 @@ _OTHERS = "later papers' measurement; the paper has no FID"
 PUBLISHED = {
     ("r_precision", "cub"): Published("67.82 ± 4.43 %", "paper, Table 3", _R_PRECISION),
     ("r_precision", "coco"): Published("85.47 ± 3.69 %", "paper, Table 3", _R_PRECISION),
-    ("inception_score", "cub"): Published("4.36 ± 0.03", "paper, Table 3",
-                                          _SCORE | {"classifier": "cub-50"}),
-    ("inception_score", "coco"): Published("25.89 ± 0.47", "paper, Table 3",
-                                           _SCORE | {"classifier": "tf-2015"}),
+    ("inception_score", "cub"): Published(
+        "4.36 ± 0.03", "paper, Table 3", _SCORE | {"classifier": "cub-50"}
+    ),
+    ("inception_score", "coco"): Published(
+        "25.89 ± 0.47", "paper, Table 3", _SCORE | {"classifier": "tf-2015"}
+    ),
     ("fid torchvision", "cub"): Published("23.98", _OTHERS, _FID),
     ("fid torchvision", "coco"): Published("35.49", _OTHERS, _FID),
     ("fid tf-2015", "cub"): Published("14.01", _OTHERS, _FID),
@@ -66,12 +74,18 @@ def compare(metrics: dict, key: str) -> Comparison:
     known = PUBLISHED.get((name, dataset))
     if known is None:
         return Comparison(None, f"None is known to us for {NAMES[dataset]}.")
-    differing = [f"{WORDS[need]}: {_text(wanted)} there, {_text(entry.get(need))} here"
-                 for need, wanted in known.needs.items() if entry.get(need) != wanted]
+    differing = [
+        f"{WORDS[need]}: {_text(wanted)} there, {_text(entry.get(need))} here"
+        for need, wanted in known.needs.items()
+        if entry.get(need) != wanted
+    ]
     if not differing:
         return Comparison(known.value, f"AttnGAN on {NAMES[dataset]} ({known.source}).")
-    return Comparison(None, f"{known.value} on {NAMES[dataset]} ({known.source}) was measured "
-                            f"otherwise ({'; '.join(differing)}).")
+    return Comparison(
+        None,
+        f"{known.value} on {NAMES[dataset]} ({known.source}) was measured "
+        f"otherwise ({'; '.join(differing)}).",
+    )
 
 
 def _text(value) -> str:

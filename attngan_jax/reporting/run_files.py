@@ -26,13 +26,13 @@ class Series:
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """Pictures of the fixed captions and noise over training.
+    """Images of the fixed captions and noise over training.
 
     Attributes:
       captions: N captions.
-      real_images: uint8 `[N, S, S, 3]`, the pictures that the captions were written for.
+      real_images: uint8 `[N, S, S, 3]`, the images that the captions were written for.
       steps: the K steps shown, rising.
-      over_time: uint8 `[K, N, S, S, 3]`, the last stage's pictures at each step.
+      over_time: uint8 `[K, N, S, S, 3]`, the last stage's images at each step.
       last: stage's size -> uint8 `[N, s, s, 3]`, every stage at the last step.
     """
 
@@ -61,11 +61,11 @@ class Attention:
 
 @dataclasses.dataclass(frozen=True)
 class Exploration:
-    """A row of pictures on the way between two captions or noises, or with a word swapped.
+    """A row of images on the way between two captions or noises, or with a word swapped.
 
     Attributes:
       kind: "captions", "noise" or "swap". title: the caption or captions.
-      labels: what each of the K pictures is.
+      labels: what each of the K images is.
       images: uint8 `[K, S, S, 3]`.
     """
 
@@ -91,7 +91,7 @@ class Run:
     explorations: list[Exploration]
 
 
-def read_run(workdir: storage.Place) -> Run:
+def read_run(workdir: storage.PathLike) -> Run:
     """Reads a workdir, whichever of its files exist; `UserError` for one that is broken."""
     workdir = storage.path(workdir)
     config = load_workdir_config(workdir).to_dict()
@@ -102,8 +102,10 @@ def read_run(workdir: storage.Place) -> Run:
         config=config,
         num_words=_count_lines(words) if words.exists() else None,
         scalars=read_scalars(workdir / "metrics.jsonl"),
-        wall_seconds=((read_json(workdir / "wall_seconds.json") or {})
-                      | ((metrics or {}).get("wall_seconds") or {})),
+        wall_seconds=(
+            (read_json(workdir / "wall_seconds.json") or {})
+            | ((metrics or {}).get("wall_seconds") or {})
+        ),
         metrics=metrics,
         samples=read_samples(workdir / "samples"),
         attention=read_attention(workdir / "report" / "attention.npz"),
@@ -131,14 +133,18 @@ def read_scalars(path: storage.Path) -> dict[str, dict[str, Series]]:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             if number == len(lines):
                 break
-            raise UserError(f"{path}, line {number} is no log entry ({error}): remove that line "
-                            "and run the report again") from error
-    return {stage: {name: _series(points) for name, points in names.items()}
-            for stage, names in values.items()}
+            raise UserError(
+                f"{path}, line {number} is no log entry ({error}): remove that line "
+                "and run the report again"
+            ) from error
+    return {
+        stage: {name: _series(points) for name, points in names.items()}
+        for stage, names in values.items()
+    }
 
 
 def read_samples(folder: storage.Path) -> Samples | None:
-    """The pictures of the fixed captions, or None before the first of them."""
+    """The images of the fixed captions, or None before the first of them."""
     found = ((re.fullmatch(r"step_(\d+)\.npz", file.name), file) for file in folder.glob("*.npz"))
     files = {int(match[1]): file for match, file in found if match}
     if not files or not (folder / "fixed.npz").exists():
@@ -163,27 +169,39 @@ def read_attention(path: storage.Path) -> Attention | None:
     if not path.exists():
         return None
     arrays = _read_arrays(path, ("words", "captions"))
-    return Attention(_strings(arrays["captions"]), _words(arrays["words"]),
-                     _by_size(arrays, "image_"), _by_size(arrays, "attention_"))
+    return Attention(
+        _strings(arrays["captions"]),
+        _words(arrays["words"]),
+        _by_size(arrays, "image_"),
+        _by_size(arrays, "attention_"),
+    )
 
 
 def read_damsm_attention(path: storage.Path) -> Attention | None:
-    """DAMSM's maps on real pictures, or None; as one stage of the picture's size."""
+    """DAMSM's maps on real images, or None; as one stage of the image's size."""
     if not path.exists():
         return None
     arrays = _read_arrays(path, ("words", "captions", "image", "attention"))
     size = arrays["image"].shape[1]
-    return Attention(_strings(arrays["captions"]), _words(arrays["words"]),
-                     {size: arrays["image"]}, {size: arrays["attention"]})
+    return Attention(
+        _strings(arrays["captions"]),
+        _words(arrays["words"]),
+        {size: arrays["image"]},
+        {size: arrays["attention"]},
+    )
 
 
 def read_explorations(path: storage.Path) -> list[Exploration]:
-    """The rows of pictures between captions and noises; none if they were not drawn."""
+    """The rows of images between captions and noises; none if they were not drawn."""
     if not path.exists():
         return []
     arrays = _read_arrays(path, ("kinds", "titles", "labels", "images"))
-    return [Exploration(str(kind), str(title), _strings(labels), images) for kind, title, labels,
-            images in zip(*(arrays[name] for name in ("kinds", "titles", "labels", "images")))]
+    return [
+        Exploration(str(kind), str(title), _strings(labels), images)
+        for kind, title, labels, images in zip(
+            *(arrays[name] for name in ("kinds", "titles", "labels", "images"))
+        )
+    ]
 
 
 def _series(points: dict[int, float]) -> Series:
@@ -198,8 +216,9 @@ def read_json(path: storage.Path) -> dict | None:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}): remove it and run attngan_jax."
-                        "evaluate again") from error
+        raise UserError(
+            f"{path} is not valid JSON ({error}): remove it and run attngan_jax.evaluate again"
+        ) from error
 
 
 def _read_arrays(path: storage.Path, needed: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
@@ -207,18 +226,25 @@ def _read_arrays(path: storage.Path, needed: tuple[str, ...] = ()) -> dict[str, 
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             arrays = dict(file)
     except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read ({error}): remove it; the run writes it again, or "
-                        "the page goes without") from error
+        raise UserError(
+            f"{path} cannot be read ({error}): remove it; the run writes it again, or "
+            "the page goes without"
+        ) from error
     missing = [name for name in needed if name not in arrays]
     if missing:
-        raise UserError(f"{path} lacks {', '.join(missing)}: remove it; the run writes it again, "
-                        "or the page goes without")
+        raise UserError(
+            f"{path} lacks {', '.join(missing)}: remove it; the run writes it again, "
+            "or the page goes without"
+        )
     return arrays
 
 
 def _by_size(arrays: dict[str, np.ndarray], prefix: str) -> dict[int, np.ndarray]:
-    sizes = {int(name.removeprefix(prefix)): array for name, array in arrays.items()
-             if re.fullmatch(prefix + r"\d+", name)}
+    sizes = {
+        int(name.removeprefix(prefix)): array
+        for name, array in arrays.items()
+        if re.fullmatch(prefix + r"\d+", name)
+    }
     return dict(sorted(sizes.items()))
 
 

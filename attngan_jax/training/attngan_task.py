@@ -6,8 +6,8 @@ import optax
 
 from attngan_jax.losses import adversarial
 from attngan_jax.training import parallel
-from attngan_jax.training.damsm_task import matching_losses, normalise, update, word_mask
-from attngan_jax.training.memory import in_pieces
+from attngan_jax.training.accumulation import microbatched
+from attngan_jax.training.damsm_task import matching_losses, update
 from attngan_jax.training.networks import (
     Config,
     build_discriminators,
@@ -15,6 +15,8 @@ from attngan_jax.training.networks import (
     build_image_encoder,
     build_text_encoder,
     image_sizes,
+    normalise,
+    word_mask,
 )
 from attngan_jax.training.state import AttnganState, Network, average_statistics, stage_key
 
@@ -35,8 +37,9 @@ class AttnganTask:
         self.discriminators = build_discriminators(config)
 
         def adam(rate):
-            schedule = optax.cosine_decay_schedule(rate, gan.num_train_steps,
-                                                   gan.final_learning_rate_fraction)
+            schedule = optax.cosine_decay_schedule(
+                rate, gan.num_train_steps, gan.final_learning_rate_fraction
+            )
             return optax.adam(schedule, gan.adam_b1, gan.adam_b2)
 
         self.generator_optimizer = adam(gan.generator_learning_rate)
@@ -48,23 +51,31 @@ class AttnganTask:
         g, D = self.config.generator, self.config.text_encoder.embedding_dim
         sentence, words = jnp.zeros((1, D)), jnp.zeros((1, self.max_words, D))
         generator = self.generator.init(
-            generator_key, jnp.zeros((1, g.z_dim)), jnp.zeros((1, g.condition_dim)), sentence,
-            words, jnp.ones(words.shape[:2], bool), train=False)
+            generator_key,
+            jnp.zeros((1, g.z_dim)),
+            jnp.zeros((1, g.condition_dim)),
+            sentence,
+            words,
+            jnp.ones(words.shape[:2], bool),
+            train=False,
+        )
         discriminators = [
             d.init(k, jnp.zeros((1, d.image_size, d.image_size, 3)), sentence, train=False)
-            for d, k in zip(self.discriminators, keys)]
+            for d, k in zip(self.discriminators, keys)
+        ]
 
         def network(variables, optimizer):
-            return Network(variables["params"], variables["batch_stats"],
-                           optimizer.init(variables["params"]))
+            return Network(
+                variables["params"], variables["batch_stats"], optimizer.init(variables["params"])
+            )
 
         return AttnganState(
             step=jnp.int32(0),
             generator=network(generator, self.generator_optimizer),
-            discriminators=tuple(network(d, self.discriminator_optimizer)
-                                 for d in discriminators),
+            discriminators=tuple(network(d, self.discriminator_optimizer) for d in discriminators),
             # A copy: the state is donated, and one buffer cannot be donated twice.
-            ema_params=jax.tree.map(jnp.copy, generator["params"]))
+            ema_params=jax.tree.map(jnp.copy, generator["params"]),
+        )
 
     def train_step(self, state: AttnganState, frozen: dict, batch: dict):
         """One update of every discriminator, then of the generator; returns state, metrics.
@@ -78,13 +89,18 @@ class AttnganTask:
         def generate(params, inputs):  # Eq. 1
             output, updated = self.generator.apply(
                 {"params": params, "batch_stats": state.generator.batch_stats},
-                *inputs, train=True, mutable=["batch_stats"])
+                *inputs,
+                train=True,
+                mutable=["batch_stats"],
+            )
             return (output.images, output.mean, output.log_variance), updated["batch_stats"]
 
         inputs = (z, noise, sentence, words, mask)
         outputs, pullback, batch_stats = jax.vjp(
-            lambda params: self.in_pieces(generate)(params, inputs), state.generator.params,
-            has_aux=True)
+            lambda params: self.microbatched(generate)(params, inputs),
+            state.generator.params,
+            has_aux=True,
+        )
 
         discriminators, metrics = [], {}
         for module, network, fake in zip(self.discriminators, state.discriminators, outputs[0]):
@@ -94,27 +110,32 @@ class AttnganTask:
             metrics[f"d_loss_{module.image_size}"] = loss
 
         def generator_objective(outputs):
-            return self.generator_objective(outputs, discriminators, frozen["image"],
-                                            words, sentence, mask, batch["class_id"])
+            return self.generator_objective(
+                outputs, discriminators, frozen["image"], words, sentence, mask, batch["class_id"]
+            )
 
         cotangents, (terms, d_stats) = jax.grad(generator_objective, has_aux=True)(outputs)
-        grads, = pullback(cotangents)
+        (grads,) = pullback(cotangents)
         grads, terms = parallel.mean_over_devices((grads, terms))
-        generator = update(state.generator.replace(batch_stats=batch_stats),
-                           self.generator_optimizer, grads)
-        discriminators = tuple(network.replace(batch_stats=stats)
-                               for network, stats in zip(discriminators, d_stats))
-        ema_params = optax.incremental_update(generator.params, state.ema_params,
-                                              1.0 - gan.ema_decay)
+        generator = update(
+            state.generator.replace(batch_stats=batch_stats), self.generator_optimizer, grads
+        )
+        discriminators = tuple(
+            network.replace(batch_stats=stats) for network, stats in zip(discriminators, d_stats)
+        )
+        ema_params = optax.incremental_update(
+            generator.params, state.ema_params, 1.0 - gan.ema_decay
+        )
         state = AttnganState(state.step + 1, generator, discriminators, ema_params)
         if self.config.per_device_batch_norm:
             state = average_statistics(state)
         return state, metrics | terms
 
-    def in_pieces(self, network):
+    def microbatched(self, network):
         """`network(params, batch)` in as little memory as the config asks for."""
-        return in_pieces(network, remat=self.config.remat,
-                         num_pieces=self.settings.accumulation_steps)
+        return microbatched(
+            network, remat=self.config.remat, num_microbatches=self.settings.accumulation_steps
+        )
 
     def noise(self, step, local_batch: int) -> tuple[jax.Array, jax.Array]:
         """z `[B, Z]` and conditioning augmentation's noise `[B, condition_dim]` of a step."""
@@ -134,28 +155,36 @@ class AttnganTask:
 
         def logits(module, real, fake, sentence, next_sentence, has_next):
             # In the released code's order, which is that of the running averages, here and below.
-            real_features, fake_features = jnp.split(module.features(
-                jnp.concatenate([normalise(real), fake]), train=True, batches=2), 2)
+            real_features, fake_features = jnp.split(
+                module.features(jnp.concatenate([normalise(real), fake]), train=True, batches=2), 2
+            )
             real_map, wrong_map = module.joint_maps(real_features, sentence, next_sentence)
             conditional = (
                 module.joint_logits(real_map, train=True),
                 module.conditional_logits(fake_features, sentence, train=True),
-                module.joint_logits(wrong_map, train=True, mask=has_next))
+                module.joint_logits(wrong_map, train=True, mask=has_next),
+            )
             if not module.unconditional:
                 return conditional, None
-            return conditional, (module.unconditional_logits(real_features),
-                                 module.unconditional_logits(fake_features))
+            return conditional, (
+                module.unconditional_logits(real_features),
+                module.unconditional_logits(fake_features),
+            )
 
         def judge(params, inputs):
-            made, updated = module.apply({"params": params, "batch_stats": network.batch_stats},
-                                         *inputs, mutable=["batch_stats"], method=logits)
+            made, updated = module.apply(
+                {"params": params, "batch_stats": network.batch_stats},
+                *inputs,
+                mutable=["batch_stats"],
+                method=logits,
+            )
             return made, updated["batch_stats"]
 
         def loss_fn(params):
-            (conditional, unconditional), batch_stats = self.in_pieces(judge)(
-                params, (real, fake, sentence, next_sentence, has_next))
-            loss = adversarial.discriminator_loss(*conditional, weight,
-                                                  unconditional=unconditional)
+            (conditional, unconditional), batch_stats = self.microbatched(judge)(
+                params, (real, fake, sentence, next_sentence, has_next)
+            )
+            loss = adversarial.discriminator_loss(*conditional, weight, unconditional=unconditional)
             return loss, batch_stats
 
         (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(network.params)
@@ -163,27 +192,31 @@ class AttnganTask:
         network = network.replace(batch_stats=batch_stats)
         return update(network, self.discriminator_optimizer, grads), loss
 
-    def generator_objective(self, outputs, discriminators, image_encoder, words, sentence, mask,
-                            class_ids):
+    def generator_objective(
+        self, outputs, discriminators, image_encoder, words, sentence, mask, class_ids
+    ):
         """Loss of the generator (Eq. 3) as a function of what it made; its terms as metrics."""
         images, mean, log_variance = outputs
         weight = self.settings.damsm_weight
         terms, d_stats = {}, []
         for module, network, fake in zip(self.discriminators, discriminators, images):
+
             def judge(variables, inputs, module=module):
-                logits, updated = module.apply(variables, *inputs, train=True,
-                                               mutable=["batch_stats"])
+                logits, updated = module.apply(
+                    variables, *inputs, train=True, mutable=["batch_stats"]
+                )
                 return logits, updated["batch_stats"]
 
-            logits, batch_stats = self.in_pieces(judge)(network.variables, (fake, sentence))
+            logits, batch_stats = self.microbatched(judge)(network.variables, (fake, sentence))
             terms[f"g_loss_{module.image_size}"] = adversarial.generator_loss(*logits)  # Eq. 4
             d_stats.append(batch_stats)
         total = sum(terms.values())
         if weight:
+
             def encode(variables, images):
                 return self.image_encoder.apply(variables, images, train=False), {}
 
-            (regions, code), _ = self.in_pieces(encode)(image_encoder, images[-1])
+            (regions, code), _ = self.microbatched(encode)(image_encoder, images[-1])
             damsm = matching_losses(self.config, regions, code, words, sentence, mask, class_ids)
             terms["damsm_loss"] = weight * damsm.total
             total += terms["damsm_loss"]

@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 
 from attngan_jax import storage
 from attngan_jax.errors import UserError
-from attngan_jax.training import hosts
+from attngan_jax.training import multihost
 
 KEEP = 2  # the newest, and the one before it
 SPARE_BYTES = 2**20  # beside the arrays, for what describes them
@@ -30,21 +30,20 @@ class Checkpoints:
         the newest alone.
     """
 
-    def __init__(self, workdir: storage.Place, stage: str, *, best: str = ""):
+    def __init__(self, workdir: storage.PathLike, stage: str, *, best: str = ""):
         workdir = storage.path(workdir)
         self.folder = (workdir if storage.is_address(workdir) else workdir.absolute()) / stage
         self._manager = ocp.CheckpointManager(self.folder, options=_options(best))
 
     @staticmethod
-    def are_in(workdir: storage.Place, stage: str) -> bool:
+    def are_in(workdir: storage.PathLike, stage: str) -> bool:
         """Whether a stage has a whole checkpoint; makes no folder, unlike opening them."""
         folder = storage.path(workdir) / stage
         return folder.is_dir() and bool(ocp.utils.checkpoint_steps(folder))
 
     @staticmethod
-    def steps_in(workdir: storage.Place, stage: str) -> list[int]:
-        """The whole checkpoints of a stage, which another process may be writing; makes no folder.
-        """
+    def steps_in(workdir: storage.PathLike, stage: str) -> list[int]:
+        """The whole checkpoints of a stage, which another process may be writing; makes no folder."""
         folder = storage.path(workdir) / stage
         return sorted(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
 
@@ -57,8 +56,9 @@ class Checkpoints:
         best = self._manager.best_step()
         return self.latest_step() if best is None else best
 
-    def save(self, step: int, state: Any, progress: dict,
-             scores: dict[str, float] | None = None) -> None:
+    def save(
+        self, step: int, state: Any, progress: dict, scores: dict[str, float] | None = None
+    ) -> None:
         """Starts saving `state` (a pytree of arrays) and `progress` (JSON) as of `step`.
 
         Args:
@@ -69,9 +69,13 @@ class Checkpoints:
         """
         _refuse_non_finite(state, step, self.folder.name)
         self._refuse_full_disk(state)
-        self._manager.save(step, args=ocp.args.Composite(
-            state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress)),
-            metrics=scores or None)
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress)
+            ),
+            metrics=scores or None,
+        )
 
     def _refuse_full_disk(self, state) -> None:
         """Before Orbax finds out in its threads, each with a traceback of its own."""
@@ -89,16 +93,24 @@ class Checkpoints:
         """
         step = self.latest_step() if step is None else step
         if step is None:
-            raise UserError(f"{self.folder} holds no checkpoint: train this stage first, with "
-                            "python -m attngan_jax.main")
+            raise UserError(
+                f"{self.folder} holds no checkpoint: train this stage first, with "
+                "python -m attngan_jax.main"
+            )
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
         try:
-            restored = self._manager.restore(step, args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore()))
+            restored = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore()
+                ),
+            )
         except (ValueError, KeyError, FileNotFoundError) as error:
-            raise UserError(f"checkpoint {self.folder}/{step} does not fit this config or is "
-                            f"damaged ({' '.join(str(error).split())[:200]}): delete that folder "
-                            "to go on from the one before it") from error
+            raise UserError(
+                f"checkpoint {self.folder}/{step} does not fit this config or is "
+                f"damaged ({' '.join(str(error).split())[:200]}): delete that folder "
+                "to go on from the one before it"
+            ) from error
         return restored["state"], restored["progress"]
 
     def close(self) -> None:
@@ -120,11 +132,16 @@ def _options(best: str) -> ocp.CheckpointManagerOptions:
     """
     newest = ocp.checkpoint_managers.LatestN(n=KEEP)
     who = {}
-    if hosts.is_alone():
+    if multihost.is_alone():
         this = jax.process_index()
-        who = dict(create=False, multiprocessing_options=ocp.options.MultiprocessingOptions(
-            primary_host=this, active_processes={this},
-            barrier_sync_key_prefix=f"process_{this}"))  # others may be reading as well
+        who = dict(
+            create=False,
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                primary_host=this,
+                active_processes={this},
+                barrier_sync_key_prefix=f"process_{this}",
+            ),
+        )  # others may be reading as well
     if not best:
         return ocp.CheckpointManagerOptions(preservation_policy=newest, **who)
 
@@ -132,11 +149,18 @@ def _options(best: str) -> ocp.CheckpointManagerOptions:
         return scores.get(best, -math.inf)
 
     return ocp.CheckpointManagerOptions(
-        best_fn=score, best_mode="max",
-        preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy([
-            newest, ocp.checkpoint_managers.BestN(get_metric_fn=score, n=1,
-                                                  keep_checkpoints_without_metrics=False)]),
-        **who)
+        best_fn=score,
+        best_mode="max",
+        preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(
+            [
+                newest,
+                ocp.checkpoint_managers.BestN(
+                    get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False
+                ),
+            ]
+        ),
+        **who,
+    )
 
 
 @jax.jit
@@ -152,4 +176,5 @@ def _refuse_non_finite(state, step: int, stage: str) -> None:
             raise UserError(
                 f"{name} is not finite after step {step} of stage {stage}: nothing is saved of "
                 "this step; lower the learning rate or change the seed, and start in a new "
-                "--workdir")
+                "--workdir"
+            )

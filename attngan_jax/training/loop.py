@@ -14,15 +14,15 @@ from absl import logging
 from attngan_jax import storage
 from attngan_jax.data import pipeline
 from attngan_jax.errors import Stopped
-from attngan_jax.interop.import_run import check_has_image_encoder
-from attngan_jax.training import hosts, parallel, wall_clock
+from attngan_jax.training import multihost, parallel, wall_clock
 from attngan_jax.training.checkpoints import Checkpoints
-from attngan_jax.training.device_batches import DeviceBatches
-from attngan_jax.training.metrics import Metrics
+from attngan_jax.training.metric_writer import Metrics
+from attngan_jax.training.prefetch import DeviceBatches
 from attngan_jax.training.state import stage_key
+from attngan_jax.workdir import check_has_image_encoder
 
 
-def is_finished(task, workdir: storage.Place) -> bool:
+def is_finished(task, workdir: storage.PathLike) -> bool:
     """Whether the stage's last checkpoint is there."""
     steps = Checkpoints.steps_in(workdir, task.name)
     return max(steps, default=0) >= task.settings.num_train_steps
@@ -31,7 +31,7 @@ def is_finished(task, workdir: storage.Place) -> bool:
 def train(
     task,
     dataset,
-    workdir: storage.Place,
+    workdir: storage.PathLike,
     *,
     frozen: Any = None,
     start: Callable[[Any], Any] | None = None,
@@ -46,7 +46,7 @@ def train(
       frozen: variables that the step reads and never changes.
       start: puts what was trained elsewhere into a fresh state; not called on a restored one.
       on_sample: called with (step, state) every `sample_every_steps` and at the end, in the
-        first process, with the state on its devices; returns pictures, uint8 `[H, W, 3]` by
+        first process, with the state on its devices; returns images, uint8 `[H, W, 3]` by
         name, for the event files.
       score: called with the state of every checkpoint; its scalars are logged, and the checkpoint
         with the highest `best_checkpoint` among them is kept beside the newest.
@@ -66,8 +66,10 @@ def train(
     parallel.check_stage(config, task.name, mesh)
     state = _first_state(task, mesh)
     batches = _batches(task, dataset, mesh)
-    with (Checkpoints(workdir, task.name, best=settings.best_checkpoint) as checkpoints,
-          hosts.StopSignal() as stop_signal):
+    with (
+        Checkpoints(workdir, task.name, best=settings.best_checkpoint) as checkpoints,
+        multihost.StopSignal() as stop_signal,
+    ):
         step = 0
         if checkpoints.latest_step() is not None:
             state, progress = checkpoints.restore(state)
@@ -81,7 +83,7 @@ def train(
         metrics = Metrics(workdir, task.name, settings.num_train_steps)
         metrics.write_config(step, config.to_dict())
         sample_every = settings.get("sample_every_steps", 0)
-        samples_here = on_sample and sample_every and hosts.is_first()
+        samples_here = on_sample and sample_every and multihost.is_first()
         scalars, stop = None, False
         try:
             while step < settings.num_train_steps and not stop:
@@ -99,8 +101,12 @@ def train(
                     scores = score(state) if score else {}
                     if scores:
                         metrics.write(step, scores)
-                    checkpoints.save(step, state, {"iterator": batches.get_state(),
-                                                   "wall_seconds": clock.save()}, scores)
+                    checkpoints.save(
+                        step,
+                        state,
+                        {"iterator": batches.get_state(), "wall_seconds": clock.save()},
+                        scores,
+                    )
         finally:
             metrics.close()
             batches.close()
@@ -118,8 +124,17 @@ def _first_state(task, mesh):
 
 def _batches(task, dataset, mesh) -> DeviceBatches:
     """This process's share of the training batches, on their way to the devices."""
-    process_index, process_count = hosts.index_and_count()
-    return DeviceBatches(pipeline.train_iterator(
-        dataset, task.config, batch_size=task.settings.batch_size, image_sizes=task.image_sizes,
-        max_words=task.max_words, seed=task.config.seed, process_index=process_index,
-        process_count=process_count), mesh)
+    process_index, process_count = multihost.index_and_count()
+    return DeviceBatches(
+        pipeline.train_iterator(
+            dataset,
+            task.config,
+            batch_size=task.settings.batch_size,
+            image_sizes=task.image_sizes,
+            max_words=task.max_words,
+            seed=task.config.seed,
+            process_index=process_index,
+            process_count=process_count,
+        ),
+        mesh,
+    )

@@ -15,8 +15,10 @@ Config = ml_collections.ConfigDict
 
 def _common(config: Config) -> dict:
     """Fields that all convolutional networks share."""
-    return dict(axis_name=None if config.per_device_batch_norm else AXIS,
-                dtype=jnp.dtype(config.compute_dtype))
+    return dict(
+        axis_name=None if config.per_device_batch_norm else AXIS,
+        dtype=jnp.dtype(config.compute_dtype),
+    )
 
 
 def _packs(config: Config) -> bool:
@@ -33,29 +35,67 @@ def image_sizes(config: Config) -> tuple[int, ...]:
 def build_text_encoder(config: Config, vocabulary_size: int) -> TextEncoder:
     """The text encoder of `config.text_encoder`."""
     text = config.text_encoder
-    return TextEncoder(vocabulary_size, text.word_dim, text.embedding_dim, text.rnn_type,
-                       text.forget_bias, text.sentence_pooling, jnp.dtype(config.compute_dtype))
+    return TextEncoder(
+        vocabulary_size,
+        text.word_dim,
+        text.embedding_dim,
+        text.rnn_type,
+        text.forget_bias,
+        text.sentence_pooling,
+        jnp.dtype(config.compute_dtype),
+    )
 
 
 def build_image_encoder(config: Config) -> ImageEncoder:
     """The image encoder of `config.image_encoder`, in the text encoder's joint space."""
     image = config.image_encoder
-    return ImageEncoder(image.trunk, config.text_encoder.embedding_dim, image.cnn_dim,
-                        cnn_image_size=image.image_size, **_common(config),
-                        packed=_packs(config))
+    return ImageEncoder(
+        image.trunk,
+        config.text_encoder.embedding_dim,
+        image.cnn_dim,
+        cnn_image_size=image.image_size,
+        **_common(config),
+        packed=_packs(config),
+    )
 
 
 def build_generator(config: Config) -> Generator:
     """The generator of `config.generator`."""
     g = config.generator
-    return Generator(g.num_stages, g.base_size, g.gf_dim, g.condition_dim, g.num_residual_blocks,
-                     g.attention, g.single_image, g.legacy_mask, **_common(config),
-                     packed=_packs(config))
+    return Generator(
+        g.num_stages,
+        g.base_size,
+        g.gf_dim,
+        g.condition_dim,
+        g.num_residual_blocks,
+        g.attention,
+        g.single_image,
+        g.legacy_mask,
+        **_common(config),
+        packed=_packs(config),
+    )
 
 
 def build_discriminators(config: Config) -> tuple[Discriminator, ...]:
     """One discriminator per stage; AttnDCGAN's single one has no unconditional head."""
     unconditional = not config.generator.single_image
-    return tuple(Discriminator(config.discriminator.df_dim, size, unconditional, **_common(config),
-                               packed=_packs(config))
-                 for size in image_sizes(config))
+    return tuple(
+        Discriminator(
+            config.discriminator.df_dim,
+            size,
+            unconditional,
+            **_common(config),
+            packed=_packs(config),
+        )
+        for size in image_sizes(config)
+    )
+
+
+def normalise(images: jax.Array) -> jax.Array:
+    """uint8 to float32 in [-1, 1]."""
+    return images.astype(jnp.float32) / 127.5 - 1.0
+
+
+def word_mask(batch: dict[str, jax.Array]) -> jax.Array:
+    """bool `[B, T]`, True where a caption has a word."""
+    return jnp.arange(batch["caption"].shape[1])[None] < batch["caption_length"][:, None]

@@ -7,6 +7,7 @@ the gradients is the gradient of the mean loss, also through gathered captions a
 global statistics.
 """
 
+import os
 from collections.abc import Callable
 
 import jax
@@ -15,20 +16,20 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from attngan_jax.errors import UserError
-from attngan_jax.training import hosts
+from attngan_jax.training import multihost
 
 AXIS = "data"
 
 
 def make_mesh(devices=None) -> Mesh:
-    """A mesh over all devices of all hosts; over this host's own where `hosts.is_alone`.
+    """A mesh over all devices of all hosts; over this host's own where `multihost.is_alone`.
 
     Host after host: the shares that they read, laid end to end, are the global batch.
     `jax.make_mesh` would order the devices as they are wired, and its default, explicit axis
     types, refuses gathers and slices of sharded arrays.
     """
     if devices is None:
-        devices = jax.local_devices() if hosts.is_alone() else jax.devices()
+        devices = jax.local_devices() if multihost.is_alone() else jax.devices()
     ordered = sorted(devices, key=lambda device: (device.process_index, device.id))
     return Mesh(np.array(ordered), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
 
@@ -36,8 +37,10 @@ def make_mesh(devices=None) -> Mesh:
 def check_batch_size(batch_size: int, mesh: Mesh, key: str) -> None:
     """Raises `UserError` for a global batch that the devices don't divide."""
     if batch_size % mesh.size:
-        raise UserError(f"{key} is {batch_size}, which {mesh.size} devices do not divide: "
-                        f"choose a multiple of {mesh.size}")
+        raise UserError(
+            f"{key} is {batch_size}, which {mesh.size} devices do not divide: "
+            f"choose a multiple of {mesh.size}"
+        )
 
 
 def check_stage(config, stage: str, mesh: Mesh) -> None:
@@ -48,7 +51,8 @@ def check_stage(config, stage: str, mesh: Mesh) -> None:
         raise UserError(
             f"config.{stage}.batch_size is {size}, which does not make "
             f"config.{stage}.accumulation_steps={pieces} pieces of two examples or more that "
-            f"{mesh.size} devices divide: choose a multiple of {pieces * max(mesh.size, 2)}")
+            f"{mesh.size} devices divide: choose a multiple of {pieces * max(mesh.size, 2)}"
+        )
 
 
 def parallel_step(step: Callable, mesh: Mesh) -> Callable:
@@ -58,16 +62,24 @@ def parallel_step(step: Callable, mesh: Mesh) -> Callable:
     scalars that the step has averaged. The state's buffers are donated.
     """
     everywhere, divided = PartitionSpec(), PartitionSpec(AXIS)
-    mapped = jax.shard_map(step, mesh=mesh, in_specs=(everywhere, everywhere, divided),
-                           out_specs=(everywhere, everywhere), check_vma=False)
+    mapped = jax.shard_map(
+        step,
+        mesh=mesh,
+        in_specs=(everywhere, everywhere, divided),
+        out_specs=(everywhere, everywhere),
+        check_vma=False,
+    )
     return jax.jit(mapped, donate_argnums=0)
 
 
 def parallel_map(function: Callable, mesh: Mesh) -> Callable:
     """Jits `function(variables, batch) -> outputs`, outputs split as the batch is."""
     everywhere, divided = PartitionSpec(), PartitionSpec(AXIS)
-    return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=(everywhere, divided),
-                                 out_specs=divided, check_vma=False))
+    return jax.jit(
+        jax.shard_map(
+            function, mesh=mesh, in_specs=(everywhere, divided), out_specs=divided, check_vma=False
+        )
+    )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -106,8 +118,10 @@ def split(mesh: Mesh) -> NamedSharding:
 def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """This host's share of a batch as global arrays, split over the mesh along the first axis."""
     sharding = split(mesh)
-    return {name: jax.make_array_from_process_local_data(sharding, array)
-            for name, array in batch.items()}
+    return {
+        name: jax.make_array_from_process_local_data(sharding, array)
+        for name, array in batch.items()
+    }
 
 
 # Inside a step, on one device's share:
@@ -142,3 +156,10 @@ def example_normal(key: jax.Array, local_batch: int, size: int) -> jax.Array:
     """Normal noise `[B, size]` that belongs to the examples, not to the devices."""
     draw = jax.vmap(lambda k: jax.random.normal(k, (size,)))
     return draw(example_keys(key, local_batch))
+
+
+def use_compilation_cache(folder: str) -> None:
+    """Keeps what takes long to compile in `folder`; "": nowhere."""
+    if folder:
+        jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

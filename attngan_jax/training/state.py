@@ -31,6 +31,7 @@ class Network:
 
 def average_statistics(state: Any) -> Any:
     """Running statistics as the mean of the devices' own, where each device takes its own."""
+
     def average(leaf):
         if not isinstance(leaf, Network):
             return leaf

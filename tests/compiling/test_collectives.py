@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from attngan_jax.compiling import collectives, hlo
-from attngan_jax.training import abstract, parallel
+from attngan_jax.training import ahead_of_time, parallel
+from benchmarks.tpu import collectives, hlo
 
 # In the words of the TPU's compiler, shortened.
 MODULE = """HloModule jit_step
@@ -43,7 +43,8 @@ def test_loops_multiply_and_spread_collectives_count_once():
     assert collectives.compiled(hlo.parse(MODULE)) == {
         "all-reduce": {"operations": 15 + 5 + 1, "bytes": 15 * 128 + 5 * 32 + 36},
         "all-gather": {"operations": 2, "bytes": 8 * 20 * 8 * 4 + 160},
-        "reduce-scatter": {"operations": 1, "bytes": 4 * 2 * 8 * 4}}
+        "reduce-scatter": {"operations": 1, "bytes": 4 * 2 * 8 * 4},
+    }
 
 
 def test_a_module_without_collectives_has_none():
@@ -69,24 +70,30 @@ def test_an_exchange_that_nobody_of_the_package_asks_for_is_other(mesh):
         total = jax.vmap(statistics)(total[:2]).sum() + total
         return parallel.mean_over_devices(total)
 
-    mapped = jax.shard_map(step, mesh=mesh, in_specs=jax.P(parallel.AXIS), out_specs=jax.P(),
-                           check_vma=False)
+    mapped = jax.shard_map(
+        step, mesh=mesh, in_specs=jax.P(parallel.AXIS), out_specs=jax.P(), check_vma=False
+    )
     jaxpr = jax.jit(mapped).trace(jax.ShapeDtypeStruct((8, 3), jnp.float32)).jaxpr.jaxpr
-    assert collectives.traced(jaxpr) == {"other": {"operations": 2, "bytes": 24},
-                                         "statistics": {"operations": 1, "bytes": 8},
-                                         "gradients": {"operations": 1, "bytes": 12}}
+    assert collectives.traced(jaxpr) == {
+        "other": {"operations": 2, "bytes": 24},
+        "statistics": {"operations": 1, "bytes": 8},
+        "gradients": {"operations": 1, "bytes": 12},
+    }
 
 
 @pytest.mark.parametrize("stage", ("damsm", "attngan"))
 def test_devices_exchange_gradients_statistics_captions_and_nothing_else(tiny_config, mesh, stage):
-    step = abstract.abstract_step(tiny_config, stage, mesh, 50)
+    step = ahead_of_time.abstract_step(tiny_config, stage, mesh, 50)
     traced = step.step.trace(step.state, step.frozen, step.batch)
     found = collectives.traced(traced.jaxpr.jaxpr)
     assert set(found) == {"gradients", "statistics", "captions", "softmax"}
 
     scalars = len(jax.tree.leaves(traced.out_info[1]))  # metrics, averaged with the gradients
-    networks = ((step.state.text, step.state.image) if stage == "damsm"
-                else (step.state.generator, *step.state.discriminators))
+    networks = (
+        (step.state.text, step.state.image)
+        if stage == "damsm"
+        else (step.state.generator, *step.state.discriminators)
+    )
     parameters = sum(x.size for x in jax.tree.leaves([n.params for n in networks]))
     assert 0 <= found["gradients"]["bytes"] - 4 * parameters <= 4 * (scalars + 1)
 

@@ -1,6 +1,6 @@
 """Bytes between a chip and its memory, read off a compiled module's text."""
 
-from attngan_jax.compiling import collectives, hlo, traffic
+from benchmarks.tpu import collectives, hlo, traffic
 
 # In the words of the TPU's compiler, shortened.
 MODULE = """HloModule jit_step
@@ -58,7 +58,7 @@ backend_config={"known_trip_count":{"n":"5"}}
 
 
 def test_what_lies_in_memory_counts_with_what_fills_its_tiles():
-    image, = hlo.arrays_of("bf16[2,32,3]{0,2,1:T(4,128)(2,1)}")
+    (image,) = hlo.arrays_of("bf16[2,32,3]{0,2,1:T(4,128)(2,1)}")
     assert image.bytes == 2 * 32 * 3 * 2 and image.bytes_in_memory == 32 * 4 * 128 * 2
     assert hlo.arrays_of("(f32[8]{0:T(1024)S(1)}, pred[])")[0].on_chip
     assert hlo.arrays_of("f32[5,7]")[0].bytes_in_memory == 140  # a layout that isn't said

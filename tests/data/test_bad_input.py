@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attngan_jax.data import datasets, photographs, pictures
+from attngan_jax.data import datasets, image_checks, photographs
 from attngan_jax.data.decoding import decode_image
 from attngan_jax.errors import UserError
 from tests import made_up_sources
@@ -31,7 +31,7 @@ def config(tmp_path):
 
 @pytest.fixture
 def source(tmp_path):
-    """Pictures 0 to 23 as `k.jpg`, each with ten captions in `k.txt`."""
+    """Images 0 to 23 as `k.jpg`, each with ten captions in `k.txt`."""
     folder = tmp_path / "source"
     for k in range(COUNT):
         write(folder / f"{k}.jpg", encoded(k))
@@ -40,7 +40,7 @@ def source(tmp_path):
 
 
 def build(config, source):
-    """The records by name; those of all pictures but the ones left out, each with its captions."""
+    """The records by name; those of all images but the ones left out, each with its captions."""
     dataset = made_up_sources.build(config, source)
     records = {record["name"].decode(): record for record in (*dataset.train, *dataset.test)}
     assert len(records) == len(dataset.train) + len(dataset.test)
@@ -53,19 +53,25 @@ def build(config, source):
 
 def counted(config):
     report = datasets.report(config)
-    return tuple({reason: (row["count"], row["first"]) for reason, row in report[key].items()}
-                 for key in ("left_out", "repaired"))
+    return tuple(
+        {reason: (row["count"], row["first"]) for reason, row in report[key].items()}
+        for key in ("left_out", "repaired")
+    )
 
 
 def _png(width: int, height: int) -> bytes:
     """A whole PNG but for its pixels."""
+
     def chunk(kind, data):
         content = kind + data
         return struct.pack(">I", len(data)) + content + struct.pack(">I", zlib.crc32(content))
 
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0,
-                                                              0))
-            + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b""))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(b"\0" * 100))
+        + chunk(b"IEND", b"")
+    )
 
 
 def _saved(image, kind, **options):
@@ -79,18 +85,31 @@ def _noise(**options) -> bytes:
     return _saved(Image.fromarray(pixels), "JPEG", **options)
 
 
-@pytest.mark.parametrize("content, reason", [
-    (_noise()[:-300], "damaged or cut short picture"),
-    (_noise(progressive=True)[:-300], "damaged or cut short picture"),
-    (encoded(7, kind="PNG")[:-60], "damaged or cut short picture"),
-    (b"", "empty file"),
-    (b"this is no picture\n", "not a picture"),
-    (b"\xff\xd8\xff", "not a picture"),
-    (_png(0, 45), "not a picture"),
-    (_png(10_001, 10_000), "enormous picture (over 100 megapixels)"),
-    (_png(60_000, 60_000), "enormous picture (over 100 megapixels)"),
-], ids=["cut", "cut progressive", "cut png", "empty", "text", "start alone", "zero width",
-        "enormous", "far too large"])
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        (_noise()[:-300], "damaged or cut short image"),
+        (_noise(progressive=True)[:-300], "damaged or cut short image"),
+        (encoded(7, kind="PNG")[:-60], "damaged or cut short image"),
+        (b"", "empty file"),
+        (b"this is no image\n", "not an image"),
+        (b"\xff\xd8\xff", "not an image"),
+        (_png(0, 45), "not an image"),
+        (_png(10_001, 10_000), "enormous image (over 100 megapixels)"),
+        (_png(60_000, 60_000), "enormous image (over 100 megapixels)"),
+    ],
+    ids=[
+        "cut",
+        "cut progressive",
+        "cut png",
+        "empty",
+        "text",
+        "start alone",
+        "zero width",
+        "enormous",
+        "far too large",
+    ],
+)
 def test_pictures_that_are_left_out(config, source, content, reason):
     write(source / "7.jpg", content)
 
@@ -135,8 +154,15 @@ def test_what_names_and_links_may_not_do(config, source, tmp_path):
     outside = write(tmp_path / "outside.jpg", encoded(3))
     write(tmp_path / "outside.txt", "a secret bird")
     rows = [f'{{"file": "{k}.jpg", "captions": ["{captions(k)[0]}"]}}' for k in range(COUNT)]
-    for name in ("../outside.jpg", str(outside), "linked.jpg", "sub/../../outside.jpg",
-                 "pipe.jpg", "x" * 300 + ".jpg", "nul\\u0000.jpg"):
+    for name in (
+        "../outside.jpg",
+        str(outside),
+        "linked.jpg",
+        "sub/../../outside.jpg",
+        "pipe.jpg",
+        "x" * 300 + ".jpg",
+        "nul\\u0000.jpg",
+    ):
         rows.append(f'{{"file": "{name}", "captions": ["a bird"]}}')
     (source / "linked.jpg").symlink_to(outside)
     (source / "inner link.jpg").symlink_to(source / "3.jpg")
@@ -149,8 +175,11 @@ def test_what_names_and_links_may_not_do(config, source, tmp_path):
 
     left_out, _ = counted(config)
     assert {reason: count for reason, (count, _) in left_out.items()} == {
-        "name that leads out of the source": 4, "link that leads out of the source": 1,
-        "not an ordinary file": 1, "picture missing": 1}
+        "name that leads out of the source": 4,
+        "link that leads out of the source": 1,
+        "not an ordinary file": 1,
+        "image missing": 1,
+    }
     dataset = datasets.load(config)
     assert "secret" not in dataset.vocabulary.words
     assert len(dataset.train) + len(dataset.test) == COUNT + 1
@@ -166,7 +195,8 @@ def test_a_caption_file_that_leads_out_of_the_source(config, source, tmp_path):
 
     assert counted(config) == (
         {"link that leads out of the source": (1, ["5"]), "caption file missing": (1, ["6"])},
-        {"text without a picture ignored": (1, ["inner.txt"])})
+        {"text without an image ignored": (1, ["inner.txt"])},
+    )
 
 
 def test_captions_that_need_mending(config, source):
@@ -185,30 +215,37 @@ def test_captions_that_need_mending(config, source):
     left_out, repaired = counted(config)
     assert left_out == {"no caption with a word": (3, ["5", "6", "8"])}
     assert repaired == {
-        "empty caption dropped": (1, ["1"]), "caption without a word dropped": (1, ["2"]),
+        "empty caption dropped": (1, ["1"]),
+        "caption without a word dropped": (1, ["2"]),
         "captions not in UTF-8": (2, ["3", "4"]),
-        "fewer captions than wanted": (3, ["2", "3", "4"])}
+        "fewer captions than wanted": (3, ["2", "3", "4"]),
+    }
     assert [len(records[str(k)]["captions"]) for k in (1, 2, 3, 4, 7)] == [10, 1, 1, 1, 10]
     assert records["3"]["captions"][0].decode().endswith("caf\u00e9")
     assert {"caf", "t"} < set(datasets.load(config).vocabulary.words)
 
 
-@pytest.mark.parametrize("box, kept, repair", [
-    ([5, 6, 20, 30], [5, 6, 20, 30], None),
-    ([40, 6, 21, 30], [40, 6, 21, 30], None),
-    ([-10, 6, 30, 30], [0, 6, 20, 30], "box cut to the picture"),
-    ([50, 40, 30, 30], [50, 40, 10, 5], "box cut to the picture"),
-    ([80, 6, 20, 30], [0] * 4, "box empty or outside the picture: whole picture used"),
-    ([5, 6, 0, 30], [0] * 4, "box empty or outside the picture: whole picture used"),
-    ([5, 6, 20, -3], [0] * 4, "box empty or outside the picture: whole picture used"),
-    ([5, 6, 20], [0] * 4, "box that is not four numbers: whole picture used"),
-    (["a", 6, 20, 3], [0] * 4, "box that is not four numbers: whole picture used"),
-    ("NaN", [0] * 4, "box that is not four numbers: whole picture used"),
-])
+@pytest.mark.parametrize(
+    "box, kept, repair",
+    [
+        ([5, 6, 20, 30], [5, 6, 20, 30], None),
+        ([40, 6, 21, 30], [40, 6, 21, 30], None),
+        ([-10, 6, 30, 30], [0, 6, 20, 30], "box cut to the image"),
+        ([50, 40, 30, 30], [50, 40, 10, 5], "box cut to the image"),
+        ([80, 6, 20, 30], [0] * 4, "box empty or outside the image: whole image used"),
+        ([5, 6, 0, 30], [0] * 4, "box empty or outside the image: whole image used"),
+        ([5, 6, 20, -3], [0] * 4, "box empty or outside the image: whole image used"),
+        ([5, 6, 20], [0] * 4, "box that is not four numbers: whole image used"),
+        (["a", 6, 20, 3], [0] * 4, "box that is not four numbers: whole image used"),
+        ("NaN", [0] * 4, "box that is not four numbers: whole image used"),
+    ],
+)
 def test_boxes(config, source, box, kept, repair):
     box = "[NaN, 1, 2, 3]" if box == "NaN" else str(box).replace("'", '"')
-    rows = [f'{{"file": "{k}.jpg", "captions": "{captions(k)[0]}", "bbox": {box}}}'
-            for k in range(COUNT)]
+    rows = [
+        f'{{"file": "{k}.jpg", "captions": "{captions(k)[0]}", "bbox": {box}}}'
+        for k in range(COUNT)
+    ]
     write(source / "captions.jsonl", "\n".join(rows))
 
     datasets.prepare(config, str(source))
@@ -222,7 +259,7 @@ def test_boxes(config, source, box, kept, repair):
 def test_names_with_spaces_and_names_twice(config, source):
     write(source / "a b" / "two words.jpg", encoded(30))
     write(source / "a b" / "two words.txt", captions(30)[0])
-    write(source / "3.png", encoded(3, kind="PNG"))  # 3.txt can belong to one picture alone
+    write(source / "3.png", encoded(3, kind="PNG"))  # 3.txt can belong to one image alone
 
     records = build(config, source)
 
@@ -232,24 +269,37 @@ def test_names_with_spaces_and_names_twice(config, source):
 
 def test_lines_of_a_list_that_say_nothing(config, source):
     rows = [f'{{"file": "{k}.jpg", "captions": ["{captions(k)[0]}"]}}' for k in range(COUNT)]
-    rows += ["{", "[1]", '{"file": 3, "captions": ["x"]}', '{"file": "3.jpg", "split": "eval"}',
-             '{"file": "none.jpg", "captions": ["x"]}']
+    rows += [
+        "{",
+        "[1]",
+        '{"file": 3, "captions": ["x"]}',
+        '{"file": "3.jpg", "split": "eval"}',
+        '{"file": "none.jpg", "captions": ["x"]}',
+    ]
     write(source / "captions.jsonl", "\n".join(rows))
 
     build(config, source)
 
     left_out, _ = counted(config)
     assert left_out["line of captions.jsonl that names no file"] == (
-        3, [f"captions.jsonl, line {n}" for n in (25, 26, 27)])
-    assert left_out["picture missing"] == (1, ["none.jpg"])
+        3,
+        [f"captions.jsonl, line {n}" for n in (25, 26, 27)],
+    )
+    assert left_out["image missing"] == (1, ["none.jpg"])
 
 
 def test_a_file_is_found_by_its_own_name_before_others(tmp_path):
     for name in ("a.JPG", "a.jpg", "b.JpG", "c.TXT"):
         write(tmp_path / name, name)
-    for asked, found in (("a.jpg", "a.jpg"), ("a.JPG", "a.JPG"), ("b.jpg", "b.JpG"),
-                         ("c.txt", "c.TXT"), ("B.jpg", None), ("c.md", None)):
-        path = pictures.existing(tmp_path / asked)
+    for asked, found in (
+        ("a.jpg", "a.jpg"),
+        ("a.JPG", "a.JPG"),
+        ("b.jpg", "b.JpG"),
+        ("c.txt", "c.TXT"),
+        ("B.jpg", None),
+        ("c.md", None),
+    ):
+        path = image_checks.existing(tmp_path / asked)
         assert path == tmp_path / (found or asked) and path.exists() == bool(found)
 
 
@@ -273,7 +323,7 @@ def test_one_too_many_at_the_very_end_stops_it_too(config, source):
     build(config, source)
     config.data.data_dir += "2"
     write(source / "1.jpg", b"")
-    with pytest.raises(UserError, match="2 of 24 pictures cannot be used, more"):
+    with pytest.raises(UserError, match="2 of 24 images cannot be used, more"):
         datasets.prepare(config, str(source))
 
 
@@ -281,8 +331,11 @@ def test_a_shard_of_nothing_but_bad_pictures(config, source, monkeypatch):
     monkeypatch.setattr(photographs, "_PICTURES_PER_SHARD", 4)
     for k in range(4, 8):
         write(source / f"{k}.jpg", b"")
-    rows = [f'{{"file": "{k}.jpg", "captions": ["{captions(k)[0]}"], '
-            f'"split": "{"train" if k < 20 else "test"}"}}' for k in range(COUNT)]
+    rows = [
+        f'{{"file": "{k}.jpg", "captions": ["{captions(k)[0]}"], '
+        f'"split": "{"train" if k < 20 else "test"}"}}'
+        for k in range(COUNT)
+    ]
     write(source / "captions.jsonl", "\n".join(rows))
 
     datasets.prepare(config, str(source))
@@ -294,11 +347,14 @@ def test_a_shard_of_nothing_but_bad_pictures(config, source, monkeypatch):
 
 def test_a_split_of_nothing_but_bad_pictures(config, source):
     config.data.max_left_out = 1.0
-    rows = [f'{{"file": "{k}.jpg", "captions": ["{captions(k)[0]}"], '
-            f'"split": "{"train" if k < 20 else "test"}"}}' for k in range(COUNT)]
+    rows = [
+        f'{{"file": "{k}.jpg", "captions": ["{captions(k)[0]}"], '
+        f'"split": "{"train" if k < 20 else "test"}"}}'
+        for k in range(COUNT)
+    ]
     write(source / "captions.jsonl", "\n".join(rows))
     for k in range(20, COUNT):
         write(source / f"{k}.jpg", b"")
 
-    with pytest.raises(UserError, match="none of the test pictures"):
+    with pytest.raises(UserError, match="none of the test images"):
         datasets.prepare(config, str(source))

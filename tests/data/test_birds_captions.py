@@ -19,10 +19,17 @@ from attngan_jax.data.birds.captions import (
 from attngan_jax.data.birds.species import ATTRIBUTES, BODY_COLORS, COLOR_ATTRIBUTES, make_species
 
 SPECIES = make_species(150, seed=5)
-WRITTEN = [(species, caption) for species in SPECIES
-           for caption in write_captions(species, np.random.default_rng([0, species.class_id]), 10)]
-COLOR_OF_WORD = {word: color for color, phrases in COLOR_WORDS.items()
-                 for phrase in phrases for word in [phrase.split()[-1]]}
+WRITTEN = [
+    (species, caption)
+    for species in SPECIES
+    for caption in write_captions(species, np.random.default_rng([0, species.class_id]), 10)
+]
+COLOR_OF_WORD = {
+    word: color
+    for color, phrases in COLOR_WORDS.items()
+    for phrase in phrases
+    for word in [phrase.split()[-1]]
+}
 
 
 def words_of(text):
@@ -81,10 +88,16 @@ def test_a_part_that_is_named_is_stated():
 def test_a_part_that_is_stated_is_named_or_of_the_main_colour():
     for species, caption in WRITTEN:
         text, names = caption.text, stated(species, caption)
-        unnamed = [name for name in BODY_COLORS if name in names
-                   and not any(says(text, noun) for noun in PART_WORDS[name])
-                   and not (name in ("breast_color", "belly_color")
-                            and any(says(text, noun) for noun in UNDERSIDE_WORDS))]
+        unnamed = [
+            name
+            for name in BODY_COLORS
+            if name in names
+            and not any(says(text, noun) for noun in PART_WORDS[name])
+            and not (
+                name in ("breast_color", "belly_color")
+                and any(says(text, noun) for noun in UNDERSIDE_WORDS)
+            )
+        ]
         colors = {species.value(name) for name in unnamed}
         assert len(colors) <= 1, caption
         for color in colors:  # "this bird is red with ...", "a small red bird ..."
@@ -98,8 +111,11 @@ def test_a_part_that_is_stated_is_named_or_of_the_main_colour():
 def test_a_bird_is_called_by_a_colour_only_if_most_of_it_has_that_colour():
     called = 0
     for species, caption in WRITTEN:
-        match = re.search(r"(\w+)(?: colored)? bird\b"
-                          r"|bird is (?:\w+ )*?(\w+)(?: colored)? (?:with|and)", caption.text)
+        match = re.search(
+            r"(\w+)(?: colored)? bird\b"
+            r"|bird is (?:\w+ )*?(\w+)(?: colored)? (?:with|and)",
+            caption.text,
+        )
         word = match and (match[1] or match[2])
         if word in COLOR_OF_WORD:
             called += 1
@@ -113,9 +129,22 @@ def test_shape_words_are_true_and_stated_words_are_there():
         for species, caption in WRITTEN:
             if attribute in stated(species, caption):
                 assert any(says(caption.text, word) for word in words[species.value(attribute)])
-    only = {"size": ("tiny", "little", "sized", "big"), "tail_length": ("lengthy",),
-            "beak_shape": ("pointed", "sharp", "pointy", "curved", "hooked", "thick", "stout",
-                           "blunt", "conical"), "beak_length": ("stubby", "medium length")}
+    only = {
+        "size": ("tiny", "little", "sized", "big"),
+        "tail_length": ("lengthy",),
+        "beak_shape": (
+            "pointed",
+            "sharp",
+            "pointy",
+            "curved",
+            "hooked",
+            "thick",
+            "stout",
+            "blunt",
+            "conical",
+        ),
+        "beak_length": ("stubby", "medium length"),
+    }
     for (attribute, words), (species, caption) in itertools.product(only.items(), WRITTEN):
         for word in words:
             if says(caption.text, word):

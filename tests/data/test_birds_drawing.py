@@ -1,4 +1,4 @@
-"""The drawings: what the label map says lies where the picture shows it."""
+"""The drawings: what the label map says lies where the image shows it."""
 
 import numpy as np
 import pytest
@@ -60,8 +60,17 @@ def test_a_part_has_the_colour_of_its_species(attribute):
 
 
 def test_every_part_is_large_enough_to_be_learnt_at_64():
-    fewest = {"crown": 80, "back": 80, "wing": 80, "breast": 80, "belly": 80, "beak": 8,
-              "tail": 20, "eye": 3, "legs": 6}
+    fewest = {
+        "crown": 80,
+        "back": 80,
+        "wing": 80,
+        "breast": 80,
+        "belly": 80,
+        "beak": 8,
+        "tail": 20,
+        "eye": 3,
+        "legs": 6,
+    }
     for species in SPECIES:
         labels = draw(species)[1]
         assert labels.max() <= len(PARTS)
@@ -72,7 +81,7 @@ def test_the_box_is_that_of_the_bird():
     for species in SPECIES[:20]:
         _, labels, (x, y, width, height) = draw(species)
         inside = np.zeros(labels.shape, bool)
-        inside[int(y):int(y + height), int(x):int(x + width)] = True
+        inside[int(y) : int(y + height), int(x) : int(x + width)] = True
         assert (labels[~inside] == 0).all()
         assert max(width, height) > 40
         rows, columns = np.nonzero(labels)
@@ -92,31 +101,45 @@ def test_the_same_bird_at_every_size():
 def test_birds_look_both_ways():
     def looks_right(labels):
         columns = np.arange(labels.shape[1])
+
         def center(part):
             return ((labels == LABEL[part]) * columns).sum() / count(labels, part)
+
         return center("beak") > center("wing")
 
     right = [looks_right(draw(SPECIES[0], seed=seed)[1]) for seed in range(40)]
     assert 8 <= sum(right) <= 32
 
 
-@pytest.mark.parametrize(("attribute", "less", "more", "part"), [
-    ("beak_length", "short", "medium", "beak"), ("beak_length", "medium", "long", "beak"),
-    ("beak_shape", "pointed", "thick", "beak"), ("tail_length", "short", "long", "tail"),
-    ("eye_ring", "none", "white", "eye"), ("size", "small", "large", "wing")])
+@pytest.mark.parametrize(
+    ("attribute", "less", "more", "part"),
+    [
+        ("beak_length", "short", "medium", "beak"),
+        ("beak_length", "medium", "long", "beak"),
+        ("beak_shape", "pointed", "thick", "beak"),
+        ("tail_length", "short", "long", "tail"),
+        ("eye_ring", "none", "white", "eye"),
+        ("size", "small", "large", "wing"),
+    ],
+)
 def test_shape_attributes_show(attribute, less, more, part):
     for species in SPECIES[:10]:
-        little, much = (altered(species, size="small", **{attribute: value})
-                        if attribute != "size" else altered(species, size=value)
-                        for value in (less, more))
+        little, much = (
+            altered(species, size="small", **{attribute: value})
+            if attribute != "size"
+            else altered(species, size=value)
+            for value in (less, more)
+        )
         assert count(draw(much, 256)[1], part) > 1.1 * count(draw(little, 256)[1], part)
 
 
 def test_wing_bars_are_white_on_a_black_wing():
     plain = altered(SPECIES[0], wing_color="black", wing_bars="none")
     barred = altered(plain, wing_bars="white")
-    bright = [int((image[labels == LABEL["wing"]].min(-1) > 150).sum())
-              for image, labels, _ in (draw(plain), draw(barred))]
+    bright = [
+        int((image[labels == LABEL["wing"]].min(-1) > 150).sum())
+        for image, labels, _ in (draw(plain), draw(barred))
+    ]
     assert bright[0] == 0 and bright[1] >= 8
 
 

@@ -1,4 +1,4 @@
-"""COCO 2014: pictures and captions meet by id, the first five captions in the file's order."""
+"""COCO 2014: images and captions meet by id, the first five captions in the file's order."""
 
 import json
 
@@ -36,7 +36,8 @@ def test_endings_in_capitals_and_pictures_of_no_list(config, source):
     assert [made_up_sources.shown(record) for record in dataset.train] == list(range(12))
     report = datasets.report(config)
     assert report["left_out"] == {} and report["repaired"] == {
-        "picture that is not listed ignored": {"count": 1, "first": ["more.png"]}}
+        "image that is not listed ignored": {"count": 1, "first": ["more.png"]}
+    }
 
 
 def test_pictures_and_captions(config, source):
@@ -74,15 +75,19 @@ def test_rows_that_do_not_fit_together(config, source):
     dataset = build(config, source)
 
     assert [made_up_sources.shown(record) for record in dataset.train] == [
-        k for k in range(12) if k not in (3, 5)]
+        k for k in range(12) if k not in (3, 5)
+    ]
     report = datasets.report(config)
     assert {reason: row["count"] for reason, row in report["left_out"].items()} == {
-        "name that leads out of the source": 1, "id listed twice": 1}
-    # The picture whose id was lost took its own captions with it.
+        "name that leads out of the source": 1,
+        "id listed twice": 1,
+    }
+    # The image whose id was lost took its own captions with it.
     assert {reason: row["count"] for reason, row in report["repaired"].items()} == {
-        "captions of a picture that is not listed ignored": 2,
-        "annotation without caption or picture ignored": 2,
-        "picture that is not listed ignored": 1}
+        "captions of an image that is not listed ignored": 2,
+        "annotation without caption or image ignored": 2,
+        "image that is not listed ignored": 1,
+    }
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"images": [', b'{"images": []}'])

@@ -68,16 +68,21 @@ def test_the_released_layout(config, source):
 def test_words_are_numbered_as_the_released_lists_meet_them(config, source):
     dataset = build(config, source)
 
-    captions = [caption.decode() for record in (*dataset.train, *dataset.test)
-                for caption in record["captions"]]
+    captions = [
+        caption.decode()
+        for record in (*dataset.train, *dataset.test)
+        for caption in record["captions"]
+    ]
     assert dataset.vocabulary == Vocabulary.from_captions(captions)
 
 
 def test_words_come_from_captions_pickle_where_it_is(config, source):
     words = ["<end>", "feathers", "bird", "this", "unheard"]
     by_index = dict(enumerate(words))
-    made_up_sources.write(source / "captions.pickle", pickle.dumps(
-        [[[1, 2]], [[3]], by_index, {word: i for i, word in by_index.items()}], 2))
+    made_up_sources.write(
+        source / "captions.pickle",
+        pickle.dumps([[[1, 2]], [[3]], by_index, {word: i for i, word in by_index.items()}], 2),
+    )
 
     dataset = build(config, source)
 
@@ -92,8 +97,10 @@ def test_a_list_of_training_classes_instead_of_the_pickles(config, source):
     for split in ("train", "test"):
         for file in (source / split).iterdir():
             file.unlink()
-    made_up_sources.write(source / "trainvalclasses.txt", "".join(
-        f"{number:03d}.Some_Name\n" for number in (1, 2, 4, 5, 6)))
+    made_up_sources.write(
+        source / "trainvalclasses.txt",
+        "".join(f"{number:03d}.Some_Name\n" for number in (1, 2, 4, 5, 6)),
+    )
     config.data.data_dir += "2"
 
     dataset = build(config, source)
@@ -115,7 +122,7 @@ def test_reed_s_two_lists_of_training_classes(config, source):
 
 
 def _pack(source, target):
-    """As published: the pictures in a .tgz, and a zip of lists with a zip of the texts in it."""
+    """As published: the images in a .tgz, and a zip of lists with a zip of the texts in it."""
     target.mkdir()
     with tarfile.open(target / "CUB_200_2011.tgz", "w:gz") as packed:
         packed.add(source / "CUB_200_2011", "CUB_200_2011")
@@ -173,13 +180,17 @@ def _zip_in_zip(depth):
     return content
 
 
-@pytest.mark.parametrize("members, complaint", [
-    ([("large.txt", b"0" * 2_000_000)], "unpacks to more than 0.001 GB"),
-    ([("more.zip", _zip_in_zip(4))], "lies in 3 others"),
-    ([("a.txt", b"1"), ("a.txt/b.txt", b"2")], "cannot be unpacked .*a.txt"),
-    ([("a.txt/b.txt", b"1"), ("a.txt", b"2")], "cannot be unpacked .*a.txt"),
-    ([("long" * 80 + ".txt", b"1")], "cannot be unpacked .*too long"),
-], ids=["large", "deep", "file then folder", "folder then file", "long name"])
+@pytest.mark.parametrize(
+    "members, complaint",
+    [
+        ([("large.txt", b"0" * 2_000_000)], "unpacks to more than 0.001 GB"),
+        ([("more.zip", _zip_in_zip(4))], "lies in 3 others"),
+        ([("a.txt", b"1"), ("a.txt/b.txt", b"2")], "cannot be unpacked .*a.txt"),
+        ([("a.txt/b.txt", b"1"), ("a.txt", b"2")], "cannot be unpacked .*a.txt"),
+        ([("long" * 80 + ".txt", b"1")], "cannot be unpacked .*too long"),
+    ],
+    ids=["large", "deep", "file then folder", "folder then file", "long name"],
+)
 def test_archives_that_cannot_be_unpacked_are_named(tmp_path, monkeypatch, members, complaint):
     monkeypatch.setattr(archives, "MAX_BYTES", 1_000_000)
     with zipfile.ZipFile(tmp_path / "odd.zip", "w", zipfile.ZIP_DEFLATED) as packed:
@@ -208,16 +219,18 @@ def test_an_archive_with_a_password_is_named(tmp_path):
 def server(tmp_path):
     """Serves `tmp_path`/served on this machine; gives its address."""
     (tmp_path / "served").mkdir()
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler,
-                                directory=str(tmp_path / "served"))
+    handler = functools.partial(
+        http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "served")
+    )
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
-def test_the_pictures_are_downloaded_where_they_alone_are_missing(config, source, tmp_path, server,
-                                                                  monkeypatch):
+def test_the_pictures_are_downloaded_where_they_alone_are_missing(
+    config, source, tmp_path, server, monkeypatch
+):
     archive = tmp_path / "served" / "CUB_200_2011.tgz"
     with tarfile.open(archive, "w:gz") as packed:
         packed.add(source / "CUB_200_2011", "CUB_200_2011")
@@ -235,10 +248,13 @@ def test_the_pictures_are_downloaded_where_they_alone_are_missing(config, source
         datasets.prepare(config, str(source))
 
 
-@pytest.mark.parametrize("lost, complaint", [
-    ("text", r"lacks text/<class>.*birds\.zip"),
-    ("train", "which pictures to train on.*trainvalclasses.txt"),
-])
+@pytest.mark.parametrize(
+    "lost, complaint",
+    [
+        ("text", r"lacks text/<class>.*birds\.zip"),
+        ("train", "which images to train on.*trainvalclasses.txt"),
+    ],
+)
 def test_what_is_missing_is_asked_for_by_name(config, source, lost, complaint):
     shutil.rmtree(source / lost)
 
@@ -278,13 +294,17 @@ def test_lists_that_disagree_in_length(config, source):
         assert record["class_id"] == k // 3
     assert reasons(config, "repaired") == {
         "class_info.pickle and filenames.pickle disagree in length: classes from folder names": 2,
-        "no box listed: whole picture used": 3}
+        "no box listed: whole image used": 3,
+    }
 
 
 def test_endings_in_capitals_and_pictures_of_no_list(config, source):
     images, texts = source / "CUB_200_2011" / "images", source / "text"
-    listed = [name for split in ("train", "test") for name in pickle.loads(
-        (source / split / "filenames.pickle").read_bytes())]
+    listed = [
+        name
+        for split in ("train", "test")
+        for name in pickle.loads((source / split / "filenames.pickle").read_bytes())
+    ]
     for name in listed[:6]:
         (images / f"{name}.jpg").rename(images / f"{name}.JPG")
         (texts / f"{name}.txt").rename(texts / f"{name}.Txt")
@@ -297,8 +317,12 @@ def test_endings_in_capitals_and_pictures_of_no_list(config, source):
     assert_every_caption_is_its_pictures(dataset)
     report = datasets.report(config)
     assert report["left_out"] == {} and report["listed"] == 24
-    assert report["repaired"] == {"picture that is not listed ignored": {
-        "count": 2, "first": ["001.Black_footed_Albatross/extra.JPEG", "009.New/one.jpg"]}}
+    assert report["repaired"] == {
+        "image that is not listed ignored": {
+            "count": 2,
+            "first": ["001.Black_footed_Albatross/extra.JPEG", "009.New/one.jpg"],
+        }
+    }
 
 
 def test_class_numbers_that_are_shifted(config, source):
@@ -310,7 +334,8 @@ def test_class_numbers_that_are_shifted(config, source):
 
     assert all(record["class_id"] == made_up_sources.shown(record) // 3 for record in dataset.train)
     assert reasons(config, "repaired") == {
-        "class number differs from its folder's: folder's used": 5}
+        "class number differs from its folder's: folder's used": 5
+    }
 
 
 class Foreign:
@@ -333,7 +358,8 @@ def test_pickles_with_foreign_objects_are_not_run(config, source, tmp_path):
     assert not trap.exists() and len(dataset.train) == 15
     assert reasons(config, "repaired") == {
         "class_info.pickle not used: classes from folder names": 1,
-        "captions.pickle not used: words numbered anew": 1}
+        "captions.pickle not used: words numbered anew": 1,
+    }
     (source / "train" / "filenames.pickle").write_bytes(pickle.dumps([Foreign(trap)], 2))
     config.data.data_dir += "2"
     with pytest.raises(UserError, match="filenames.pickle is not read: it asks for"):
@@ -343,8 +369,9 @@ def test_pickles_with_foreign_objects_are_not_run(config, source, tmp_path):
 
 @pytest.mark.parametrize("words", [["<end>", "two words"], ["<end>", "", "small"]])
 def test_a_captions_pickle_with_words_that_are_none_is_not_used(config, source, words):
-    made_up_sources.write(source / "captions.pickle",
-                          pickle.dumps([[], [], dict(enumerate(words)), {}], 2))
+    made_up_sources.write(
+        source / "captions.pickle", pickle.dumps([[], [], dict(enumerate(words)), {}], 2)
+    )
 
     assert "small" in build(config, source).vocabulary.words
 

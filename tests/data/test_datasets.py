@@ -18,20 +18,25 @@ SIZES = {"train": 7, "test": 3}
 
 
 class Colors(tfds.core.GeneratorBasedBuilder):
-    """A data set of plain pictures, one colour each."""
+    """A dataset of plain images, one colour each."""
 
     VERSION = tfds.core.Version("1.0.0")
     generated = 0  # examples, since the test began
     fails_at = None  # (example, error) that breaks the build
 
     def _info(self):
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({
-            "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
-            "captions": tfds.features.Sequence(tfds.features.Text()),
-            "class_id": np.int64,
-            "bbox": tfds.features.Tensor(shape=(4,), dtype=np.float32),
-            "name": tfds.features.Text(),
-        }))
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
+                    "captions": tfds.features.Sequence(tfds.features.Text()),
+                    "class_id": np.int64,
+                    "bbox": tfds.features.Tensor(shape=(4,), dtype=np.float32),
+                    "name": tfds.features.Text(),
+                }
+            ),
+        )
 
     def _split_generators(self, dl_manager):
         return {split: self._generate_examples(split) for split in SIZES}
@@ -41,10 +46,16 @@ class Colors(tfds.core.GeneratorBasedBuilder):
             Colors.generated += 1
             if Colors.fails_at and Colors.fails_at[0] == Colors.generated:
                 raise Colors.fails_at[1]
-            yield f"{split}{i}", {
-                "image": np.full((12, 12, 3), 10 * i, np.uint8),
-                "captions": [f"{split} picture {i}", f"caf\u00e9 {split}"],
-                "class_id": i, "bbox": np.zeros(4, np.float32), "name": f"{split}{i}"}
+            yield (
+                f"{split}{i}",
+                {
+                    "image": np.full((12, 12, 3), 10 * i, np.uint8),
+                    "captions": [f"{split} image {i}", f"caf\u00e9 {split}"],
+                    "class_id": i,
+                    "bbox": np.zeros(4, np.float32),
+                    "name": f"{split}{i}",
+                },
+            )
 
 
 @pytest.fixture
@@ -59,11 +70,25 @@ def config(tmp_path, monkeypatch):
     monkeypatch.setitem(datasets.SOURCES, "colors", datasets.Source(builder, lambda config: 7))
     monkeypatch.setattr(Colors, "generated", 0)
     monkeypatch.setattr(Colors, "fails_at", None)
-    return ml_collections.ConfigDict({"data": {
-        "dataset": "colors", "data_dir": str(tmp_path / "data"), "captions_per_image": 2,
-        "min_word_count": 1, "source": "",
-        "eval_max_words": 3, "overflow_rule": "first", "crop_to_box": True, "resize_ratio": 1.0,
-        "random_flip": False, "num_workers": 0, "read_threads": 1, "prefetch_batches": 2}})
+    return ml_collections.ConfigDict(
+        {
+            "data": {
+                "dataset": "colors",
+                "data_dir": str(tmp_path / "data"),
+                "captions_per_image": 2,
+                "min_word_count": 1,
+                "source": "",
+                "eval_max_words": 3,
+                "overflow_rule": "first",
+                "crop_to_box": True,
+                "resize_ratio": 1.0,
+                "random_flip": False,
+                "num_workers": 0,
+                "read_threads": 1,
+                "prefetch_batches": 2,
+            }
+        }
+    )
 
 
 def _folder(config) -> pathlib.Path:
@@ -97,8 +122,12 @@ def test_prepare_and_load(config):
     assert picture.shape == (12, 12, 3) and (picture == 10 * record["class_id"]).all()
     assert record["captions"][1].decode() == "caf\u00e9 train"
     # The vocabulary follows the records' order on disk, training first.
-    captions = [caption.decode() for records in (dataset.train, dataset.test)
-                for i in range(len(records)) for caption in records[i]["captions"]]
+    captions = [
+        caption.decode()
+        for records in (dataset.train, dataset.test)
+        for i in range(len(records))
+        for caption in records[i]["captions"]
+    ]
     assert dataset.vocabulary == Vocabulary.from_captions(captions)
     assert dataset.vocabulary.words[:3] == (END, "train", "picture")
     assert (_folder(config) / "vocabulary.txt").exists()
@@ -141,7 +170,7 @@ def test_a_missing_or_broken_vocabulary_is_made_again_from_the_records(config, c
     datasets.prepare(config)
 
     assert path.read_bytes() == whole
-    assert Colors.generated == 10  # no picture was made again
+    assert Colors.generated == 10  # no image was made again
 
 
 def _remove(path):
@@ -188,10 +217,13 @@ def test_a_garbled_description_is_named(config):
         datasets.prepare(config)
 
 
-@pytest.mark.parametrize("error", [
-    OSError(errno.ENOSPC, "No space left on device"),
-    RuntimeError("write() failed: No space left on device; writing colors-train"),
-])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("write() failed: No space left on device; writing colors-train"),
+    ],
+)
 def test_a_full_disk_leaves_nothing_that_is_taken_for_whole(config, error):
     Colors.fails_at = (9, error)
 
@@ -240,8 +272,9 @@ def test_records_reach_batches_through_spawned_workers(config):
     batches = []
     for workers in (0, 2):
         config.data.num_workers = workers
-        iterator = pipeline.train_iterator(dataset, config, batch_size=4, image_sizes=(12,),
-                                           max_words=3, seed=1)
+        iterator = pipeline.train_iterator(
+            dataset, config, batch_size=4, image_sizes=(12,), max_words=3, seed=1
+        )
         batches.append([next(iterator) for _ in range(5)])
         iterator.close()
 
@@ -254,40 +287,70 @@ def test_records_reach_batches_through_spawned_workers(config):
 
 @pytest.fixture
 def birds(tmp_path):
-    return ml_collections.ConfigDict({
-        "data": {"dataset": "procedural_birds", "data_dir": str(tmp_path), "captions_per_image": 10,
-                 "min_word_count": 1, "source": "", "eval_max_words": 20, "crop_to_box": False,
-                 "overflow_rule": "first", "resize_ratio": 1.0, "num_workers": 0,
-                 "read_threads": 1, "prefetch_batches": 2},
-        "procedural_birds": {"image_size": 32, "num_species": 3, "test_species": 1,
-                             "images_per_species": 2, "seed": 1}})
+    return ml_collections.ConfigDict(
+        {
+            "data": {
+                "dataset": "procedural_birds",
+                "data_dir": str(tmp_path),
+                "captions_per_image": 10,
+                "min_word_count": 1,
+                "source": "",
+                "eval_max_words": 20,
+                "crop_to_box": False,
+                "overflow_rule": "first",
+                "resize_ratio": 1.0,
+                "num_workers": 0,
+                "read_threads": 1,
+                "prefetch_batches": 2,
+            },
+            "procedural_birds": {
+                "image_size": 32,
+                "num_species": 3,
+                "test_species": 1,
+                "images_per_species": 2,
+                "seed": 1,
+            },
+        }
+    )
 
 
 def _door(*arguments):
     root = pathlib.Path(__file__).parents[2]
     return subprocess.run(
-        [sys.executable, "-m", "attngan_jax.prepare", *arguments], cwd=root, text=True,
-        capture_output=True, env=os.environ | {"JAX_PLATFORMS": "cpu"}, check=False)
+        [sys.executable, "-m", "attngan_jax.prepare", *arguments],
+        cwd=root,
+        text=True,
+        capture_output=True,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        check=False,
+    )
 
 
 def test_the_door_builds_procedural_birds(birds, tmp_path):
-    overrides = [f"--config.procedural_birds.{key}={value}"
-                 for key, value in birds.procedural_birds.items()]
+    overrides = [
+        f"--config.procedural_birds.{key}={value}" for key, value in birds.procedural_birds.items()
+    ]
     run = _door("--config", "configs/default.py", "--data_dir", str(tmp_path), *overrides)
 
     dataset = datasets.load(birds)
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines()[-1].startswith(
-        f"procedural_birds: 4 training and 2 test images, {len(dataset.vocabulary)} words, in ")
+        f"procedural_birds: 4 training and 2 test images, {len(dataset.vocabulary)} words, in "
+    )
     assert dataset.num_classes == 3
     report = datasets.report(birds)
-    assert report["splits"] == {"train": {"images": 4, "captions": 40, "classes": 2},
-                                "test": {"images": 2, "captions": 20, "classes": 1}}
+    assert report["splits"] == {
+        "train": {"images": 4, "captions": 40, "classes": 2},
+        "test": {"images": 2, "captions": 20, "classes": 1},
+    }
     assert report["words"] == len(dataset.vocabulary) and report["left_out"] == {}
     assert [line.split()[:3] for line in run.stdout.splitlines() if line.startswith("t")] == [
-        ["train", "4", "40"], ["test", "2", "20"]]
-    (batch,) = pipeline.eval_batches(dataset.test, birds, vocabulary=dataset.vocabulary,
-                                     batch_size=2, image_sizes=(32,))
+        ["train", "4", "40"],
+        ["test", "2", "20"],
+    ]
+    (batch,) = pipeline.eval_batches(
+        dataset.test, birds, vocabulary=dataset.vocabulary, batch_size=2, image_sizes=(32,)
+    )
     for i in range(2):
         record = dataset.test[int(batch["index"][i])]
         caption = record["captions"][batch["caption_index"][i]].decode()
@@ -301,18 +364,22 @@ def test_the_door_builds_procedural_birds(birds, tmp_path):
 
 
 def test_the_door_says_in_one_line_what_is_wrong(tmp_path):
-    run = _door("--config", "configs/default.py", "--data_dir", str(tmp_path),
-                "--config.data.dataset=birds")
+    run = _door(
+        "--config", "configs/default.py", "--data_dir", str(tmp_path), "--config.data.dataset=birds"
+    )
 
     assert run.returncode == 1
     assert "there are coco, cub, folder, procedural_birds" in run.stderr.splitlines()[-1]
     assert "Traceback" not in run.stderr
 
 
-@pytest.mark.parametrize("settings, source, complaint", [
-    ({"test_species": 3}, "", "config.procedural_birds: .*test_species"),
-    ({}, "birds.zip", "--source"),
-])
+@pytest.mark.parametrize(
+    "settings, source, complaint",
+    [
+        ({"test_species": 3}, "", "config.procedural_birds: .*test_species"),
+        ({}, "birds.zip", "--source"),
+    ],
+)
 def test_settings_that_make_no_birds(birds, settings, source, complaint):
     birds.procedural_birds.update(settings)
 

@@ -1,4 +1,4 @@
-"""Pictures of every kind come out upright and in the colours that a person would see."""
+"""Images of every kind come out upright and in the colours that a person would see."""
 
 import io
 
@@ -32,11 +32,25 @@ def _assert_close(array, expected, tolerance):
     assert np.abs(array - np.asarray(expected).astype(int)).max() <= tolerance
 
 
-@pytest.mark.parametrize("mode, image_format, tolerance", [
-    ("RGB", "PNG", 0), ("L", "PNG", 0), ("P", "PNG", 0), ("1", "PNG", 0), ("LA", "PNG", 0),
-    ("RGBA", "PNG", 0), ("P", "GIF", 0), ("RGB", "BMP", 0), ("L", "JPEG", 12), ("RGB", "WEBP", 12),
-    ("RGBA", "WEBP", 12), ("RGB", "JPEG", 12), ("CMYK", "JPEG", 12), ("CMYK", "TIFF", 0),
-])
+@pytest.mark.parametrize(
+    "mode, image_format, tolerance",
+    [
+        ("RGB", "PNG", 0),
+        ("L", "PNG", 0),
+        ("P", "PNG", 0),
+        ("1", "PNG", 0),
+        ("LA", "PNG", 0),
+        ("RGBA", "PNG", 0),
+        ("P", "GIF", 0),
+        ("RGB", "BMP", 0),
+        ("L", "JPEG", 12),
+        ("RGB", "WEBP", 12),
+        ("RGBA", "WEBP", 12),
+        ("RGB", "JPEG", 12),
+        ("CMYK", "JPEG", 12),
+        ("CMYK", "TIFF", 0),
+    ],
+)
 def test_decoding_gives_the_colours(mode, image_format, tolerance):
     image = _picture().convert(mode)
 
@@ -82,11 +96,11 @@ def test_transparent_colours_of_a_palette_and_of_rgb():
 
 
 def _turned(image, bbox, orientation):
-    """What a camera held in another way stores: the picture and box, turned back by hand."""
+    """What a camera held in another way stores: the image and box, turned back by hand."""
     width, height = image.size
     x, y, w, h = bbox
     pixels = np.asarray(image)
-    if orientation in (2, 3, 6, 7):  # the upright picture's columns are stored backwards
+    if orientation in (2, 3, 6, 7):  # the upright image's columns are stored backwards
         pixels, x = pixels[:, ::-1], width - x - w
     if orientation in (3, 4, 7, 8):
         pixels, y = pixels[::-1], height - y - h
@@ -117,7 +131,7 @@ def test_turned_pictures_come_out_upright_with_their_boxes(orientation, image_fo
 
 
 def test_orientation_6_is_a_quarter_turn_to_the_right():
-    """By hand: the top of the stored picture is the right of the upright one."""
+    """By hand: the top of the stored image is the right of the upright one."""
     stored = Image.new("RGB", (4, 2), "black")
     stored.putpixel((0, 0), (255, 0, 0))
     exif = Image.Exif()
@@ -129,8 +143,14 @@ def test_orientation_6_is_a_quarter_turn_to_the_right():
     assert np.argwhere(decoded[..., 0] == 255).tolist() == [[0, 1]]
 
 
-@pytest.mark.parametrize("exif", [b"Exif\x00\x00garbage that is no TIFF header",
-                                  b"Exif\x00\x00II*\x00\xff\xff\xff\x7f", b"no exif at all"])
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\x00\x00garbage that is no TIFF header",
+        b"Exif\x00\x00II*\x00\xff\xff\xff\x7f",
+        b"no exif at all",
+    ],
+)
 def test_a_broken_exif_entry_does_not_break_the_picture(exif):
     image = _picture()
 
@@ -148,7 +168,7 @@ def test_an_orientation_that_does_not_exist_is_upright():
 def test_what_is_cut_short_or_no_picture_is_refused(image_format):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     encoded = _encoded(Image.fromarray(noise), image_format)
-    for broken in (encoded[:len(encoded) // 2], b"", b"not a picture", encoded[:20]):
+    for broken in (encoded[: len(encoded) // 2], b"", b"not an image", encoded[:20]):
         with pytest.raises((OSError, SyntaxError, ValueError)):
             decoding.decode_image(broken)
 

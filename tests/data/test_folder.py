@@ -1,11 +1,11 @@
-"""A folder of one's own: texts beside pictures or a list, splits that depend on names alone."""
+"""A folder of one's own: texts beside images or a list, splits that depend on names alone."""
 
 import json
 import os
 
 import pytest
 
-from attngan_jax.data import datasets, preparation
+from attngan_jax.data import dataset_report, datasets
 from attngan_jax.data.folder import choose_test
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.errors import UserError
@@ -44,9 +44,11 @@ def test_linked_folders_and_names_not_in_utf_8(config, tmp_path):
     made_up_sources.make_folder(tmp_path / "elsewhere", 3)
     (source / "linked").symlink_to(tmp_path / "elsewhere")
     (source / "circle").symlink_to(source)
-    for name, content in ((b"br\xfcn.png", made_up_sources.encoded(20, kind="PNG")),
-                          (b"br\xfcn.txt", made_up_sources.captions(20)[0].encode()),
-                          (b"gr\xfcn.txt", b"a green bird")):
+    for name, content in (
+        (b"br\xfcn.png", made_up_sources.encoded(20, kind="PNG")),
+        (b"br\xfcn.txt", made_up_sources.captions(20)[0].encode()),
+        (b"gr\xfcn.txt", b"a green bird"),
+    ):
         with open(os.path.join(os.fsencode(source), name), "wb") as file:
             file.write(content)
 
@@ -56,8 +58,8 @@ def test_linked_folders_and_names_not_in_utf_8(config, tmp_path):
     assert len(names) == 21 and "br\\udcfcn" in names
     report = datasets.report(config)
     assert report["repaired"]["linked folder ignored"]["first"] == ["circle", "linked"]
-    assert report["repaired"]["text without a picture ignored"]["first"] == ["gr\\udcfcn.txt"]
-    preparation.table(report).encode("utf-8")  # what `prepare` prints
+    assert report["repaired"]["text without an image ignored"]["first"] == ["gr\\udcfcn.txt"]
+    dataset_report.table(report).encode("utf-8")  # what `prepare` prints
 
 
 def test_endings_in_capitals(config, tmp_path):
@@ -73,8 +75,8 @@ def test_endings_in_capitals(config, tmp_path):
     assert sorted(shown) == list(range(20))
     report = datasets.report(config)
     assert report["left_out"] == {}
-    assert report["repaired"]["text without a picture ignored"]["first"] == ["alone.TXT"]
-    assert "picture that is not listed ignored" not in report["repaired"]
+    assert report["repaired"]["text without an image ignored"]["first"] == ["alone.TXT"]
+    assert "image that is not listed ignored" not in report["repaired"]
 
 
 def test_a_list_in_capitals_that_names_its_pictures_in_small_letters(config, tmp_path):
@@ -90,8 +92,10 @@ def test_a_list_in_capitals_that_names_its_pictures_in_small_letters(config, tmp
     assert [made_up_sources.shown(record) for record in dataset.train] == list(range(15))
     report = datasets.report(config)
     assert report["left_out"] == {}
-    assert report["repaired"]["picture that is not listed ignored"] == {
-        "count": 1, "first": ["more/20.png"]}
+    assert report["repaired"]["image that is not listed ignored"] == {
+        "count": 1,
+        "first": ["more/20.png"],
+    }
 
 
 def test_a_list_with_every_field(config, tmp_path):
@@ -116,7 +120,7 @@ def test_the_choice_depends_on_names_and_seed_alone():
 
     assert len(chosen) == 20 and chosen == choose_test(names[::-1], 0.2, seed=1)
     assert chosen != choose_test(names, 0.2, seed=2)
-    # One picture more changes nobody's place but, at most, one's.
+    # One image more changes nobody's place but, at most, one's.
     assert len(chosen - choose_test([*names, "another"], 0.2, seed=1)) <= 1
     assert [len(choose_test(names[:n], 0.01, seed=1)) for n in (0, 1, 2, 3)] == [0, 0, 1, 1]
 
@@ -155,10 +159,13 @@ def test_counts_of_words():
     assert Vocabulary.from_counts(counts, 2).words == ("<end>", "bird", "wing")
 
 
-@pytest.mark.parametrize("settings, complaint", [
-    ({"test_fraction": 1.0}, "config.folder: test_fraction"),
-    ({"title": "a/b"}, "config.folder: title"),
-])
+@pytest.mark.parametrize(
+    "settings, complaint",
+    [
+        ({"test_fraction": 1.0}, "config.folder: test_fraction"),
+        ({"title": "a/b"}, "config.folder: title"),
+    ],
+)
 def test_settings_that_make_no_split(config, settings, complaint):
     config.folder.update(settings)
 
@@ -167,18 +174,25 @@ def test_settings_that_make_no_split(config, settings, complaint):
 
 
 def test_an_empty_folder(config, tmp_path):
-    with pytest.raises(UserError, match="has no train pictures.*name.jpg and name.txt"):
+    with pytest.raises(UserError, match="has no train images.*name.jpg and name.txt"):
         datasets.prepare(config, str(tmp_path))
 
 
 def test_a_class_of_many_digits_and_a_box_that_is_text(config, tmp_path):
-    rows = [{"file": f"{k}.png", "captions": made_up_sources.captions(k, 1),
-             "class": "9" * (5_000 if k else 1), "bbox": "1234"} for k in range(4)]
+    rows = [
+        {
+            "file": f"{k}.png",
+            "captions": made_up_sources.captions(k, 1),
+            "class": "9" * (5_000 if k else 1),
+            "bbox": "1234",
+        }
+        for k in range(4)
+    ]
     for k, row in enumerate(rows):
-        made_up_sources.write(tmp_path / "source" / row["file"],
-                              made_up_sources.encoded(k, kind="PNG"))
-    made_up_sources.write(tmp_path / "source" / "captions.jsonl",
-                          "\n".join(map(json.dumps, rows)))
+        made_up_sources.write(
+            tmp_path / "source" / row["file"], made_up_sources.encoded(k, kind="PNG")
+        )
+    made_up_sources.write(tmp_path / "source" / "captions.jsonl", "\n".join(map(json.dumps, rows)))
 
     datasets.prepare(config, str(tmp_path / "source"))
 
@@ -186,4 +200,4 @@ def test_a_class_of_many_digits_and_a_box_that_is_text(config, tmp_path):
     assert dataset.num_classes == 2
     assert all(not any(record["bbox"]) for record in (*dataset.train, *dataset.test))
     counts = datasets.report(config)["repaired"]
-    assert counts["box that is not four numbers: whole picture used"]["count"] == 4
+    assert counts["box that is not four numbers: whole image used"]["count"] == 4

@@ -20,25 +20,50 @@ NUM_IMAGES = 8 * 40
 def source(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cub")
     made_up_sources.make_cub(folder, images_per_class=NUM_IMAGES // 8)
-    made_up_sources.write(folder / "text" / "001.Black_footed_Albatross"
-                          / "Black_footed_Albatross_0003_103.txt", b"\n")
+    made_up_sources.write(
+        folder / "text" / "001.Black_footed_Albatross" / "Black_footed_Albatross_0003_103.txt",
+        b"\n",
+    )
     return folder
 
 
 def start(source, data_dir) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "attngan_jax.prepare", "--config", "tests/tiny_configs/cub.py",
-         "--data_dir", str(data_dir), "--source", str(source)], cwd=tiny_runs.ROOT,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+        [
+            sys.executable,
+            "-m",
+            "attngan_jax.prepare",
+            "--config",
+            "tests/tiny_configs/cub.py",
+            "--data_dir",
+            str(data_dir),
+            "--source",
+            str(source),
+        ],
+        cwd=tiny_runs.ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ,
+    )
 
 
 def content(config) -> tuple:
     """All records in order, and the words. (The order of fields in a record's bytes differs from
     process to process.)"""
     dataset = datasets.load(config)
-    return (dataset.vocabulary.words, *(
-        (record["name"], record["image"], tuple(record["captions"]), int(record["class_id"]),
-         tuple(record["bbox"])) for record in (*dataset.train, *dataset.test)))
+    return (
+        dataset.vocabulary.words,
+        *(
+            (
+                record["name"],
+                record["image"],
+                tuple(record["captions"]),
+                int(record["class_id"]),
+                tuple(record["bbox"]),
+            )
+            for record in (*dataset.train, *dataset.test)
+        ),
+    )
 
 
 @pytest.fixture(scope="module")

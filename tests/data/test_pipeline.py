@@ -30,7 +30,7 @@ def _png(array):
 def _record(i):
     rng = np.random.default_rng(i)
     labels = np.zeros((20, 24), np.uint8)
-    labels[3:9, 4 + i % 8:12 + i % 8] = 1 + i % 5
+    labels[3:9, 4 + i % 8 : 12 + i % 8] = 1 + i % 5
     picture = rng.integers(0, 256, (20, 24, 3)).astype(np.uint8)
     picture[labels > 0] = 0
     captions = [f"image{i} caption{j} one two three four five" for j in range(NUM_CAPTIONS)]
@@ -43,29 +43,59 @@ def _record(i):
         "name": f"bird{i}".encode(),
         "attributes": np.arange(NUM_ATTRIBUTES) + i,
         "caption_attributes": np.arange(NUM_CAPTIONS * NUM_ATTRIBUTES).reshape(
-            NUM_CAPTIONS, NUM_ATTRIBUTES) - 1,
+            NUM_CAPTIONS, NUM_ATTRIBUTES
+        )
+        - 1,
     }
 
 
 RECORDS = [_record(i) for i in range(NUM_RECORDS)]
 VOCABULARY = Vocabulary.from_captions(
-    caption.decode() for record in RECORDS for caption in record["captions"])
+    caption.decode() for record in RECORDS for caption in record["captions"]
+)
 DATASET = types.SimpleNamespace(train=RECORDS, test=RECORDS, vocabulary=VOCABULARY)
 
 
 def _config(**data):
-    return ml_collections.ConfigDict({"data": {
-        "captions_per_image": NUM_CAPTIONS, "eval_max_words": 6, "overflow_rule": "random_subset",
-        "crop_to_box": False, "resize_ratio": 76 / 64, "random_flip": True,
-        "num_workers": 0, "read_threads": 1, "prefetch_batches": 4,
-    } | data})
+    return ml_collections.ConfigDict(
+        {
+            "data": {
+                "captions_per_image": NUM_CAPTIONS,
+                "eval_max_words": 6,
+                "overflow_rule": "random_subset",
+                "crop_to_box": False,
+                "resize_ratio": 76 / 64,
+                "random_flip": True,
+                "num_workers": 0,
+                "read_threads": 1,
+                "prefetch_batches": 4,
+            }
+            | data
+        }
+    )
 
 
-def _train(num_batches, *, state=None, seed=0, batch_size=6, process=(0, 1), dataset=DATASET,
-           max_words=5, **data):
+def _train(
+    num_batches,
+    *,
+    state=None,
+    seed=0,
+    batch_size=6,
+    process=(0, 1),
+    dataset=DATASET,
+    max_words=5,
+    **data,
+):
     iterator = pipeline.train_iterator(
-        dataset, _config(**data), batch_size=batch_size, image_sizes=(8, 16), max_words=max_words,
-        seed=seed,        process_index=process[0], process_count=process[1])
+        dataset,
+        _config(**data),
+        batch_size=batch_size,
+        image_sizes=(8, 16),
+        max_words=max_words,
+        seed=seed,
+        process_index=process[0],
+        process_count=process[1],
+    )
     if state is not None:
         iterator.set_state(json.loads(json.dumps(state)))
     batches = [next(iterator) for _ in range(num_batches)]
@@ -76,9 +106,17 @@ def _train(num_batches, *, state=None, seed=0, batch_size=6, process=(0, 1), dat
 
 def _evaluate(*, num_examples=None, batch_size=6, **kwargs):
     data = kwargs.pop("data", {})
-    return list(pipeline.eval_batches(
-        RECORDS, _config(**data), vocabulary=VOCABULARY, batch_size=batch_size,
-        image_sizes=(8, 16), num_examples=num_examples, **kwargs))
+    return list(
+        pipeline.eval_batches(
+            RECORDS,
+            _config(**data),
+            vocabulary=VOCABULARY,
+            batch_size=batch_size,
+            image_sizes=(8, 16),
+            num_examples=num_examples,
+            **kwargs,
+        )
+    )
 
 
 def _assert_equal(batches, others):
@@ -93,9 +131,13 @@ def test_training_batches_hold_what_is_promised():
     (batch,), _ = _train(1)
 
     assert {key: (value.shape, value.dtype) for key, value in batch.items()} == {
-        "image_8": ((6, 8, 8, 3), np.uint8), "image_16": ((6, 16, 16, 3), np.uint8),
-        "caption": ((6, 5), np.int32), "caption_length": ((6,), np.int32),
-        "class_id": ((6,), np.int32), "index": ((6,), np.int32)}
+        "image_8": ((6, 8, 8, 3), np.uint8),
+        "image_16": ((6, 16, 16, 3), np.uint8),
+        "caption": ((6, 5), np.int32),
+        "caption_length": ((6,), np.int32),
+        "class_id": ((6,), np.int32),
+        "index": ((6,), np.int32),
+    }
     for i in range(6):
         words = VOCABULARY.decode(batch["caption"][i])
         record = RECORDS[batch["index"][i]]
@@ -121,8 +163,10 @@ def test_every_epoch_shows_each_record_once_and_otherwise_than_before():
 
     assert sorted(first) == sorted(second) == list(range(NUM_RECORDS))
     assert first != second and first != sorted(first)
-    crops = [{order[i]: batches[i]["image_16"] for i in part}
-             for part in (range(NUM_RECORDS), range(NUM_RECORDS, 2 * NUM_RECORDS))]
+    crops = [
+        {order[i]: batches[i]["image_16"] for i in part}
+        for part in (range(NUM_RECORDS), range(NUM_RECORDS, 2 * NUM_RECORDS))
+    ]
     assert sum((crops[0][i] != crops[1][i]).any() for i in range(NUM_RECORDS)) > NUM_RECORDS / 2
 
 
@@ -171,27 +215,41 @@ def test_hosts_share_out_the_global_batch():
 
     assert all(share_state == state for _, share_state in shares)
     assert all(len(share[0]["index"]) == 2 for share, _ in shares)
-    joined = [{key: np.concatenate([share[i][key] for share, _ in shares]) for key in whole[0]}
-              for i in range(6)]
+    joined = [
+        {key: np.concatenate([share[i][key] for share, _ in shares]) for key in whole[0]}
+        for i in range(6)
+    ]
     _assert_equal(whole, joined)
 
 
 def _train_on_hosts(num_batches, num_hosts, **kwargs):
     """The global batches, of the hosts' shares laid end to end, and the state of them all."""
-    shares = [_train(num_batches, batch_size=8, process=(host, num_hosts), **kwargs)
-              for host in range(num_hosts)]
+    shares = [
+        _train(num_batches, batch_size=8, process=(host, num_hosts), **kwargs)
+        for host in range(num_hosts)
+    ]
     assert all(state == shares[0][1] for _, state in shares)
-    return [{key: np.concatenate([batches[i][key] for batches, _ in shares])
-             for key in shares[0][0][0]} for i in range(num_batches)], shares[0][1]
+    return [
+        {key: np.concatenate([batches[i][key] for batches, _ in shares]) for key in shares[0][0][0]}
+        for i in range(num_batches)
+    ], shares[0][1]
 
 
-@pytest.mark.parametrize("hosts_before, hosts_after, workers, threads", [
-    (1, 4, 0, 1), (4, 2, 0, 3), (2, 1, 2, 1), (4, 1, 2, 2)])
+@pytest.mark.parametrize(
+    "hosts_before, hosts_after, workers, threads",
+    [(1, 4, 0, 1), (4, 2, 0, 3), (2, 1, 2, 1), (4, 1, 2, 2)],
+)
 def test_resume_on_other_hosts_workers_and_threads(hosts_before, hosts_after, workers, threads):
     straight, _ = _train_on_hosts(6, 1)
     before, state = _train_on_hosts(2, hosts_before)
-    after, end = _train_on_hosts(4, hosts_after, state=state, num_workers=workers,
-                                 read_threads=threads, prefetch_batches=threads)
+    after, end = _train_on_hosts(
+        4,
+        hosts_after,
+        state=state,
+        num_workers=workers,
+        read_threads=threads,
+        prefetch_batches=threads,
+    )
 
     assert end == {"global_next_index": 48}
     _assert_equal(straight, before + after)
@@ -202,10 +260,14 @@ def test_hosts_read_different_records(num_hosts):
     """Over two epochs of 24 records each is read twice, whoever reads it."""
     records = [*RECORDS, _record(NUM_RECORDS)]
     dataset = types.SimpleNamespace(train=records, vocabulary=VOCABULARY)
-    shares = [_train(6, batch_size=8, process=(host, num_hosts), dataset=dataset)[0]
-              for host in range(num_hosts)]
-    epochs = [[index for share in shares for batch in share[part] for index in batch["index"]]
-              for part in (slice(0, 3), slice(3, 6))]
+    shares = [
+        _train(6, batch_size=8, process=(host, num_hosts), dataset=dataset)[0]
+        for host in range(num_hosts)
+    ]
+    epochs = [
+        [index for share in shares for batch in share[part] for index in batch["index"]]
+        for part in (slice(0, 3), slice(3, 6))
+    ]
 
     assert all(sorted(epoch) == list(range(24)) for epoch in epochs)
 
@@ -223,8 +285,9 @@ def test_a_caption_without_a_known_word_is_the_word_end():
     """So it can be with a vocabulary from elsewhere; a caption of no word has no features."""
     dataset = types.SimpleNamespace(train=RECORDS, vocabulary=Vocabulary(["<end>", "caption0"]))
     batches, _ = _train(4, dataset=dataset)
-    captions, lengths = (np.concatenate([batch[key] for batch in batches])
-                         for key in ("caption", "caption_length"))
+    captions, lengths = (
+        np.concatenate([batch[key] for batch in batches]) for key in ("caption", "caption_length")
+    )
 
     assert (lengths == 1).all()
     assert set(captions[:, 0]) == {0, 1} and (captions[:, 1:] == 0).all()
@@ -239,8 +302,13 @@ def test_a_turned_picture_is_cropped_to_its_box_as_stored():
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG", exif=exif)
     record = RECORDS[0] | {"image": stream.getvalue(), "bbox": np.float32([14, 4, 4, 4])}
-    (batch,) = pipeline.eval_batches([record], _config(crop_to_box=True, resize_ratio=1.0),
-                                     vocabulary=VOCABULARY, batch_size=1, image_sizes=(8,))
+    (batch,) = pipeline.eval_batches(
+        [record],
+        _config(crop_to_box=True, resize_ratio=1.0),
+        vocabulary=VOCABULARY,
+        batch_size=1,
+        image_sizes=(8,),
+    )
 
     assert (batch["image_8"] == [255, 0, 0]).all()
 
@@ -264,11 +332,16 @@ def test_evaluation_is_complete_in_order_and_padded():
 def test_further_passes_show_other_captions():
     batches = _evaluate(num_examples=2 * NUM_RECORDS + 5, batch_size=17)
     joined = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
-    pairs = [(int(i), int(j)) for i, j, valid in
-             zip(joined["index"], joined["caption_index"], joined["valid"]) if valid]
+    pairs = [
+        (int(i), int(j))
+        for i, j, valid in zip(joined["index"], joined["caption_index"], joined["valid"])
+        if valid
+    ]
 
-    assert pairs == [(n % NUM_RECORDS, (n % NUM_RECORDS + n // NUM_RECORDS) % NUM_CAPTIONS)
-                     for n in range(2 * NUM_RECORDS + 5)]
+    assert pairs == [
+        (n % NUM_RECORDS, (n % NUM_RECORDS + n // NUM_RECORDS) % NUM_CAPTIONS)
+        for n in range(2 * NUM_RECORDS + 5)
+    ]
     assert len(set(pairs)) == len(pairs)
 
 
@@ -277,8 +350,9 @@ def test_evaluation_shows_the_caption_that_it_names():
 
     for i in range(4):
         assert VOCABULARY.decode(batch["caption"][i])[:2] == [f"image{i}", f"caption{i % 3}"]
-        np.testing.assert_array_equal(batch["caption_attributes"][i],
-                                      RECORDS[i]["caption_attributes"][i % 3])
+        np.testing.assert_array_equal(
+            batch["caption_attributes"][i], RECORDS[i]["caption_attributes"][i % 3]
+        )
         np.testing.assert_array_equal(batch["attributes"][i], RECORDS[i]["attributes"])
 
 
@@ -314,13 +388,19 @@ def test_evaluation_does_not_depend_on_workers_or_hosts():
     shares = [_evaluate(num_examples=40, process_index=host, process_count=2) for host in range(2)]
 
     _assert_equal(whole, workers)
-    _assert_equal(whole, [{key: np.concatenate([share[i][key] for share in shares])
-                           for key in whole[0]} for i in range(len(whole))])
+    _assert_equal(
+        whole,
+        [
+            {key: np.concatenate([share[i][key] for share in shares]) for key in whole[0]}
+            for i in range(len(whole))
+        ],
+    )
 
 
 def test_eval_batches_can_be_gone_through_again():
-    batches = pipeline.eval_batches(RECORDS, _config(), vocabulary=VOCABULARY, batch_size=6,
-                                    image_sizes=(8,), num_examples=13)
+    batches = pipeline.eval_batches(
+        RECORDS, _config(), vocabulary=VOCABULARY, batch_size=6, image_sizes=(8,), num_examples=13
+    )
 
     assert len(batches) == 3
     next(iter(batches))  # left off after one

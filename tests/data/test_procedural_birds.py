@@ -14,14 +14,20 @@ from attngan_jax.data.birds.drawing import draw_bird
 from attngan_jax.data.birds.species import ATTRIBUTES, PARTS, make_species
 from attngan_jax.data.procedural_birds import ProceduralBirds, ProceduralBirdsConfig, make_record
 
-SETTINGS = {"image_size": 32, "num_species": 5, "test_species": 2, "images_per_species": 3,
-            "seed": 7}
+SETTINGS = {
+    "image_size": 32,
+    "num_species": 5,
+    "test_species": 2,
+    "images_per_species": 3,
+    "seed": 7,
+}
 
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
-    builder = ProceduralBirds(config=ProceduralBirdsConfig(**SETTINGS),
-                              data_dir=tmp_path_factory.mktemp("data"))
+    builder = ProceduralBirds(
+        config=ProceduralBirdsConfig(**SETTINGS), data_dir=tmp_path_factory.mktemp("data")
+    )
     builder.download_and_prepare()
     skip = tfds.decode.SkipDecoding()
     source = builder.as_data_source(decoders={"image": skip, "part_labels": skip})
@@ -85,13 +91,16 @@ def test_a_picture_does_not_depend_on_what_else_is_drawn():
 
 def test_every_setting_is_in_the_folder_name():
     base = ProceduralBirdsConfig(**SETTINGS).name
-    names = {ProceduralBirdsConfig(**SETTINGS | {key: value + 1}).name
-             for key, value in SETTINGS.items()}
+    names = {
+        ProceduralBirdsConfig(**SETTINGS | {key: value + 1}).name for key, value in SETTINGS.items()
+    }
     assert len(names | {base}) == len(SETTINGS) + 1
 
 
-@pytest.mark.parametrize("wrong", [{"test_species": 0}, {"test_species": 5},
-                                   {"images_per_species": 0}, {"image_size": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"test_species": 0}, {"test_species": 5}, {"images_per_species": 0}, {"image_size": 0}],
+)
 def test_settings_that_cannot_be_drawn_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         ProceduralBirdsConfig(**SETTINGS | wrong)

@@ -4,14 +4,17 @@ from attngan_jax.data.vocabulary import END, Vocabulary, tokenise
 from attngan_jax.errors import UserError
 
 
-@pytest.mark.parametrize("text, words", [
-    ("This Bird, is RED.", ["this", "bird", "is", "red"]),
-    ("a blue\ufffd\ufffdgray wing", ["a", "blue", "gray", "wing"]),
-    ("a blue\ufffdgray wing", ["a", "blue", "gray", "wing"]),  # one alone is no letter either
-    ("the bird's black-and-white tail", ["the", "bird", "s", "black", "and", "white", "tail"]),
-    ("na\u00efve \u9ce5 caf\u00e9_2", ["nave", "caf_2"]),
-    (" ... ", []),
-])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("This Bird, is RED.", ["this", "bird", "is", "red"]),
+        ("a blue\ufffd\ufffdgray wing", ["a", "blue", "gray", "wing"]),
+        ("a blue\ufffdgray wing", ["a", "blue", "gray", "wing"]),  # one alone is no letter either
+        ("the bird's black-and-white tail", ["the", "bird", "s", "black", "and", "white", "tail"]),
+        ("na\u00efve \u9ce5 caf\u00e9_2", ["nave", "caf_2"]),
+        (" ... ", []),
+    ],
+)
 def test_tokenise(text, words):
     assert tokenise(text) == words
 
@@ -45,14 +48,17 @@ def test_save_and_load(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["vocabulary.txt"]
 
 
-@pytest.mark.parametrize("content, complaint", [
-    (b"", "does not start with"),
-    (b"bird\na\n", "does not start with"),
-    (b"<end>\nbird\n\nwing\n", "line 3"),
-    (b"<end>\nbird\nred wing\n", "line 3"),
-    (b"<end>\nbird\nwing\nbird\n", "'bird' twice"),
-    (b"<end>\n\xff\xfe\n", "not UTF-8"),
-])
+@pytest.mark.parametrize(
+    "content, complaint",
+    [
+        (b"", "does not start with"),
+        (b"bird\na\n", "does not start with"),
+        (b"<end>\nbird\n\nwing\n", "line 3"),
+        (b"<end>\nbird\nred wing\n", "line 3"),
+        (b"<end>\nbird\nwing\nbird\n", "'bird' twice"),
+        (b"<end>\n\xff\xfe\n", "not UTF-8"),
+    ],
+)
 def test_a_broken_file_is_refused(tmp_path, content, complaint):
     (tmp_path / "vocabulary.txt").write_bytes(content)
 

@@ -20,7 +20,7 @@ def run(tmp_path, monkeypatch):
         if not (workdir / "attngan" / str(step)).exists():
             raise suite.CheckpointGone("the checkpoint is gone")
         if settings.get("broken"):
-            raise UserError("there is no data set")
+            raise UserError("there is no dataset")
         with (workdir / "metrics.jsonl").open("a") as file:
             file.write(json.dumps({"stage": "eval", "step": step, "scalars": {}}) + "\n")
         return {"step": step}
@@ -44,7 +44,11 @@ def test_each_checkpoint_once_until_the_last(run, monkeypatch):
 
     monkeypatch.setattr(follow.time, "sleep", sleep)
     assert [metrics["step"] for metrics in follow.follow(run, seconds=7, settings={})] == [
-        1, 2, 3, 4]
+        1,
+        2,
+        3,
+        4,
+    ]
     assert naps == [7, 7]
     assert list(follow.follow(run, seconds=7, settings={})) == []  # all are scored
     assert follow.scored_steps(run) == {1, 2, 3, 4}
@@ -60,7 +64,7 @@ def test_a_checkpoint_that_is_deleted_is_passed_over(run):
 
 
 def test_what_is_wrong_is_not_passed_over(run):
-    with pytest.raises(UserError, match="no data set"):
+    with pytest.raises(UserError, match="no dataset"):
         next(follow.follow(run, seconds=0, settings={"broken": True}))
 
 
@@ -83,9 +87,17 @@ def test_the_door_scores_with_other_settings(tiny_run, tmp_path):
     shutil.copytree(workdir, tmp_path / "run")
     (tmp_path / "run" / "metrics.jsonl").unlink()
     shutil.rmtree(tmp_path / "run" / "attngan" / "2")
-    done = tiny_runs.start_door("evaluate", "--workdir", tmp_path / "run", "--follow",
-                                "--every_seconds", 0.1, "--eval.num_images=20",
-                                "--eval.mismatch=image", "--eval.num_candidates=5")
+    done = tiny_runs.start_door(
+        "evaluate",
+        "--workdir",
+        tmp_path / "run",
+        "--follow",
+        "--every_seconds",
+        0.1,
+        "--eval.num_images=20",
+        "--eval.mismatch=image",
+        "--eval.num_candidates=5",
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("step 4") == 1 and "FID (damsm)" in done.stdout
     metrics = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())

@@ -7,15 +7,18 @@ import jax
 import pytest
 
 from attngan_jax.evaluation import suite
-from attngan_jax.evaluation.classifiers import Classifier
+from attngan_jax.evaluation.inception_classifier import Classifier
 from attngan_jax.training import parallel
 from tests.evaluation.test_suite import made_up_classifier
 from tests.same_metrics import assert_same_metrics
 
-# 15 test pictures, 30 generated and 45 for the judges: the last batch of each has a part to fill.
+# 15 test images, 30 generated and 45 for the judges: the last batch of each has a part to fill.
 UNEVEN = {1: 7, 4: 16}
-WEIGHTS = {"fid_weights": "torchvision.safetensors", "inception_splits": 3,
-           "inception_score_weights": "torchvision.safetensors"}
+WEIGHTS = {
+    "fid_weights": "torchvision.safetensors",
+    "inception_splits": 3,
+    "inception_score_weights": "torchvision.safetensors",
+}
 
 
 @pytest.fixture
@@ -30,8 +33,13 @@ def scored_on(tiny_run, tmp_path, monkeypatch):
         shutil.copytree(workdir, copy, ignore=shutil.ignore_patterns("report", "reference"))
         for folder in data.rglob("reference"):
             shutil.rmtree(folder)
-        monkeypatch.setattr(parallel, "make_mesh", lambda devices=None: make_mesh(
-            jax.devices()[:num_devices] if devices is None else devices))
+        monkeypatch.setattr(
+            parallel,
+            "make_mesh",
+            lambda devices=None: make_mesh(
+                jax.devices()[:num_devices] if devices is None else devices
+            ),
+        )
         return suite.evaluate(copy, settings=WEIGHTS | {"batch_size": UNEVEN[num_devices]})
 
     return score

@@ -12,8 +12,8 @@ import pytest
 from attngan_jax.configuration import load_workdir_config
 from attngan_jax.errors import UserError
 from attngan_jax.evaluation import suite
-from attngan_jax.evaluation.classifiers import Classifier
-from attngan_jax.evaluation.feature_statistics import Features
+from attngan_jax.evaluation.inception_classifier import Classifier
+from attngan_jax.evaluation.metrics.feature_statistics import Features
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ def made_up_classifier(path):
 
 @pytest.fixture
 def run(tiny_run, tmp_path, monkeypatch):
-    """A copy of the tiny run and its data set's folder, and classifiers by name."""
+    """A copy of the tiny run and its dataset's folder, and classifiers by name."""
     _, workdir, data = tiny_run
     shutil.copytree(workdir, tmp_path / "run")
     monkeypatch.setattr(Classifier, "load", made_up_classifier)
@@ -48,8 +48,11 @@ def run(tiny_run, tmp_path, monkeypatch):
 
 def test_scores_with_classifiers(run):
     workdir, data = run
-    settings = {"fid_weights": "torchvision.safetensors", "inception_splits": 3,
-                "inception_score_weights": "torchvision.safetensors"}
+    settings = {
+        "fid_weights": "torchvision.safetensors",
+        "inception_splits": 3,
+        "inception_score_weights": "torchvision.safetensors",
+    }
     metrics = suite.evaluate(workdir, settings=settings)
     fid, kid, score = (metrics[name] for name in ("fid", "kid", "inception_score"))
     assert fid["family"] == kid["family"] == score["classifier"] == "torchvision"
@@ -62,17 +65,28 @@ def test_scores_with_classifiers(run):
     assert len(cached) == 1
     with np.load(cached[0]) as arrays:
         provenance = json.loads(str(arrays["provenance"]))
-    assert {"dataset": "procedural_birds", "split": "test", "num_images": 15,
-            "weights_sha256": "1" * 64, "resize": "not at all"}.items() <= provenance.items()
+    assert {
+        "dataset": "procedural_birds",
+        "split": "test",
+        "num_images": 15,
+        "weights_sha256": "1" * 64,
+        "resize": "not at all",
+    }.items() <= provenance.items()
     stamp = cached[0].stat().st_mtime_ns
 
-    other = suite.evaluate(workdir, settings=settings | {
-        "inception_score_weights": "cub-50.safetensors"})
+    other = suite.evaluate(
+        workdir, settings=settings | {"inception_score_weights": "cub-50.safetensors"}
+    )
     assert other["fid"] == fid and cached[0].stat().st_mtime_ns == stamp
     assert other["inception_score"]["classifier"] == "cub-50"
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert {"eval/fid_torchvision", "eval/kid_torchvision", "eval/fid_damsm",
-            "eval/inception_score", "eval/grounding_damsm"} <= lines[-1]["scalars"].keys()
+    assert {
+        "eval/fid_torchvision",
+        "eval/kid_torchvision",
+        "eval/fid_damsm",
+        "eval/inception_score",
+        "eval/grounding_damsm",
+    } <= lines[-1]["scalars"].keys()
     config = load_workdir_config(workdir)
     assert not suite.is_finished(workdir, 4, config)  # the run's own settings were others
 

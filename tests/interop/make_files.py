@@ -1,6 +1,6 @@
 """Writes the little `.pth` files in `tests/interop/files/`; needs PyTorch (2.13.0 was used).
 
-    python tests/interop/make_files.py
+python tests/interop/make_files.py
 """
 
 from collections import OrderedDict

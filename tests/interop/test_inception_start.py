@@ -15,7 +15,7 @@ from attngan_jax.interop import write_safetensors
 from attngan_jax.interop.inception_table import inception_rows
 from attngan_jax.interop.inception_weights import PUBLISHED
 from attngan_jax.interop.state_dict_files import sha256
-from attngan_jax.training import loop, pretrained
+from attngan_jax.training import loop, warm_start
 from attngan_jax.training.damsm_task import DamsmTask
 from configs import cub
 from tests import tiny_runs
@@ -26,8 +26,11 @@ from tests.reference_vectors import state_dict
 def weights_file(tmp_path_factory):
     """Seeded weights under torchvision's names, with the layers that the encoder leaves out."""
     weights = state_dict([(row.theirs, row.shape) for row in inception_rows(below="")])
-    weights |= {"AuxLogits.conv0.conv.weight": np.ones((1, 1, 1, 1), np.float32),
-                "fc.weight": np.ones((1000, 2048), np.float32), "fc.bias": np.zeros(1000, "f4")}
+    weights |= {
+        "AuxLogits.conv0.conv.weight": np.ones((1, 1, 1, 1), np.float32),
+        "fc.weight": np.ones((1000, 2048), np.float32),
+        "fc.bias": np.zeros(1000, "f4"),
+    }
     path = tmp_path_factory.mktemp("inception") / "inception.safetensors"
     write_safetensors(path, weights)
     return path
@@ -36,19 +39,27 @@ def weights_file(tmp_path_factory):
 def test_the_weights_become_the_trunk(weights_file, tmp_path):
     config = cub.get_config()
     config.image_encoder.weights = str(weights_file)
-    weights = pretrained.trunk_weights(config, tmp_path)
+    weights = warm_start.trunk_weights(config, tmp_path)
     fresh = jax.eval_shape(DamsmTask(config, 5).create_train_state, jax.random.key(0))
-    started = pretrained.with_trunk(fresh, weights)
+    started = warm_start.with_trunk(fresh, weights)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), started) == jax.tree.map(
-        lambda x: (x.shape, x.dtype), fresh)
-    given = state_dict([("Mixed_7c.branch1x1.conv.weight", (320, 2048, 1, 1)),
-                        ("Mixed_7c.branch1x1.bn.running_var", (320,))])
+        lambda x: (x.shape, x.dtype), fresh
+    )
+    given = state_dict(
+        [
+            ("Mixed_7c.branch1x1.conv.weight", (320, 2048, 1, 1)),
+            ("Mixed_7c.branch1x1.bn.running_var", (320,)),
+        ]
+    )
     trunk = started.image.params["inception"]["Mixed_7c"]["branch1x1"]
     np.testing.assert_array_equal(
-        trunk["conv"]["kernel"][0, 0].T, given["Mixed_7c.branch1x1.conv.weight"][:, :, 0, 0])
+        trunk["conv"]["kernel"][0, 0].T, given["Mixed_7c.branch1x1.conv.weight"][:, :, 0, 0]
+    )
     statistics = started.image.batch_stats["inception"]["Mixed_7c"]["branch1x1"]
-    assert any(np.array_equal(leaf, given["Mixed_7c.branch1x1.bn.running_var"])
-               for leaf in jax.tree.leaves(statistics))
+    assert any(
+        np.array_equal(leaf, given["Mixed_7c.branch1x1.bn.running_var"])
+        for leaf in jax.tree.leaves(statistics)
+    )
     assert not jax.tree.leaves(started.image.opt_state)[0].shape  # none for the trunk ...
     moments = jax.tree.map(lambda x: x.shape, started.image.opt_state[0].mu)
     assert set(moments) == {"regions", "code"}  # ... which stays as it came
@@ -57,10 +68,12 @@ def test_the_weights_become_the_trunk(weights_file, tmp_path):
 def test_the_run_tells_which_file_it_came_from(weights_file, tmp_path):
     config = cub.get_config()
     config.image_encoder.weights = str(weights_file)
-    weights = pretrained.trunk_weights(config, tmp_path)
-    pretrained.record(weights, config.image_encoder.weights, tmp_path)
-    assert json.loads((tmp_path / pretrained.RECORD).read_text()) == {
-        "file": str(weights_file), "sha256": sha256(weights_file)}
+    weights = warm_start.trunk_weights(config, tmp_path)
+    warm_start.record(weights, config.image_encoder.weights, tmp_path)
+    assert json.loads((tmp_path / warm_start.RECORD).read_text()) == {
+        "file": str(weights_file),
+        "sha256": sha256(weights_file),
+    }
 
 
 def test_without_weights_nothing_is_begun(tmp_path):
@@ -76,11 +89,11 @@ def test_without_weights_nothing_is_begun(tmp_path):
 def test_an_untrained_trunk_is_asked_for_by_name(tmp_path):
     config = cub.get_config()
     config.image_encoder.weights = "random"
-    assert pretrained.trunk_weights(config, tmp_path) is None
+    assert warm_start.trunk_weights(config, tmp_path) is None
 
 
 def test_the_small_trunk_needs_no_weights(tiny_config, tmp_path):
-    assert pretrained.trunk_weights(tiny_config, tmp_path) is None
+    assert warm_start.trunk_weights(tiny_config, tmp_path) is None
 
 
 def test_a_start_is_for_fresh_states_only(tiny_config, tiny_dataset, tmp_path):
@@ -101,7 +114,7 @@ def test_a_start_is_for_fresh_states_only(tiny_config, tiny_dataset, tmp_path):
     state = loop.train(task, tiny_dataset, tmp_path, start=never)
     assert all((leaf == 1).all() for leaf in jax.tree.leaves(state.image.params))
     config = cub.get_config()  # this run has begun: it needs no file, wherever that was
-    assert pretrained.trunk_weights(config, tmp_path) is None
+    assert warm_start.trunk_weights(config, tmp_path) is None
 
 
 def test_a_run_keeps_its_own_vocabulary(tiny_config, tiny_dataset, tmp_path):

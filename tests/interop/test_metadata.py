@@ -62,18 +62,42 @@ def refused(tmp_path, data):
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_plain_values_of_every_protocol(tmp_path, protocol):
-    value = [0, -1, 255, 65536, -(2**31), 2**40, -(10**30), True, False, None, 1.5, -0.25, "",
-             "é\n\\x'\"", "x" * 300, [[], [1, [2]]], (), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4),
-             {}, {"a": 1, 2: ["b"]}]
+    value = [
+        0,
+        -1,
+        255,
+        65536,
+        -(2**31),
+        2**40,
+        -(10**30),
+        True,
+        False,
+        None,
+        1.5,
+        -0.25,
+        "",
+        "é\n\\x'\"",
+        "x" * 300,
+        [[], [1, [2]]],
+        (),
+        (1,),
+        (1, 2),
+        (1, 2, 3),
+        (1, 2, 3, 4),
+        {},
+        {"a": 1, 2: ["b"]},
+    ]
     value.append(value[-1])  # shared
     assert load_metadata(written(tmp_path, pickle.dumps(value, protocol))) == value
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-@pytest.mark.parametrize("scalar", [np.int64(-3), np.uint8(200), np.float32(0.1), np.bool_(True),
-                                    np.array(258, ">i4")[()]])
+@pytest.mark.parametrize(
+    "scalar",
+    [np.int64(-3), np.uint8(200), np.float32(0.1), np.bool_(True), np.array(258, ">i4")[()]],
+)
 def test_numpy_scalars_of_every_protocol(tmp_path, protocol, scalar):
-    read, = load_metadata(written(tmp_path, pickle.dumps([scalar], protocol)))
+    (read,) = load_metadata(written(tmp_path, pickle.dumps([scalar], protocol)))
     assert read == scalar and read.dtype == scalar.dtype.newbyteorder("=")
 
 
@@ -96,10 +120,17 @@ def test_captions(tmp_path):
     assert captions.words == ["<end>", "red", "bird"]
 
 
-@pytest.mark.parametrize("value", [
-    [], {}, [[[1]], [[1]], {0: "<end>"}, {}], [[[0]], [[0]], {1: "red"}, {}],
-    [[["red"]], [[0]], {0: "<end>"}, {}], [[0], [0], {0: "<end>"}, {}],
-])
+@pytest.mark.parametrize(
+    "value",
+    [
+        [],
+        {},
+        [[[1]], [[1]], {0: "<end>"}, {}],
+        [[[0]], [[0]], {1: "red"}, {}],
+        [[["red"]], [[0]], {0: "<end>"}, {}],
+        [[0], [0], {0: "<end>"}, {}],
+    ],
+)
 def test_files_that_hold_no_captions(tmp_path, value):
     with pytest.raises(UserError, match="another file"):
         read_captions(written(tmp_path, pickle.dumps(value, 2)))
@@ -138,11 +169,26 @@ def test_code_is_not_run(tmp_path, protocol):
     assert trace.exists()  # so the file was hostile
 
 
-@pytest.mark.parametrize("value", [
-    Runs(eval, "1"), Runs(getattr, "a", "upper"), Runs(np.zeros, 3), OrderedDict(a=1), {1, 2},
-    bytearray(b"a"), np.arange(3), np.array("text")[()], np.datetime64("2018-01-01"), 1j,
-    slice(1), b"a", {(1, 2): 3}, np.dtype("i4"), int,
-])
+@pytest.mark.parametrize(
+    "value",
+    [
+        Runs(eval, "1"),
+        Runs(getattr, "a", "upper"),
+        Runs(np.zeros, 3),
+        OrderedDict(a=1),
+        {1, 2},
+        bytearray(b"a"),
+        np.arange(3),
+        np.array("text")[()],
+        np.datetime64("2018-01-01"),
+        1j,
+        slice(1),
+        b"a",
+        {(1, 2): 3},
+        np.dtype("i4"),
+        int,
+    ],
+)
 def test_everything_but_plain_data_is_refused(tmp_path, value):
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         data = pickle.dumps([value], protocol)
@@ -152,30 +198,59 @@ def test_everything_but_plain_data_is_refused(tmp_path, value):
         read_captions(written(tmp_path, pickle.dumps(value, 2)))
 
 
-@pytest.mark.parametrize("data", [
-    b"", b".", b"(", b"garbage", b"\x80\x02", b"cos\nsystem\n.", b"(S'ls'\nios\nsystem\n.",
-    b"(cos\nsystem\nS'ls'\no.", b"\x80\x02\x82\x01.", b"Pid\n.", b"I1\nQ.", b"]]R.", b"0.",
-    b"cnumpy\ndtype\n(S'O8'\nI0\nI1\ntR.",
-    b"cnumpy\ndtype\n}b.", b"cnumpy\ndtype\n(S'i8'\ntRN(S'x'\nI1\ndtb.", b"]N(S'x'\nI1\ndtb.",
-    b"g9\n.", b"h\x05.", b"I1\n(I2\ns.", b"(I1\nd.", b"I1_\n.", b"I" + 5000 * b"1" + b"\n.",
-    b"S'a\n.", b"F1e\n.", b"\x8c\x01\xff.", b"\x8a\x02\x01",
-    2000 * b"(" + 2000 * b"t" + b"I1\nd.", b"(" + 10**6 * b"\x85" + b".",
-])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b".",
+        b"(",
+        b"garbage",
+        b"\x80\x02",
+        b"cos\nsystem\n.",
+        b"(S'ls'\nios\nsystem\n.",
+        b"(cos\nsystem\nS'ls'\no.",
+        b"\x80\x02\x82\x01.",
+        b"Pid\n.",
+        b"I1\nQ.",
+        b"]]R.",
+        b"0.",
+        b"cnumpy\ndtype\n(S'O8'\nI0\nI1\ntR.",
+        b"cnumpy\ndtype\n}b.",
+        b"cnumpy\ndtype\n(S'i8'\ntRN(S'x'\nI1\ndtb.",
+        b"]N(S'x'\nI1\ndtb.",
+        b"g9\n.",
+        b"h\x05.",
+        b"I1\n(I2\ns.",
+        b"(I1\nd.",
+        b"I1_\n.",
+        b"I" + 5000 * b"1" + b"\n.",
+        b"S'a\n.",
+        b"F1e\n.",
+        b"\x8c\x01\xff.",
+        b"\x8a\x02\x01",
+        2000 * b"(" + 2000 * b"t" + b"I1\nd.",
+        b"(" + 10**6 * b"\x85" + b".",
+    ],
+)
 def test_damaged_and_hostile_bytes(tmp_path, data):
     refused(tmp_path, data)
 
 
-@pytest.mark.parametrize("data", [
-    b"\x80\x04\x95" + struct.pack("<Q", 2**62) + b"N.",  # a frame: the length alone is harmless
-    b"\x80\x02Nr" + struct.pack("<I", 2**32 - 1) + b".",  # Python's memo would take 64 GiB
-])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x80\x04\x95" + struct.pack("<Q", 2**62) + b"N.",  # a frame: the length alone is harmless
+        b"\x80\x02Nr" + struct.pack("<I", 2**32 - 1) + b".",  # Python's memo would take 64 GiB
+    ],
+)
 def test_claimed_sizes_that_cost_nothing(tmp_path, data):
     assert load_metadata(written(tmp_path, data)) is None
 
 
-@pytest.mark.parametrize("opcode, layout", [
-    (b"X", "<I"), (b"\x8d", "<Q"), (b"B", "<I"), (b"\x8e", "<Q"), (b"T", "<i"), (b"\x96", "<Q"),
-])
+@pytest.mark.parametrize(
+    "opcode, layout",
+    [(b"X", "<I"), (b"\x8d", "<Q"), (b"B", "<I"), (b"\x8e", "<Q"), (b"T", "<i"), (b"\x96", "<Q")],
+)
 @pytest.mark.parametrize("size", [2**31 - 1, 100])
 def test_claimed_sizes_beyond_the_file(tmp_path, opcode, layout, size):
     refused(tmp_path, b"\x80\x04" + opcode + struct.pack(layout, size) + b"abc.")
@@ -196,6 +271,6 @@ def test_deeply_nested_keys_are_refused(tmp_path):
 def test_nested_lists_are_harmless(tmp_path):
     depth, value = 10**5, load_metadata(written(tmp_path, 10**5 * b"]" + (10**5 - 1) * b"a" + b"."))
     while value:
-        value, = value
+        (value,) = value
         depth -= 1
     assert depth == 1

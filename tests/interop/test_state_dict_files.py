@@ -66,7 +66,8 @@ def test_npz_bombs(tmp_path):
     refused(tmp_path / "a.npz", "times larger")
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
-        header, {"descr": "<f4", "fortran_order": False, "shape": (2**45,)})
+        header, {"descr": "<f4", "fortran_order": False, "shape": (2**45,)}
+    )
     with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
         archive.writestr("a.npy", header.getvalue() + b"1234")
     refused(tmp_path / "b.npz")
@@ -87,9 +88,15 @@ def test_truncated_files(tmp_path):
 def torchvision():
     """A state_dict of torchvision's `inception_v3`, auxiliary classifier and all."""
     trunk = [row for row in NAMES["image_encoder"] if not row[0].startswith("emb_")]
-    return seeded(trunk + [["AuxLogits.conv0.conv.weight", [128, 768, 1, 1]],
-                           ["AuxLogits.fc.weight", [1000, 768]],
-                           ["fc.weight", [1000, 2048]], ["fc.bias", [1000]]])
+    return seeded(
+        trunk
+        + [
+            ["AuxLogits.conv0.conv.weight", [128, 768, 1, 1]],
+            ["AuxLogits.fc.weight", [1000, 768]],
+            ["fc.weight", [1000, 2048]],
+            ["fc.bias", [1000]],
+        ]
+    )
 
 
 def test_inception_weights(torchvision, tmp_path):
@@ -97,8 +104,9 @@ def test_inception_weights(torchvision, tmp_path):
     write_safetensors(path, torchvision)
     weights = inception_weights.read_inception_weights(path)
     assert weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    expected = jax.eval_shape(lambda: InceptionV3().init(
-        jax.random.key(0), jnp.zeros((1, 299, 299, 3)), train=False))
+    expected = jax.eval_shape(
+        lambda: InceptionV3().init(jax.random.key(0), jnp.zeros((1, 299, 299, 3)), train=False)
+    )
     assert jax.tree.map(np.shape, weights.variables) == jax.tree.map(np.shape, dict(expected))
     norm = weights.variables["batch_stats"]["Mixed_7c"]["branch_pool"]["norm"]
     np.testing.assert_array_equal(norm["var"], torchvision["Mixed_7c.branch_pool.bn.running_var"])
@@ -109,8 +117,14 @@ def test_inception_weights(torchvision, tmp_path):
 
 def test_inception_weights_of_half_a_network(torchvision, tmp_path):
     path = tmp_path / "inception.safetensors"
-    write_safetensors(path, {name: array for name, array in torchvision.items()
-                             if not name.startswith(("Mixed_7", "fc"))})
+    write_safetensors(
+        path,
+        {
+            name: array
+            for name, array in torchvision.items()
+            if not name.startswith(("Mixed_7", "fc"))
+        },
+    )
     with pytest.raises(UserError, match="missing Mixed_7a.branch3x3_1.conv.weight"):
         inception_weights.read_inception_weights(path)
 

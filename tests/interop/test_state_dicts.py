@@ -18,8 +18,15 @@ from attngan_jax.models.generator import Generator
 from attngan_jax.models.image_encoder import ImageEncoder
 from attngan_jax.models.text_encoder import TextEncoder
 
-GENERATOR = {"base_size": 64, "gf_dim": 8, "z_dim": 12, "condition_dim": 10,
-             "num_residual_blocks": 2, "embedding_dim": 32, "attention": True}
+GENERATOR = {
+    "base_size": 64,
+    "gf_dim": 8,
+    "z_dim": 12,
+    "condition_dim": 10,
+    "num_residual_blocks": 2,
+    "embedding_dim": 32,
+    "attention": True,
+}
 DISCRIMINATOR = {"df_dim": 4, "embedding_dim": 32, "unconditional": True}
 TEXT_ENCODER = {"vocabulary_size": 50, "word_dim": 300, "embedding_dim": 32}
 DIMENSIONS = {
@@ -31,8 +38,14 @@ DIMENSIONS = {
     "discriminator_256": DISCRIMINATOR | {"image_size": 256},
     "text_encoder_lstm": TEXT_ENCODER | {"rnn_type": "lstm"},
     "text_encoder_gru": TEXT_ENCODER | {"rnn_type": "gru"},
-    "image_encoder": {"trunk": "inception_v3", "embedding_dim": 32, "cnn_dim": 0,
-                      "cnn_blocks": {}, "local_features": 768, "pooled_features": 2048},
+    "image_encoder": {
+        "trunk": "inception_v3",
+        "embedding_dim": 32,
+        "cnn_dim": 0,
+        "cnn_blocks": {},
+        "local_features": 768,
+        "pooled_features": 2048,
+    },
 }
 
 
@@ -41,27 +54,42 @@ def model_variables(kind, d):
     key, mask = jax.random.key(0), jnp.ones((2, 5), bool)
     if kind == "discriminator":
         module = Discriminator(d["df_dim"], d["image_size"], d["unconditional"])
-        inputs = jnp.zeros((2, d["image_size"], d["image_size"], 3)), jnp.zeros(
-            (2, d["embedding_dim"]))
+        inputs = (
+            jnp.zeros((2, d["image_size"], d["image_size"], 3)),
+            jnp.zeros((2, d["embedding_dim"])),
+        )
     elif kind == "text_encoder":
-        module = TextEncoder(d["vocabulary_size"], d["word_dim"], d["embedding_dim"],
-                             d["rnn_type"])
+        module = TextEncoder(d["vocabulary_size"], d["word_dim"], d["embedding_dim"], d["rnn_type"])
         return jax.eval_shape(lambda: module.init(key, jnp.zeros((2, 5), jnp.int32), mask))
     elif kind == "image_encoder":
         module = ImageEncoder(d["trunk"], d["embedding_dim"], d["cnn_dim"])
         inputs = (jnp.zeros((2, 64, 64, 3)),)
     else:
-        module = Generator(d["num_stages"], d["base_size"], d["gf_dim"], d["condition_dim"],
-                           d["num_residual_blocks"], d["attention"], kind == "generator_dcgan")
+        module = Generator(
+            d["num_stages"],
+            d["base_size"],
+            d["gf_dim"],
+            d["condition_dim"],
+            d["num_residual_blocks"],
+            d["attention"],
+            kind == "generator_dcgan",
+        )
         D = d["embedding_dim"]
-        inputs = (jnp.zeros((2, d["z_dim"])), jnp.zeros((2, d["condition_dim"])),
-                  jnp.zeros((2, D)), jnp.zeros((2, 5, D)), mask)
+        inputs = (
+            jnp.zeros((2, d["z_dim"])),
+            jnp.zeros((2, d["condition_dim"])),
+            jnp.zeros((2, D)),
+            jnp.zeros((2, 5, D)),
+            mask,
+        )
     return jax.eval_shape(lambda: module.init(key, *inputs, train=False))
 
 
 def shapes(variables):
-    return {path: (leaf.shape, leaf.dtype)
-            for path, leaf in traverse_util.flatten_dict(variables, sep="/").items()}
+    return {
+        path: (leaf.shape, leaf.dtype)
+        for path, leaf in traverse_util.flatten_dict(variables, sep="/").items()
+    }
 
 
 def random_variables(abstract, seed=0):
@@ -89,15 +117,18 @@ def test_variables_are_those_of_the_model(network):
     assert shapes(variables) == shapes(expected)
 
 
-@pytest.mark.parametrize("kind, dimensions", [
-    ("generator", GENERATOR | {"num_stages": 1, "base_size": 16}),
-    ("generator", GENERATOR | {"num_stages": 4, "num_residual_blocks": 3}),
-    ("generator", GENERATOR | {"num_stages": 2, "attention": False}),
-    ("generator_dcgan", GENERATOR | {"num_stages": 1}),
-    *(("discriminator", DISCRIMINATOR | {"image_size": size}) for size in (8, 16, 32, 512)),
-    ("discriminator", DISCRIMINATOR | {"image_size": 256, "unconditional": False}),
-    ("image_encoder", {"trunk": "cnn", "embedding_dim": 6, "cnn_dim": 4}),
-])
+@pytest.mark.parametrize(
+    "kind, dimensions",
+    [
+        ("generator", GENERATOR | {"num_stages": 1, "base_size": 16}),
+        ("generator", GENERATOR | {"num_stages": 4, "num_residual_blocks": 3}),
+        ("generator", GENERATOR | {"num_stages": 2, "attention": False}),
+        ("generator_dcgan", GENERATOR | {"num_stages": 1}),
+        *(("discriminator", DISCRIMINATOR | {"image_size": size}) for size in (8, 16, 32, 512)),
+        ("discriminator", DISCRIMINATOR | {"image_size": 256, "unconditional": False}),
+        ("image_encoder", {"trunk": "cnn", "embedding_dim": 6, "cnn_dim": 4}),
+    ],
+)
 def test_other_shapes_of_our_networks_go_out_and_in(kind, dimensions):
     """Networks that the original has no names for get names by the same rules."""
     variables = random_variables(model_variables(kind, dimensions))
@@ -116,8 +147,10 @@ def test_layouts():
     params = variables_from_state_dict("generator", original)["params"]
     residual = params["refine_2"]["residual_1"]["conv_0"]["conv"]["kernel"]
     assert residual[2, 0, 5, 7] == original["h_net3.residual.1.block.0.weight"][7, 5, 2, 0]
-    assert params["refine_1"]["project"]["kernel"][31, 3] == (
-        original["h_net2.att.conv_context.weight"][3, 31, 0, 0])
+    assert (
+        params["refine_1"]["project"]["kernel"][31, 3]
+        == (original["h_net2.att.conv_context.weight"][3, 31, 0, 0])
+    )
     assert params["initial"]["dense"]["kernel"][21, 99] == original["h_net1.fc.0.weight"][99, 21]
 
 
@@ -126,21 +159,26 @@ def test_lstm_keeps_both_biases_and_the_gates_order():
     backward = variables_from_state_dict("text_encoder", original)["params"]["backward"]
     np.testing.assert_array_equal(backward["input_bias"], original["rnn.bias_ih_l0_reverse"])
     np.testing.assert_array_equal(backward["recurrent_bias"], original["rnn.bias_hh_l0_reverse"])
-    np.testing.assert_array_equal(backward["recurrent_kernel"][3],
-                                  original["rnn.weight_hh_l0_reverse"][:, 3])
+    np.testing.assert_array_equal(
+        backward["recurrent_kernel"][3], original["rnn.weight_hh_l0_reverse"][:, 3]
+    )
 
 
 def test_counters_come_back_as_they_were():
     counting = state_dict("discriminator_64")
     counting["COND_DNET.jointConv.1.num_batches_tracked"] = np.array(2**40 + 1)
-    of_2018 = {name: array for name, array in state_dict("discriminator_64").items()
-               if not name.endswith("num_batches_tracked")}
+    of_2018 = {
+        name: array
+        for name, array in state_dict("discriminator_64").items()
+        if not name.endswith("num_batches_tracked")
+    }
     for original in (counting, of_2018):
         variables = variables_from_state_dict("discriminator", original)
         assert_same(original, state_dict_from_variables("discriminator", variables))
         module = Discriminator(4, 64)
-        logits, _ = module.apply(variables, jnp.ones((1, 64, 64, 3)), jnp.ones((1, 32)),
-                                 train=False)
+        logits, _ = module.apply(
+            variables, jnp.ones((1, 64, 64, 3)), jnp.ones((1, 32)), train=False
+        )
         assert np.isfinite(logits).all()
 
 
@@ -172,8 +210,13 @@ def error(kind, original):
 
 
 def test_missing_names_are_listed():
-    message = error("generator", broken("generator", lambda sd: [
-        sd.pop(name) for name in list(sd) if name.startswith("h_net3.residual.1.")]))
+    message = error(
+        "generator",
+        broken(
+            "generator",
+            lambda sd: [sd.pop(name) for name in list(sd) if name.startswith("h_net3.residual.1.")],
+        ),
+    )
     assert "missing h_net3.residual.1.block.0.weight" in message
     assert "and 7 more" in message
     assert "generator.num_residual_blocks" in message
@@ -193,13 +236,16 @@ def test_misshapen_names_are_listed_with_the_config_value():
     assert "gf_dim" in message
 
 
-@pytest.mark.parametrize("kind, network, explanation", [
-    ("generator_dcgan", "generator", "img_net"),
-    ("generator", "generator_dcgan", "generator.single_image"),
-    ("generator", "text_encoder_lstm", "another network"),
-    ("text_encoder", "discriminator_64", "another network"),
-    ("discriminator", "image_encoder", "another network"),
-])
+@pytest.mark.parametrize(
+    "kind, network, explanation",
+    [
+        ("generator_dcgan", "generator", "img_net"),
+        ("generator", "generator_dcgan", "generator.single_image"),
+        ("generator", "text_encoder_lstm", "another network"),
+        ("text_encoder", "discriminator_64", "another network"),
+        ("discriminator", "image_encoder", "another network"),
+    ],
+)
 def test_files_of_another_network_are_told(kind, network, explanation):
     assert explanation in error(kind, state_dict(network))
 

@@ -42,8 +42,10 @@ def test_tensors_of_every_kind(form):
     tensors = read_state_dict(FILES / f"tensors_{form}.pth")
     linspace = tensors.pop("float32")
     np.testing.assert_allclose(linspace, TENSORS["float32"], rtol=1e-6)
-    assert_same(tensors, {name: np.array(array, order="C") for name, array in TENSORS.items()
-                          if name != "float32"})
+    assert_same(
+        tensors,
+        {name: np.array(array, order="C") for name, array in TENSORS.items() if name != "float32"},
+    )
 
 
 @BOTH_FORMATS
@@ -57,14 +59,19 @@ def test_arrays_are_contiguous_and_apart(form):
 def test_a_network_is_the_same_in_both_formats():
     network = read_state_dict(FILES / "network_zip.pth")
     assert [name for name in network] == [
-        "0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var",
-        "1.num_batches_tracked"]
+        "0.weight",
+        "0.bias",
+        "1.weight",
+        "1.bias",
+        "1.running_mean",
+        "1.running_var",
+        "1.num_batches_tracked",
+    ]
     assert network["0.weight"].shape == (3, 2, 3, 3) and network["0.weight"].std() > 0.1
     assert_same(network, read_state_dict(FILES / "network_legacy.pth"))
 
 
-@pytest.mark.parametrize("name", ["tensors_zip", "tensors_legacy", "network_zip",
-                                  "network_legacy"])
+@pytest.mark.parametrize("name", ["tensors_zip", "tensors_legacy", "network_zip", "network_legacy"])
 def test_against_pytorch(name):
     torch = pytest.importorskip("torch")
     theirs = torch.load(FILES / f"{name}.pth", weights_only=True)
@@ -122,8 +129,16 @@ def storage(count, key="0", kind="FloatStorage", view=()):
 
 
 def tensor(storage_id, shape, strides, offset=0):
-    return Call("torch._utils", "_rebuild_tensor_v2", storage_id, offset, shape, strides, False,
-                Call("collections", "OrderedDict"))
+    return Call(
+        "torch._utils",
+        "_rebuild_tensor_v2",
+        storage_id,
+        offset,
+        shape,
+        strides,
+        False,
+        Call("collections", "OrderedDict"),
+    )
 
 
 def zip_file(value, storages=None, compression=zipfile.ZIP_STORED, name="archive/"):
@@ -139,8 +154,9 @@ def legacy_file(value, storages=None):
     storages = {"0": SHARED.tobytes()} if storages is None else storages
     header = [0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}]
     data = b"".join(map(pickled, [*header, value, list(storages)]))
-    return data + b"".join(struct.pack("<q", len(numbers) // 4) + numbers
-                           for numbers in storages.values())
+    return data + b"".join(
+        struct.pack("<q", len(numbers) // 4) + numbers for numbers in storages.values()
+    )
 
 
 def read(tmp_path, data):
@@ -163,8 +179,7 @@ FORMATS = pytest.mark.parametrize("file", [zip_file, legacy_file])
 @FORMATS
 def test_the_writer_of_these_tests_writes_what_is_read(tmp_path, file):
     value = {"a": tensor(storage(12), (3, 2), (4, 1), offset=2)}
-    np.testing.assert_array_equal(read(tmp_path, file(value))["a"],
-                                  SHARED.reshape(3, 4)[:, 2:])
+    np.testing.assert_array_equal(read(tmp_path, file(value))["a"], SHARED.reshape(3, 4)[:, 2:])
 
 
 def test_an_ordered_dict_of_python_2(tmp_path):
@@ -185,13 +200,20 @@ def test_views_of_storages_before_pytorch_0_4(tmp_path):
 
 
 @FORMATS
-@pytest.mark.parametrize("call", [
-    Call("posix", "system", "touch trace"), Call("builtins", "eval", "1"),
-    Call("os", "mkdir", "trace"), Call("torch", "load", "other.pth"),
-    Call("torch._utils", "_rebuild_tensor_v2.__globals__", ()),
-    Call("collections", "OrderedDict.fromkeys", ()), Call("torch.nn", "Linear", 1, 1),
-    Call("numpy", "load", "x"), Call("torch", "FloatStorage", 10**12),
-])
+@pytest.mark.parametrize(
+    "call",
+    [
+        Call("posix", "system", "touch trace"),
+        Call("builtins", "eval", "1"),
+        Call("os", "mkdir", "trace"),
+        Call("torch", "load", "other.pth"),
+        Call("torch._utils", "_rebuild_tensor_v2.__globals__", ()),
+        Call("collections", "OrderedDict.fromkeys", ()),
+        Call("torch.nn", "Linear", 1, 1),
+        Call("numpy", "load", "x"),
+        Call("torch", "FloatStorage", 10**12),
+    ],
+)
 def test_code_is_not_run(tmp_path, file, call, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for value in (call, {"a": call}, {"a": tensor(call, (1,), (1,))}):
@@ -200,41 +222,57 @@ def test_code_is_not_run(tmp_path, file, call, monkeypatch):
 
 
 @FORMATS
-@pytest.mark.parametrize("value", [
-    {"a": tensor(storage(12), (13,), (1,))},
-    {"a": tensor(storage(12), (3, 5), (4, 1))},
-    {"a": tensor(storage(12), (12,), (1,), offset=1)},
-    {"a": tensor(storage(12), (12,), (-1,), offset=11)},
-    {"a": tensor(storage(12), (2,), (1,), offset=-1)},
-    {"a": tensor(storage(12), (2, 2), (1,))},
-    {"a": tensor(storage(12), (2.0,), (1,))},
-    {"a": tensor(storage(12), [2], [1])},
-    {"a": tensor(12, (2,), (1,))},
-    {"a": tensor(storage(12), (10**9,), (0,))},
-    {"a": tensor(storage(12), (10**5, 10**5, 10**5), (0, 0, 0))},
-    {str(i): tensor(storage(12), (12,), (1,)) for i in range(10**3)} | {
-        f"x{i}": tensor(storage(12), (12, 10**3), (1, 0)) for i in range(99)},
-    {"a": tensor(storage(13), (2,), (1,))},
-    {"a": tensor(storage(10**15), (2,), (1,))},
-    {"a": tensor(storage(-1), (), ())},
-    {"a": tensor(storage(12, key="1"), (2,), (1,))},
-    {"a": tensor(storage(12, key="../0"), (2,), (1,))},
-    {"a": tensor(storage(12), (2,), (1,)), "b": tensor(storage(6, kind="DoubleStorage"), (), ())},
-    {"a": tensor(storage(12, kind="QInt8Storage"), (2,), (1,))},
-    {"a": tensor(StorageId(("module", "x", "0")), (2,), (1,))},
-    {"a": tensor(StorageId(("storage", "FloatStorage", "0", "cpu", 12)), (2,), (1,))},
-    {"a": StorageId(("storage",))},
-])
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": tensor(storage(12), (13,), (1,))},
+        {"a": tensor(storage(12), (3, 5), (4, 1))},
+        {"a": tensor(storage(12), (12,), (1,), offset=1)},
+        {"a": tensor(storage(12), (12,), (-1,), offset=11)},
+        {"a": tensor(storage(12), (2,), (1,), offset=-1)},
+        {"a": tensor(storage(12), (2, 2), (1,))},
+        {"a": tensor(storage(12), (2.0,), (1,))},
+        {"a": tensor(storage(12), [2], [1])},
+        {"a": tensor(12, (2,), (1,))},
+        {"a": tensor(storage(12), (10**9,), (0,))},
+        {"a": tensor(storage(12), (10**5, 10**5, 10**5), (0, 0, 0))},
+        {str(i): tensor(storage(12), (12,), (1,)) for i in range(10**3)}
+        | {f"x{i}": tensor(storage(12), (12, 10**3), (1, 0)) for i in range(99)},
+        {"a": tensor(storage(13), (2,), (1,))},
+        {"a": tensor(storage(10**15), (2,), (1,))},
+        {"a": tensor(storage(-1), (), ())},
+        {"a": tensor(storage(12, key="1"), (2,), (1,))},
+        {"a": tensor(storage(12, key="../0"), (2,), (1,))},
+        {
+            "a": tensor(storage(12), (2,), (1,)),
+            "b": tensor(storage(6, kind="DoubleStorage"), (), ()),
+        },
+        {"a": tensor(storage(12, kind="QInt8Storage"), (2,), (1,))},
+        {"a": tensor(StorageId(("module", "x", "0")), (2,), (1,))},
+        {"a": tensor(StorageId(("storage", "FloatStorage", "0", "cpu", 12)), (2,), (1,))},
+        {"a": StorageId(("storage",))},
+    ],
+)
 def test_impossible_tensors(tmp_path, file, value):
     refused(tmp_path, file(value))
 
 
 @FORMATS
-@pytest.mark.parametrize("value", [
-    {}, [], 3, None, {"a": 3}, {"state_dict": {"a": tensor(storage(12), (2,), (1,))}},
-    [tensor(storage(12), (2,), (1,))], {"a": storage(12)},
-    Call("collections", "OrderedDict", [[3, 4]]), Call("collections", "OrderedDict", "no call"),
-])
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        [],
+        3,
+        None,
+        {"a": 3},
+        {"state_dict": {"a": tensor(storage(12), (2,), (1,))}},
+        [tensor(storage(12), (2,), (1,))],
+        {"a": storage(12)},
+        Call("collections", "OrderedDict", [[3, 4]]),
+        Call("collections", "OrderedDict", "no call"),
+    ],
+)
 def test_files_that_hold_no_state_dict(tmp_path, file, value):
     refused(tmp_path, file(value))
 
@@ -274,16 +312,27 @@ def test_a_zip_bomb_is_refused(tmp_path):
 def test_a_member_that_claims_to_be_large(tmp_path):
     data = bytearray(zip_file({"a": tensor(storage(12), (12,), (1,))}))
     entry = data.rindex(b"PK\x01\x02")  # the central directory's last entry: the storage
-    data[entry + 20:entry + 28] = struct.pack("<II", 2**31, 2**31)
+    data[entry + 20 : entry + 28] = struct.pack("<II", 2**31, 2**31)
     assert "larger than the file" in refused(tmp_path, bytes(data))
 
 
-@pytest.mark.parametrize("data", [
-    b"", b"PK\x03\x04", b"\x80\x02", b"not weights", pickle.dumps({"a": 1}, 2),
-    pickled(0x1950A86A20F9469CFC6C), pickled(0x1950A86A20F9469CFC6C) + pickled(1002),
-    zip_file(b""), zip_file(b"garbage"), zip_file({"a": 1}, name="a/b"),
-    zip_file(b"}.", name="x"), zip_file(pickle.dumps(1, 0)),
-])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"PK\x03\x04",
+        b"\x80\x02",
+        b"not weights",
+        pickle.dumps({"a": 1}, 2),
+        pickled(0x1950A86A20F9469CFC6C),
+        pickled(0x1950A86A20F9469CFC6C) + pickled(1002),
+        zip_file(b""),
+        zip_file(b"garbage"),
+        zip_file({"a": 1}, name="a/b"),
+        zip_file(b"}.", name="x"),
+        zip_file(pickle.dumps(1, 0)),
+    ],
+)
 def test_other_files(tmp_path, data):
     refused(tmp_path, data)
 

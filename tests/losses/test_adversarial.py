@@ -22,15 +22,17 @@ def test_discriminator_loss_leaves_the_last_pair_out():
     unconditional = jnp.array([0.3, 0.1]), jnp.array([-0.7, 0.2])
     got = adversarial.discriminator_loss(REAL, FAKE, WRONG, WEIGHT, unconditional=unconditional)
     real = nll(sigmoid(REAL)).mean() + nll(sigmoid(unconditional[0])).mean()
-    fake = (nll(1 - sigmoid(FAKE)).mean() + nll(1 - sigmoid(unconditional[1])).mean()
-            + nll(1 - sigmoid(-1.0)))
+    fake = (
+        nll(1 - sigmoid(FAKE)).mean()
+        + nll(1 - sigmoid(unconditional[1])).mean()
+        + nll(1 - sigmoid(-1.0))
+    )
     np.testing.assert_allclose(got, real / 2 + fake / 3, rtol=1e-5)
 
 
 def test_discriminator_loss_without_unconditional_head():
     got = adversarial.discriminator_loss(REAL, FAKE, WRONG, WEIGHT)
-    want = (nll(sigmoid(REAL)).mean()
-            + (nll(1 - sigmoid(FAKE)).mean() + nll(1 - sigmoid(-1.0))) / 2)
+    want = nll(sigmoid(REAL)).mean() + (nll(1 - sigmoid(FAKE)).mean() + nll(1 - sigmoid(-1.0))) / 2
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
@@ -45,10 +47,12 @@ def test_wrong_pair_weights_average_over_the_global_batch(num_devices):
 
 def test_generator_loss_adds_both_heads():
     got = adversarial.generator_loss(REAL, FAKE)
-    np.testing.assert_allclose(got, nll(sigmoid(REAL)).mean() + nll(sigmoid(FAKE)).mean(),
-                               rtol=1e-5)
-    np.testing.assert_allclose(adversarial.generator_loss(REAL, None), nll(sigmoid(REAL)).mean(),
-                               rtol=1e-5)
+    np.testing.assert_allclose(
+        got, nll(sigmoid(REAL)).mean() + nll(sigmoid(FAKE)).mean(), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        adversarial.generator_loss(REAL, None), nll(sigmoid(REAL)).mean(), rtol=1e-5
+    )
 
 
 def test_kl_of_unit_normal_is_zero_and_of_a_shifted_one_half_its_square():

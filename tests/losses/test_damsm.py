@@ -45,8 +45,7 @@ def word_score(v, e):
 def cross_entropy(scores, classes):
     losses = []
     for i, row in enumerate(scores):
-        kept = [j for j in range(len(row)) if j == i or classes[j] != classes[i]
-                or classes[i] < 0]
+        kept = [j for j in range(len(row)) if j == i or classes[j] != classes[i] or classes[i] < 0]
         losses.append(np.log(np.exp(row[kept]).sum()) - row[i])
     return np.mean(losses)
 
@@ -55,8 +54,9 @@ def cross_entropy(scores, classes):
 def test_word_scores_equal_a_loop(features, block_size):
     regions, _, words, _ = features
     want = [[word_score(v, e[:n]) for e, n in zip(words, LENGTHS)] for v in regions]
-    got = damsm.word_scores(regions, words, mask(), gamma1=GAMMA1, gamma2=GAMMA2,
-                            block_size=block_size)
+    got = damsm.word_scores(
+        regions, words, mask(), gamma1=GAMMA1, gamma2=GAMMA2, block_size=block_size
+    )
     np.testing.assert_allclose(got, want, rtol=2e-5)
 
 
@@ -64,13 +64,28 @@ def test_word_scores_equal_a_loop(features, block_size):
 def test_loss_equals_a_loop_with_same_class_pairs_left_out(features, classes):
     regions, codes, words, sentences = features
     by_words = GAMMA3 * np.array(
-        [[word_score(v, e[:n]) for e, n in zip(words, LENGTHS)] for v in regions])
+        [[word_score(v, e[:n]) for e, n in zip(words, LENGTHS)] for v in regions]
+    )
     by_sentence = GAMMA3 * np.array([[cosine(c, s) for s in sentences] for c in codes])
     classes = np.array(classes)
-    got = damsm.damsm_loss(regions, codes, classes, words, sentences, mask(), classes,
-                           gamma1=GAMMA1, gamma2=GAMMA2, gamma3=GAMMA3)
-    want = [cross_entropy(by_words, classes), cross_entropy(by_words.T, classes),
-            cross_entropy(by_sentence, classes), cross_entropy(by_sentence.T, classes)]
+    got = damsm.damsm_loss(
+        regions,
+        codes,
+        classes,
+        words,
+        sentences,
+        mask(),
+        classes,
+        gamma1=GAMMA1,
+        gamma2=GAMMA2,
+        gamma3=GAMMA3,
+    )
+    want = [
+        cross_entropy(by_words, classes),
+        cross_entropy(by_words.T, classes),
+        cross_entropy(by_sentence, classes),
+        cross_entropy(by_sentence.T, classes),
+    ]
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(got.total, sum(want), rtol=1e-4)
 
@@ -80,8 +95,11 @@ def test_padding_changes_nothing(features):
     more = np.concatenate([words, np.full((M, 3, D), 9.0, np.float32)], axis=1)
     more_mask = np.concatenate([mask(), np.zeros((M, 3), bool)], axis=1)
     score = dict(gamma1=GAMMA1, gamma2=GAMMA2)
-    np.testing.assert_allclose(damsm.word_scores(regions, more, more_mask, **score),
-                               damsm.word_scores(regions, words, mask(), **score), rtol=1e-5)
+    np.testing.assert_allclose(
+        damsm.word_scores(regions, more, more_mask, **score),
+        damsm.word_scores(regions, words, mask(), **score),
+        rtol=1e-5,
+    )
 
 
 def test_gradient_is_finite_where_padding_is_zero(features):
@@ -117,8 +135,9 @@ def word_loss(regions, words, block_size=None):
     classes = jnp.full(len(regions), -1)
 
     def loss(regions, words):
-        scores = damsm.word_scores(regions, words, everything, gamma1=GAMMA1, gamma2=GAMMA2,
-                                   block_size=block_size)
+        scores = damsm.word_scores(
+            regions, words, everything, gamma1=GAMMA1, gamma2=GAMMA2, block_size=block_size
+        )
         return sum(damsm.matching_loss(GAMMA3 * scores, classes, classes))
 
     return jax.value_and_grad(loss, argnums=(0, 1))(regions, words)
@@ -127,8 +146,9 @@ def word_loss(regions, words, block_size=None):
 @pytest.mark.parametrize("block_size", [1, 2, 3])
 def test_blocks_change_no_gradient(features, block_size):
     regions, _, words, _ = features
-    (whole, gradients), (loss, blocked) = (word_loss(regions, words, block_size=size)
-                                           for size in (B, block_size))
+    (whole, gradients), (loss, blocked) = (
+        word_loss(regions, words, block_size=size) for size in (B, block_size)
+    )
     np.testing.assert_allclose(loss, whole, rtol=1e-6)
     for gradient, expected in zip(blocked, gradients):
         np.testing.assert_allclose(gradient, expected, atol=1e-5 * np.abs(expected).max())
@@ -139,9 +159,12 @@ def test_gradient_equals_finite_differences(features):
     rng = np.random.default_rng(1)
     directions = [rng.normal(size=x.shape).astype(np.float32) for x in (regions, words)]
     step = 1e-2
-    ahead, back = (word_loss(*(x + sign * step * direction
-                               for x, direction in zip((regions, words), directions)))[0]
-                   for sign in (1, -1))
+    ahead, back = (
+        word_loss(
+            *(x + sign * step * direction for x, direction in zip((regions, words), directions))
+        )[0]
+        for sign in (1, -1)
+    )
     slope = sum((g * d).sum() for g, d in zip(word_loss(regions, words)[1], directions))
     np.testing.assert_allclose(slope, (ahead - back) / (2 * step), rtol=1e-2)
 
@@ -152,11 +175,20 @@ def test_products_are_float32_on_every_device(features):
     classes = jnp.arange(B)
 
     def total(regions, codes, words, sentences):
-        return damsm.damsm_loss(regions, codes, classes, words, sentences, mask(), classes,
-                                gamma1=GAMMA1, gamma2=GAMMA2, gamma3=GAMMA3).total
+        return damsm.damsm_loss(
+            regions,
+            codes,
+            classes,
+            words,
+            sentences,
+            mask(),
+            classes,
+            gamma1=GAMMA1,
+            gamma2=GAMMA2,
+            gamma3=GAMMA3,
+        ).total
 
-    lowered = jax.jit(jax.grad(total, argnums=(0, 1, 2, 3))).lower(
-        regions, codes, words, sentences)
+    lowered = jax.jit(jax.grad(total, argnums=(0, 1, 2, 3))).lower(regions, codes, words, sentences)
     products = [line for line in lowered.as_text().splitlines() if "dot_general" in line]
     assert len(products) >= 9
     for line in products:

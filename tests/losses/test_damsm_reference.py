@@ -23,8 +23,9 @@ def inputs(vectors):
     return (regions, vectors["code"], words, vectors["sent"]), mask, vectors["class_ids"]
 
 
-@pytest.mark.parametrize("name, masked", [("damsm_no_classes", False),
-                                          ("damsm_same_class_masked", True)])
+@pytest.mark.parametrize(
+    "name, masked", [("damsm_no_classes", False), ("damsm_same_class_masked", True)]
+)
 def test_losses_and_gradients(name, masked):
     vectors = recorded(name)
     arrays, mask, class_ids = inputs(vectors)
@@ -35,11 +36,13 @@ def test_losses_and_gradients(name, masked):
         return loss.total, loss
 
     gradients, loss = jax.jit(jax.grad(total, argnums=(0, 1, 2, 3), has_aux=True))(*arrays)
-    assert_close(loss, [vectors[key] for key in ("w_loss0", "w_loss1", "s_loss0", "s_loss1")],
-                 FORWARD)
+    assert_close(
+        loss, [vectors[key] for key in ("w_loss0", "w_loss1", "s_loss0", "s_loss1")], FORWARD
+    )
     d_regions = nhwc(vectors["d_regions"]).reshape(arrays[0].shape)
-    for gradient, expected in zip(gradients, (d_regions, vectors["d_code"],
-                                              btd(vectors["d_words"]), vectors["d_sent"])):
+    for gradient, expected in zip(
+        gradients, (d_regions, vectors["d_code"], btd(vectors["d_words"]), vectors["d_sent"])
+    ):
         assert_close(gradient, expected, GRADIENT)
 
 

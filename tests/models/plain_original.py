@@ -11,15 +11,18 @@ import numpy as np
 
 def conv(x, kernel):
     """3x3 convolution with padding 1, no bias."""
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), ((1, 1), (1, 1)),
-                                        dimension_numbers=("NCHW", "OIHW", "NCHW"))
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NCHW", "OIHW", "NCHW")
+    )
 
 
 def norm(x, weights, name):
     """BatchNorm with running statistics over axis 1."""
     shape = (1, -1) + (1,) * (x.ndim - 2)
-    mean, var, scale, bias = (weights[f"{name}.{part}"].reshape(shape) for part in
-                              ("running_mean", "running_var", "weight", "bias"))
+    mean, var, scale, bias = (
+        weights[f"{name}.{part}"].reshape(shape)
+        for part in ("running_mean", "running_var", "weight", "bias")
+    )
     return (x - mean) / jnp.sqrt(var + 1e-5) * scale + bias
 
 
@@ -51,8 +54,9 @@ def generator(weights, z, noise, sentence, words, word_mask, *, num_stages, base
     images, maps = [jnp.tanh(conv(h, weights["img_net1.img.0.weight"]))], []
     for stage in range(2, num_stages + 1):
         name = f"h_net{stage}"
-        source = jnp.einsum("cd,bdt->bct", weights[f"{name}.att.conv_context.weight"][..., 0, 0],
-                            words)
+        source = jnp.einsum(
+            "cd,bdt->bct", weights[f"{name}.att.conv_context.weight"][..., 0, 0], words
+        )
         scores = jnp.einsum("bchw,bct->bthw", h, source)
         scores = jnp.where(word_mask[:, :, None, None], scores, -jnp.inf)
         exponent = jnp.exp(scores - scores.max(1, keepdims=True))
@@ -68,6 +72,7 @@ def generator(weights, z, noise, sentence, words, word_mask, *, num_stages, base
 
 def lstm(weights, caption, lengths):
     """`RNN_ENCODER`: words `[B, D, T]` and sentence `[B, D]`, one word of one caption at a time."""
+
     def sigmoid(x):
         return 1 / (1 + np.exp(-x))
 
@@ -77,7 +82,8 @@ def lstm(weights, caption, lengths):
     for first, end in ((0, ""), (F, "_reverse")):
         w_in, w_state, b_in, b_state = (
             weights[f"rnn.{part}_l0{end}"].astype(np.float64)
-            for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+            for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
         for b in range(B):
             h, c = np.zeros(F), np.zeros(F)
             order = range(lengths[b])

@@ -33,8 +33,7 @@ def loops(hidden, words, mask_of_row):
 
 
 def test_every_pixel_looks_at_its_own_captions_words(inputs):
-    for found, expected in zip(word_attention(*inputs, MASK),
-                               loops(*inputs, lambda b, n: MASK[b])):
+    for found, expected in zip(word_attention(*inputs, MASK), loops(*inputs, lambda b, n: MASK[b])):
         np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
@@ -46,14 +45,16 @@ def test_legacy_mask_is_the_tiled_one(inputs):
     _, right = word_attention(*inputs, MASK)
     # Rows that by chance get their own caption's mask are the same, the others are not.
     differs = np.any(np.asarray(legacy[1]) != right, axis=-1)
-    np.testing.assert_array_equal(differs, [[(b * N + n) % B != b for n in range(N)]
-                                            for b in range(B)])
+    np.testing.assert_array_equal(
+        differs, [[(b * N + n) % B != b for n in range(N)] for b in range(B)]
+    )
 
 
 def test_the_masks_agree_where_captions_are_of_one_length(inputs):
     mask = np.repeat(MASK[1:2], B, axis=0)
-    for right, legacy in zip(word_attention(*inputs, mask),
-                             word_attention(*inputs, mask, legacy_mask=True)):
+    for right, legacy in zip(
+        word_attention(*inputs, mask), word_attention(*inputs, mask, legacy_mask=True)
+    ):
         np.testing.assert_array_equal(right, legacy)
 
 
@@ -68,8 +69,9 @@ def test_the_generator_passes_the_switch_on():
     rng = np.random.default_rng(1)
     draw = lambda *shape: jnp.asarray(rng.standard_normal(shape), jnp.float32)  # noqa: E731
     arrays = draw(B, 3), draw(B, 4), draw(B, 6), draw(B, T, 6)
-    variables = jax.jit(lambda: Generator(**fields).init(
-        jax.random.key(0), *arrays, MASK, train=False))()
+    variables = jax.jit(
+        lambda: Generator(**fields).init(jax.random.key(0), *arrays, MASK, train=False)
+    )()
 
     def image(legacy, mask):
         module = Generator(**fields, legacy_mask=legacy)

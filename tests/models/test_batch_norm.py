@@ -46,18 +46,22 @@ def test_gradient(activation, masked, num_devices):
 
     def share(x, scale, bias, weight, dy):
         y, pullback = jax.vjp(
-            lambda *inputs: normalise_batch(settings, masked, *inputs, weight)[0], x, scale, bias)
+            lambda *inputs: normalise_batch(settings, masked, *inputs, weight)[0], x, scale, bias
+        )
         dx, dscale, dbias = pullback(dy)
         return y, dx, *jax.lax.psum((dscale, dbias), "data")  # of each device's own copies
 
     divided, everywhere = PartitionSpec("data"), PartitionSpec()
-    made = jax.jit(jax.shard_map(
-        share, mesh=one_device.mesh(num_devices),
-        in_specs=(divided, everywhere, everywhere, divided, divided),
-        out_specs=(divided, divided, everywhere, everywhere), check_vma=False))(
-            x, scale, bias, weight, dy)
-    y, pullback = jax.vjp(
-        lambda *inputs: written_out(activation, *inputs, weight), x, scale, bias)
+    made = jax.jit(
+        jax.shard_map(
+            share,
+            mesh=one_device.mesh(num_devices),
+            in_specs=(divided, everywhere, everywhere, divided, divided),
+            out_specs=(divided, divided, everywhere, everywhere),
+            check_vma=False,
+        )
+    )(x, scale, bias, weight, dy)
+    y, pullback = jax.vjp(lambda *inputs: written_out(activation, *inputs, weight), x, scale, bias)
     for got, want in zip(made, (y, *pullback(dy))):
         np.testing.assert_allclose(got, want, rtol=2e-4, atol=2e-4)
 
@@ -72,12 +76,14 @@ def test_packed_pixels_share_their_statistics():
         variables = norm.init(jax.random.key(1), x_here, train=True)
 
         def loss(params, x, norm=norm, variables=variables):
-            y, updated = norm.apply(variables | {"params": params}, x, train=True,
-                                    mutable=["batch_stats"])
+            y, updated = norm.apply(
+                variables | {"params": params}, x, train=True, mutable=["batch_stats"]
+            )
             return (y**2).sum(), (y, updated)
 
         (_, (y, updated)), grads = jax.value_and_grad(loss, has_aux=True)(
-            variables["params"], x_here)
+            variables["params"], x_here
+        )
         results.append((y.reshape(B, 3, 4, 3), updated, grads))
     for a, b in zip(*map(jax.tree.leaves, results)):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
@@ -110,14 +116,19 @@ def test_batches_one_behind_the_other_are_normalised_each_by_itself(masked):
 
     def one_by_one(norm, x):
         masks = jnp.split(mask, 3) if masked else [None] * 3
-        return jnp.concatenate([norm(part, train=True, mask=part_mask)
-                                for part, part_mask in zip(jnp.split(x, 3), masks)])
+        return jnp.concatenate(
+            [
+                norm(part, train=True, mask=part_mask)
+                for part, part_mask in zip(jnp.split(x, 3), masks)
+            ]
+        )
 
     def at_once(norm, x):
         return norm(x, train=True, mask=mask, batches=3)
 
-    results = [results_of(BatchNorm(activation=glu), x, dy, calls)
-               for calls in (one_by_one, at_once)]
+    results = [
+        results_of(BatchNorm(activation=glu), x, dy, calls) for calls in (one_by_one, at_once)
+    ]
     assert jax.tree.structure(results[0]) == jax.tree.structure(results[1])
     for a, b in zip(*map(jax.tree.leaves, results)):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
@@ -157,20 +168,27 @@ def test_packed_over_the_mesh_with_a_mask(num_devices):
         settings = Settings("data", EPSILON, glu, pixels)
 
         def share(x, weight, dy):
-            y, pullback = jax.vjp(lambda *inputs: normalise_batch(
-                settings, True, *inputs, weight)[0], x, scale, bias)
+            y, pullback = jax.vjp(
+                lambda *inputs: normalise_batch(settings, True, *inputs, weight)[0], x, scale, bias
+            )
             dx, *sums = pullback(dy)
             return y, dx, *jax.lax.psum(sums, "data")
 
         divided, everywhere = PartitionSpec("data"), PartitionSpec()
-        return jax.jit(jax.shard_map(
-            share, mesh=one_device.mesh(num_devices), in_specs=(divided,) * 3,
-            out_specs=(divided, divided, everywhere, everywhere), check_vma=False))(
-                x, jnp.asarray(MASK), dy)
+        return jax.jit(
+            jax.shard_map(
+                share,
+                mesh=one_device.mesh(num_devices),
+                in_specs=(divided,) * 3,
+                out_specs=(divided, divided, everywhere, everywhere),
+                check_vma=False,
+            )
+        )(x, jnp.asarray(MASK), dy)
 
     y, dx, *sums = gradients(x, dy, 1, 1)
     packed_y, packed_dx, *packed_sums = gradients(
-        in_groups(pack(x, PAIRS), 2, 2), pack(dy, PAIRS), 2, num_devices)
+        in_groups(pack(x, PAIRS), 2, 2), pack(dy, PAIRS), 2, num_devices
+    )
     np.testing.assert_allclose(packed_y, pack(y, PAIRS), rtol=2e-4, atol=2e-5)
     np.testing.assert_allclose(packed_dx, in_groups(pack(dx, PAIRS), 2, 2), rtol=2e-4, atol=2e-5)
     for a, b in zip(packed_sums, sums):
@@ -182,8 +200,7 @@ def test_activations_have_the_gradient_of_pytorch(activation, slope):
     x = jnp.array([-2.0, -0.5, 0.0, 0.5, 3.0])
     y, pullback = jax.vjp(activation, x)
     np.testing.assert_allclose(y, [-2 * slope, -0.5 * slope, 0.0, 0.5, 3.0], rtol=1e-6)
-    np.testing.assert_allclose(pullback(jnp.ones(5))[0], [slope, slope, slope, 1.0, 1.0],
-                               rtol=1e-6)
+    np.testing.assert_allclose(pullback(jnp.ones(5))[0], [slope, slope, slope, 1.0, 1.0], rtol=1e-6)
 
 
 def test_relu_stops_what_is_not_finite_and_keeps_nan():

@@ -51,24 +51,35 @@ def test_loss_and_gradients_in_training(size):
 
     def logits(module):
         on_real, on_fake = (module.features(x, train=True) for x in (real, fake))
-        return ([module.conditional_logits(on_real, sentence, train=True),
-                 module.conditional_logits(on_fake, sentence, train=True),
-                 module.conditional_logits(on_real[:-1], sentence[1:], train=True)],
-                (module.unconditional_logits(on_real), module.unconditional_logits(on_fake)))
+        return (
+            [
+                module.conditional_logits(on_real, sentence, train=True),
+                module.conditional_logits(on_fake, sentence, train=True),
+                module.conditional_logits(on_real[:-1], sentence[1:], train=True),
+            ],
+            (module.unconditional_logits(on_real), module.unconditional_logits(on_fake)),
+        )
 
     @jax.jit
     @jax.value_and_grad
     def loss(params):
         (conditional, unconditional), _ = module.apply(
-            variables | {"params": params}, mutable=["batch_stats"], method=logits)
+            variables | {"params": params}, mutable=["batch_stats"], method=logits
+        )
         return adversarial.discriminator_loss(
-            *conditional, jnp.full(B - 1, 1 / (B - 1)), unconditional=unconditional)
+            *conditional, jnp.full(B - 1, 1 / (B - 1)), unconditional=unconditional
+        )
 
     value, gradients = loss(variables["params"])
     np.testing.assert_allclose(value, vectors["loss_train"], rtol=FORWARD)
     gradients = state_dict_from_variables(
-        "discriminator", numpy_tree(variables | {"params": gradients}))
-    names = [name for name in gradients
-             if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
-    assert_each_close(norms({name: gradients[name] for name in names}),
-                      vectors["grad_l2_train"], GRADIENT)
+        "discriminator", numpy_tree(variables | {"params": gradients})
+    )
+    names = [
+        name
+        for name in gradients
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    ]
+    assert_each_close(
+        norms({name: gradients[name] for name in names}), vectors["grad_l2_train"], GRADIENT
+    )

@@ -31,7 +31,8 @@ def test_image_encoder(size):
     vectors = recorded("image_encoder")
     module, variables = network("image_encoder")
     regions, code = jax.jit(lambda v, x: module.apply(v, x, train=False))(
-        variables, blocky_images(size))
+        variables, blocky_images(size)
+    )
     expected = nhwc(vectors[f"regions_{size}"])
     assert_close(regions, expected.reshape(len(expected), 17 * 17, -1), FORWARD)
     assert_close(code, vectors[f"code_{size}"], FORWARD)

@@ -40,18 +40,37 @@ def seeded(kind, **dimensions):
 
 def generator_dimensions(name):
     g = importlib.import_module(f"configs.{name}").get_config().generator
-    return {key: g[key] for key in ("num_stages", "base_size", "gf_dim", "z_dim", "condition_dim",
-                                    "num_residual_blocks", "attention")} | {"embedding_dim": D}
+    return {
+        key: g[key]
+        for key in (
+            "num_stages",
+            "base_size",
+            "gf_dim",
+            "z_dim",
+            "condition_dim",
+            "num_residual_blocks",
+            "attention",
+        )
+    } | {"embedding_dim": D}
 
 
 def test_the_plain_networks_are_the_originals():
     """At the vectors' narrow widths, where the original's numbers are known."""
     vectors, weights = recorded("generator_eval"), state_dict(SPEC["specs"]["generator"])
     T = vectors["words"].shape[2]
-    images, maps = jax.jit(lambda weights: plain_original.generator(
-        weights, vectors["z"], vectors["eps"], vectors["sent"], vectors["words"],
-        np.ones((BATCH, T), bool), num_stages=3, base_size=64,
-        residuals=SPEC["dims"]["GAN__R_NUM"]))(weights)
+    images, maps = jax.jit(
+        lambda weights: plain_original.generator(
+            weights,
+            vectors["z"],
+            vectors["eps"],
+            vectors["sent"],
+            vectors["words"],
+            np.ones((BATCH, T), bool),
+            num_stages=3,
+            base_size=64,
+            residuals=SPEC["dims"]["GAN__R_NUM"],
+        )
+    )(weights)
     checked = 0
     for key, expected in vectors.items():
         if "_stride" in key:
@@ -61,8 +80,7 @@ def test_the_plain_networks_are_the_originals():
             assert_close(arrays[n][:, :, ::stride, ::stride], expected, FORWARD)
             checked += 1
     assert checked == 5
-    vectors, weights = recorded("text_encoder_lstm"), state_dict(
-        SPEC["specs"]["text_encoder_lstm"])
+    vectors, weights = recorded("text_encoder_lstm"), state_dict(SPEC["specs"]["text_encoder_lstm"])
     words, sentence = plain_original.lstm(weights, vectors["captions"], vectors["lengths"])
     assert_close(words, vectors["words"], FORWARD)
     assert_close(sentence, vectors["sent"], FORWARD)
@@ -77,13 +95,21 @@ def test_generator(name, num_stages):
     mask = np.arange(T)[None] < np.array([[T], [7]])
     expected_images, expected_maps = jax.jit(
         lambda weights: plain_original.generator(
-            weights, z, noise, sentence, words, mask, num_stages=num_stages,
-            base_size=dimensions["base_size"], residuals=dimensions["num_residual_blocks"])
+            weights,
+            z,
+            noise,
+            sentence,
+            words,
+            mask,
+            num_stages=num_stages,
+            base_size=dimensions["base_size"],
+            residuals=dimensions["num_residual_blocks"],
+        )
     )(weights)
     network = module("generator", weights)
-    output = jax.jit(lambda v: network.apply(v, z, noise, sentence, btd(words), mask,
-                                             train=False))(
-        variables_from_state_dict("generator", weights))
+    output = jax.jit(lambda v: network.apply(v, z, noise, sentence, btd(words), mask, train=False))(
+        variables_from_state_dict("generator", weights)
+    )
     assert [image.shape[1] for image in output.images] == [64, 128, 256][:num_stages]
     for image, expected in zip(output.images, expected_images, strict=True):
         assert np.std(image) > 0.05  # neither grey nor black and white
@@ -93,14 +119,16 @@ def test_generator(name, num_stages):
 
 
 def test_text_encoder():
-    weights = seeded("text_encoder", vocabulary_size=CUB_WORDS, word_dim=300, embedding_dim=D,
-                     rnn_type="lstm")
+    weights = seeded(
+        "text_encoder", vocabulary_size=CUB_WORDS, word_dim=300, embedding_dim=D, rnn_type="lstm"
+    )
     lengths = np.array([T, 6])
     mask = np.arange(T)[None] < lengths[:, None]
     caption = np.random.default_rng(0).integers(1, CUB_WORDS, (B, T)) * mask
     network = module("text_encoder", weights)
-    words, sentence = jax.jit(network.apply)(variables_from_state_dict("text_encoder", weights),
-                                             caption.astype(np.int32), mask)
+    words, sentence = jax.jit(network.apply)(
+        variables_from_state_dict("text_encoder", weights), caption.astype(np.int32), mask
+    )
     expected_words, expected_sentence = plain_original.lstm(weights, caption, lengths)
     assert_close(words, btd(expected_words), FORWARD)
     assert_close(sentence, expected_sentence, FORWARD)
@@ -112,15 +140,18 @@ def test_image_encoder_projects_the_trunks_features():
     variables = variables_from_state_dict("image_encoder", weights)
     pixels = nhwc(np.tanh(normal("x", (B, 3, 64, 64))))
     local, pooled = jax.jit(lambda v: InceptionV3().apply(v, pixels, train=False))(
-        {name: tree["inception"] for name, tree in variables.items()})
-    regions, code = jax.jit(lambda v: module("image_encoder", weights).apply(
-        v, pixels, train=False))(variables)
+        {name: tree["inception"] for name, tree in variables.items()}
+    )
+    regions, code = jax.jit(
+        lambda v: module("image_encoder", weights).apply(v, pixels, train=False)
+    )(variables)
     kernel = weights["emb_features.weight"][:, :, 0, 0]
     assert regions.shape == (B, 289, D) and code.shape == (B, D)
     assert_close(regions[:, 17], np.asarray(local)[:, 1, 0] @ kernel.T, FORWARD)
     assert_close(regions[:, 288], np.asarray(local)[:, 16, 16] @ kernel.T, FORWARD)
-    assert_close(code, pooled @ weights["emb_cnn_code.weight"].T + weights["emb_cnn_code.bias"],
-                 FORWARD)
+    assert_close(
+        code, pooled @ weights["emb_cnn_code.weight"].T + weights["emb_cnn_code.bias"], FORWARD
+    )
 
 
 def test_a_fourth_stage_of_512_pixels():
@@ -134,13 +165,22 @@ def test_a_fourth_stage_of_512_pixels():
     images = [array(B, size, size, 3) for size in task.image_sizes]
     made = jax.eval_shape(
         lambda v, *inputs: task.generator.apply(v, *inputs, train=False),
-        state.generator.variables, array(B, 100), array(B, 100), array(B, D), array(B, T, D),
-        jax.ShapeDtypeStruct((B, T), bool))
+        state.generator.variables,
+        array(B, 100),
+        array(B, 100),
+        array(B, D),
+        array(B, T, D),
+        jax.ShapeDtypeStruct((B, T), bool),
+    )
     assert [image.shape for image in made.images] == [image.shape for image in images]
     assert [maps.shape for maps in made.attention] == [(B, s, s, T) for s in (64, 128, 256)]
     for network, discriminator, image in zip(state.discriminators, task.discriminators, images):
         assert network.params["conditional_head"]["kernel"].shape == (4, 4, 512, 1)
-        logits = jax.eval_shape(lambda v, *inputs, d=discriminator: d.apply(
-            v, *inputs, train=False), network.variables, image, array(B, D))
+        logits = jax.eval_shape(
+            lambda v, *inputs, d=discriminator: d.apply(v, *inputs, train=False),
+            network.variables,
+            image,
+            array(B, D),
+        )
         assert [head.shape for head in logits] == [(B,), (B,)]
     assert state.discriminators[-1].params["down_5"]["conv"]["kernel"].shape == (4, 4, 2048, 4096)

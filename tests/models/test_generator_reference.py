@@ -28,8 +28,7 @@ def draw(name, vectors, *, train, word_mask=None):
     module, variables = network(name)
     words = btd(vectors["words"])
     mask = np.ones(words.shape[:2], bool) if word_mask is None else word_mask
-    run = jax.jit(lambda v, *inputs: module.apply(v, *inputs, train=train,
-                                                  mutable=["batch_stats"]))
+    run = jax.jit(lambda v, *inputs: module.apply(v, *inputs, train=train, mutable=["batch_stats"]))
     output, updated = run(variables, vectors["z"], vectors["eps"], vectors["sent"], words, mask)
     return output, variables | updated
 
@@ -56,8 +55,10 @@ def check_images_and_maps(output, vectors):
 def test_with_running_statistics(name):
     vectors = recorded(f"{name}_eval")
     output, _ = draw(name, vectors, train=False)
-    assert check_images_and_maps(output, vectors) == {"generator": 8, "generator_2stage": 5,
-                                                      "generator_dcgan": 4}[name]
+    assert (
+        check_images_and_maps(output, vectors)
+        == {"generator": 8, "generator_2stage": 5, "generator_dcgan": 4}[name]
+    )
     assert_close(output.mean, vectors["mu"], FORWARD)
     assert_close(output.log_variance, vectors["logvar"], FORWARD)
 

@@ -14,14 +14,20 @@ from attngan_jax.models.text_encoder import TextEncoder
 B, T, D = 2, 3, 16
 ARRAYS = {
     "generator": lambda key: Generator(2, 16, 8, 6, 1).init(
-        key, *(jnp.zeros(shape) for shape in ((B, 5), (B, 6), (B, D), (B, T, D))),
-        jnp.ones((B, T), bool), train=False),
+        key,
+        *(jnp.zeros(shape) for shape in ((B, 5), (B, 6), (B, D), (B, T, D))),
+        jnp.ones((B, T), bool),
+        train=False,
+    ),
     "discriminator": lambda key: Discriminator(8, 32).init(
-        key, jnp.zeros((B, 32, 32, 3)), jnp.zeros((B, D)), train=False),
+        key, jnp.zeros((B, 32, 32, 3)), jnp.zeros((B, D)), train=False
+    ),
     "text_encoder": lambda key: TextEncoder(400, 20, D, "lstm").init(
-        key, jnp.zeros((B, T), jnp.int32), jnp.ones((B, T), bool)),
+        key, jnp.zeros((B, T), jnp.int32), jnp.ones((B, T), bool)
+    ),
     "image_encoder": lambda key: ImageEncoder("cnn", D, 16).init(
-        key, jnp.zeros((B, 32, 32, 3)), train=False),
+        key, jnp.zeros((B, 32, 32, 3)), train=False
+    ),
 }
 
 

@@ -27,8 +27,10 @@ def test_packing_moves_images_and_back():
 
 @pytest.mark.parametrize("groups", [(1, 1), (1, 2), (2, 2)])
 def test_a_kernel_of_images_convolves_each_alone(groups):
-    x, kernel = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(
-        ((6, 7, 5, 4), (3, 3, 4, 6))))
+    x, kernel = (
+        jax.random.normal(jax.random.key(i), shape)
+        for i, shape in enumerate(((6, 7, 5, 4), (3, 3, 4, 6)))
+    )
     kernels = kernel_of_images(kernel, 3, groups)
     made = packed_conv(in_groups(pack_images(x, 3), 3, groups[0]), kernels, UNPACKED, UNPACKED)
     plain = packed_conv(x, kernel, UNPACKED, UNPACKED)
@@ -39,17 +41,22 @@ def test_a_kernel_of_images_convolves_each_alone(groups):
 def variables():
     """With other statistics, scales and biases than the neutral ones of a new network."""
     rng = np.random.default_rng(0)
-    new = jax.jit(lambda: InceptionV3().init(
-        jax.random.key(0), jnp.zeros((1, 64, 64, 3)), train=False))()
+    new = jax.jit(
+        lambda: InceptionV3().init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)), train=False)
+    )()
     return jax.tree.map(
         lambda x: np.asarray(x) + np.float32(0.3 * (x.ndim == 1)) * rng.random(x.shape, np.float32),
-        new)
+        new,
+    )
 
 
 def test_it_starts_from_the_same_variables():
     def init(packed):
-        return jax.jit(lambda: InceptionV3(packed=packed).init(
-            jax.random.key(0), jnp.zeros((2, 64, 64, 3)), train=False))()
+        return jax.jit(
+            lambda: InceptionV3(packed=packed).init(
+                jax.random.key(0), jnp.zeros((2, 64, 64, 3)), train=False
+            )
+        )()
 
     jax.tree.map(np.testing.assert_array_equal, init(False), init(True))
 
@@ -58,8 +65,9 @@ def test_features(variables):
     images = np.random.default_rng(1).uniform(-1.0, 1.0, (4, 256, 256, 3)).astype(np.float32)
 
     def features(packed):
-        return jax.jit(lambda images: InceptionV3(packed=packed).apply(
-            variables, images, train=False))(images)
+        return jax.jit(
+            lambda images: InceptionV3(packed=packed).apply(variables, images, train=False)
+        )(images)
 
     for a, b in zip(features(False), features(True)):
         assert a.shape == b.shape
@@ -68,8 +76,11 @@ def test_features(variables):
 
 def test_an_odd_batch_is_not_packed(variables):
     def traced(packed, batch_size):
-        return str(jax.make_jaxpr(lambda images: InceptionV3(packed=packed).apply(
-            variables, images, train=False))(jnp.zeros((batch_size, 64, 64, 3))))
+        return str(
+            jax.make_jaxpr(
+                lambda images: InceptionV3(packed=packed).apply(variables, images, train=False)
+            )(jnp.zeros((batch_size, 64, 64, 3)))
+        )
 
     assert traced(False, 3) == traced(True, 3)
     assert traced(False, 2) != traced(True, 2)
@@ -87,7 +98,8 @@ def test_the_gradient_of_images(variables, monkeypatch, batch_size, image_size):
     def results(packed):
         def objective(images):
             features, _ = InceptionV3(packed=packed, dtype=jnp.float64).apply(
-                variables, images, train=False)
+                variables, images, train=False
+            )
             return (weight * features).sum(), features
 
         return jax.jit(jax.grad(objective, has_aux=True))(images)

@@ -16,8 +16,14 @@ from attngan_jax.reporting import ablation, ablation_page
 from configs import ablation as config
 from tests.tiny_runs import ROOT
 
-SCORES = {"no_damsm": (5.0, 7.0), "lambda_0.1": (10.0, 20.0), "lambda_1": (30.0, 18.0),
-          "lambda_5": (40.0, 50.0), "no_attention": (41.0, 30.0), "three_stages": (60.0, 62.0)}
+SCORES = {
+    "no_damsm": (5.0, 7.0),
+    "lambda_0.1": (10.0, 20.0),
+    "lambda_1": (30.0, 18.0),
+    "lambda_5": (40.0, 50.0),
+    "no_attention": (41.0, 30.0),
+    "three_stages": (60.0, 62.0),
+}
 
 
 @pytest.fixture
@@ -37,12 +43,21 @@ def write_run(workdir, seed, value):
     made = config.get_config(workdir.name)
     made.seed = seed
     (workdir / "config.json").write_text(json.dumps(made.to_dict()))
-    (workdir / "report" / "metrics.json").write_text(json.dumps({
-        "step": 800, "r_precision": {"mean": value, "candidates": 100},
-        "attribute_accuracy": {"mean": value / 2 + 10, "chance": 10.0}}))
+    (workdir / "report" / "metrics.json").write_text(
+        json.dumps(
+            {
+                "step": 800,
+                "r_precision": {"mean": value, "candidates": 100},
+                "attribute_accuracy": {"mean": value / 2 + 10, "chance": 10.0},
+            }
+        )
+    )
     rng = np.random.default_rng(seed)
-    np.savez(workdir / "samples" / "fixed.npz", captions=np.array(CAPTIONS),
-             real_images=pictures(rng, 16))
+    np.savez(
+        workdir / "samples" / "fixed.npz",
+        captions=np.array(CAPTIONS),
+        real_images=pictures(rng, 16),
+    )
     np.savez(workdir / "samples" / "step_00000800.npz", images_8=pictures(rng, 8))
 
 
@@ -69,7 +84,8 @@ def test_the_document_has_the_published_values_of_the_code():
     for name, score, precision in ablation.VARIANTS.values():
         (line,) = re.findall(rf"^\| {re.escape(name)} \|.*$", document, re.MULTILINE)
         assert [cell.strip() for cell in line.split("|")[-3:-1]] == [
-            f"{value:.2f}" if value else "–" for value in (precision, score)]
+            f"{value:.2f}" if value else "–" for value in (precision, score)
+        ]
 
 
 def test_no_damsm_is_the_published_row_below_lambda_and_no_attention_has_none(runs):
@@ -89,8 +105,11 @@ def test_one_seed_has_no_deviation(runs):
 
 
 def test_findings_count_the_seeds_that_agree(runs):
-    found = {(one.lower, one.higher): one for one in ablation.findings(ablation.read_rows(runs))
-             if one.metric == "R-precision"}
+    found = {
+        (one.lower, one.higher): one
+        for one in ablation.findings(ablation.read_rows(runs))
+        if one.metric == "R-precision"
+    }
     rise = found["two stages, λ 0.1", "two stages, λ 1"]
     assert (rise.difference, rise.seeds, rise.seeds_that_agree, rise.holds) == (9.0, 2, 1, False)
     stages = found["two stages, λ 5", "three stages, λ 5"]
@@ -109,8 +128,11 @@ def test_the_report_is_whole(runs):
     assert "| two stages, λ 5 | 0, 1 | 45.0 ± 7.1 |" in table and "+16.0 | 2 of 2 |" in table
     numbers = json.loads((runs / "report" / "ablation.json").read_text(encoding="utf-8"))
     assert numbers["variants"]["lambda_5"]["r_precision"] == {
-        "mean": 45.0, "std": pytest.approx(50 ** 0.5), "seeds": {"0": 40.0, "1": 50.0}}
-    # Real pictures and those of six variants.
+        "mean": 45.0,
+        "std": pytest.approx(50**0.5),
+        "seeds": {"0": 40.0, "1": 50.0},
+    }
+    # Real images and those of six variants.
     assert Image.open(runs / "report" / "pictures.png").height > 7 * 96
 
 
@@ -127,8 +149,9 @@ def test_the_figure_places_means_between_their_seeds(runs):
     scale = (max(dots) - min(dots)) / (62.0 - 5.0)  # units per percent
     values = [value for pair in SCORES.values() for value in pair]
     by_row = [pair for name in ablation.VARIANTS if name in SCORES for pair in SCORES[name]]
-    np.testing.assert_allclose(np.array(dots) - min(dots),
-                               (np.array(by_row) - min(values)) * scale, atol=0.2)
+    np.testing.assert_allclose(
+        np.array(dots) - min(dots), (np.array(by_row) - min(values)) * scale, atol=0.2
+    )
 
 
 def test_the_door(runs, tmp_path_factory):

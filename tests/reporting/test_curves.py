@@ -16,12 +16,19 @@ def points(text):
 
 
 def test_scalars_that_differ_in_size_share_a_chart():
-    scalars = {"train/d_loss_8": series([1, 2]), "train/d_loss_16": series([3, 4]),
-               "train/g_loss": series([5, 6]), "train/learning_rate": series([1, 1]),
-               "eval/r_precision": series([0.1, 0.7])}
+    scalars = {
+        "train/d_loss_8": series([1, 2]),
+        "train/d_loss_16": series([3, 4]),
+        "train/g_loss": series([5, 6]),
+        "train/learning_rate": series([1, 1]),
+        "eval/r_precision": series([0.1, 0.7]),
+    }
     main, further = curves.charts("attngan", scalars)
-    assert [chart.title for chart in main] == ["Generator, in all", "Discriminators, by stage",
-                                               "R-precision"]
+    assert [chart.title for chart in main] == [
+        "Generator, in all",
+        "Discriminators, by stage",
+        "R-precision",
+    ]
     assert [line.label for line in main[1].lines] == ["8 px", "16 px"]
     assert [line.last for line in main[1].lines] == ["2", "4"]
     assert [chart.title for chart in further] == ["Learning rate"]
@@ -66,14 +73,20 @@ def test_one_point_and_a_constant_stay_inside(values):
         assert curves.TOP <= y <= curves.HEIGHT - curves.BOTTOM
 
 
-@pytest.mark.parametrize("low, high, expected", [
-    (0, 10, [0, 2, 4, 6, 8, 10]), (0.31, 1.02, [0.4, 0.6, 0.8, 1.0]),
-    (10, 1800, [500, 1000, 1500])])
+@pytest.mark.parametrize(
+    "low, high, expected",
+    [
+        (0, 10, [0, 2, 4, 6, 8, 10]),
+        (0.31, 1.02, [0.4, 0.6, 0.8, 1.0]),
+        (10, 1800, [500, 1000, 1500]),
+    ],
+)
 def test_ticks_are_round_and_inside(low, high, expected):
     assert curves.ticks(low, high, 4) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("value, text", [(0, "0"), (12345.6, "12,346"), (1.2345, "1.23"),
-                                         (0.00012345, "0.000123")])
+@pytest.mark.parametrize(
+    "value, text", [(0, "0"), (12345.6, "12,346"), (1.2345, "1.23"), (0.00012345, "0.000123")]
+)
 def test_numbers_have_three_digits(value, text):
     assert curves.number(value) == text

@@ -71,7 +71,7 @@ def test_captioned_grid_has_the_pictures_and_text_below(tmp_path):
     assert grid.shape[1] == 2 * (tile + margin) + margin
     assert tuple(grid[margin + 50, margin + 50]) == colors[0]
     assert tuple(grid[margin + 50, 2 * margin + tile + 50]) == colors[1]
-    below = grid[margin + tile:margin + tile + 24, margin:margin + tile]
+    below = grid[margin + tile : margin + tile + 24, margin : margin + tile]
     assert below.min() < 80  # ink
     assert [file.name for file in path.parent.iterdir()] == ["grid.png"]
 
@@ -90,7 +90,7 @@ def test_attention_figure_has_a_row_a_stage_and_a_column_a_word(tmp_path, max_wo
     assert figure.shape[0] == margin + 2 * (tile + 2 * line + margin)
     for row in range(2):
         top = margin + line + row * (tile + 2 * line + margin)
-        last = figure[top:top + tile, -margin - tile:-margin]  # "bird": lit at the bottom right
-        first = figure[top:top + tile, margin:margin + tile]  # the bare picture
+        last = figure[top : top + tile, -margin - tile : -margin]  # "bird": lit at the bottom right
+        first = figure[top : top + tile, margin : margin + tile]  # the bare image
         assert last[-1, -1].sum() > 3 * 120 > last[0, 0].sum()
         assert (first == 120).all()

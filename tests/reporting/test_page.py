@@ -33,19 +33,36 @@ def markup(finished):
 
 def test_every_number_is_there_with_its_protocol(markup):
     text = text_of(markup)
-    for piece in ("73.1 % ± 2.0", "89.9 % ± 1.2", "1,000 images", "among 50 (1 true, 49", "250",
-                  "Chance 2.0 %", "65.4 %", "On real images: 96.5 %",
-                  "crown color 77.7 %, chance 10.4 %, real images 97.6 %",
-                  "beak length 88.8 %, chance 33.3 %", "No Inception weights were given",
-                  "No <weights> for FID", "Evaluated at step 300 on the test split",
-                  "Data set 41 s", "AttnGAN 7 min 11 s", "Evaluation 8.2 s", "3 words",
-                  "4 → 8 → 16 px", "λ 5", "DAMSM loss"):
+    for piece in (
+        "73.1 % ± 2.0",
+        "89.9 % ± 1.2",
+        "1,000 images",
+        "among 50 (1 true, 49",
+        "250",
+        "Chance 2.0 %",
+        "65.4 %",
+        "On real images: 96.5 %",
+        "crown color 77.7 %, chance 10.4 %, real images 97.6 %",
+        "beak length 88.8 %, chance 33.3 %",
+        "No Inception weights were given",
+        "No <weights> for FID",
+        "Evaluated at step 300 on the test split",
+        "Dataset 41 s",
+        "AttnGAN 7 min 11 s",
+        "Evaluation 8.2 s",
+        "3 words",
+        "4 → 8 → 16 px",
+        "λ 5",
+        "DAMSM loss",
+    ):
         assert piece in text, piece
 
 
 def test_the_curves_end_at_the_last_values(finished):
-    lines = [entry(step, "damsm", damsm_loss=value) for step, value in
-             ((10, 8.0), (20, 4.56), (20, 1.23))]
+    lines = [
+        entry(step, "damsm", damsm_loss=value)
+        for step, value in ((10, 8.0), (20, 4.56), (20, 1.23))
+    ]
     write_log(finished, lines)
     text = text_of(page.write_report(finished).read_text(encoding="utf-8"))
     assert "DAMSM loss 1.23" in text and "4.56" not in text
@@ -56,9 +73,14 @@ def test_every_kind_of_metric_and_its_curves_are_shown(finished):
     (finished / "report" / "metrics.json").write_text(json.dumps(WHOLE))
     write_log(finished, [entry(300, "eval", r_precision=61.0)])
     text = text_of(page.write_report(finished).read_text(encoding="utf-8"))
-    for piece in ("Pointing game by part", "crown 50.0 %, chance 2.0 %", "KID (damsm)",
-                  "95 %: -0.0010 to 0.0200", "Grounding, generator's maps at 32 px",
-                  "Scores of checkpoints, by step"):
+    for piece in (
+        "Pointing game by part",
+        "crown 50.0 %, chance 2.0 %",
+        "KID (damsm)",
+        "95 %: -0.0010 to 0.0200",
+        "Grounding, generator's maps at 32 px",
+        "Scores of checkpoints, by step",
+    ):
         assert piece in text, piece
 
 
@@ -131,7 +153,10 @@ def test_small_pictures_survive_exactly():
 def test_the_page_draws_heat_as_the_figures_do(markup):
     heat = re.search(r'data-heat="([^"]*)"', markup)[1]
     assert [float(value) for value in heat.split(",")] == [
-        *figures.HEAT, figures.HEAT_STRENGTH, figures.DIMMED]
+        *figures.HEAT,
+        figures.HEAT_STRENGTH,
+        figures.DIMMED,
+    ]
 
 
 def test_pictures_in_between_have_their_labels(markup):
@@ -141,12 +166,17 @@ def test_pictures_in_between_have_their_labels(markup):
     assert "red bird → &lt;b&gt;blue&lt;/b&gt; bird" in markup and "<b>blue" not in markup
 
 
-@pytest.mark.parametrize("missing, said", [
-    ("report/metrics.json", "No evaluation yet"), ("samples/fixed.npz", "No samples yet"),
-    ("report/attention.npz", "No attention maps of the generator yet"),
-    ("report/damsm_attention.npz", "No maps of DAMSM yet"),
-    ("report/explorations.npz", "No pictures between captions yet"),
-    ("metrics.jsonl", "No log entries yet")])
+@pytest.mark.parametrize(
+    "missing, said",
+    [
+        ("report/metrics.json", "No evaluation yet"),
+        ("samples/fixed.npz", "No samples yet"),
+        ("report/attention.npz", "No attention maps of the generator yet"),
+        ("report/damsm_attention.npz", "No maps of DAMSM yet"),
+        ("report/explorations.npz", "No images between captions yet"),
+        ("metrics.jsonl", "No log entries yet"),
+    ],
+)
 def test_each_part_may_be_missing(finished, missing, said):
     assert said not in text_of(page.write_report(finished).read_text(encoding="utf-8"))
     (finished / missing).unlink()
@@ -182,8 +212,10 @@ def test_a_failed_write_leaves_the_old_page(finished, monkeypatch):
     assert not [name for name in os.listdir(path.parent) if name.startswith(".")]
 
 
-@pytest.mark.parametrize("seconds, text", [
-    (3.21, "3.2 s"), (59.6, "1 min 0 s"), (431, "7 min 11 s"), (4000, "1 h 7 min")])
+@pytest.mark.parametrize(
+    "seconds, text",
+    [(3.21, "3.2 s"), (59.6, "1 min 0 s"), (431, "7 min 11 s"), (4000, "1 h 7 min")],
+)
 def test_durations(seconds, text):
     assert metric_rows.duration(seconds) == text
 

@@ -36,7 +36,8 @@ def view(chromium, finished):
 
 def word_buttons(view):
     return view.find_elements("css selector", ".explorer:first-of-type .words button")[
-        :len(WORDS[0])]
+        : len(WORDS[0])
+    ]
 
 
 def hottest_cells(view):
@@ -56,8 +57,10 @@ def expected_cells(word):
 
 
 def lit_words(view):
-    return view.execute_script("return [...document.querySelector('.explorer')"
-                               ".querySelectorAll('button.lit')].map((b) => b.textContent)")
+    return view.execute_script(
+        "return [...document.querySelector('.explorer')"
+        ".querySelectorAll('button.lit')].map((b) => b.textContent)"
+    )
 
 
 def test_pointing_at_a_word_lays_its_map_over_every_stage(view):
@@ -70,7 +73,7 @@ def test_pointing_at_a_word_lays_its_map_over_every_stage(view):
 
 
 def test_the_overlay_is_the_one_of_the_figures(view):
-    """Picture and canvas, blended by the browser, against `overlay_attention` in its full cell."""
+    """Image and canvas, blended by the browser, against `overlay_attention` in its full cell."""
     red, green, blue, alpha = view.execute_script(f"""
       const canvas = {LENSES}[0].querySelector("canvas");
       const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
@@ -110,41 +113,61 @@ def test_a_phone_shows_all_of_it_and_a_tap_pins_a_word(view):
 
     view.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
     wide, inner = view.execute_script(
-        "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+        "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    )
     assert wide <= inner == PHONE["width"]
     for button in word_buttons(view):
         assert button.size["height"] >= 24 and button.size["width"] >= 24
-    x, y = view.execute_script("""
+    x, y = view.execute_script(
+        """
       arguments[0].scrollIntoView({block: "center", behavior: "instant"});
       const box = arguments[0].getBoundingClientRect();
-      return [box.left + box.width / 2, box.top + box.height / 2]""", word_buttons(view)[1])
+      return [box.left + box.width / 2, box.top + box.height / 2]""",
+        word_buttons(view)[1],
+    )
     view.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
     for kind, points in (("touchStart", [{"x": x, "y": y}]), ("touchEnd", [])):
         view.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
     WebDriverWait(view, 10).until(lambda _: lit_words(view) == [WORDS[0][1]])  # the click follows
     view.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
     assert lit_words(view) == [WORDS[0][1]] and hottest_cells(view) == expected_cells(1)
-    box = view.execute_script(f"const b = {LENSES}[1].getBoundingClientRect();"
-                              "return [b.left, b.right, b.width]")
+    box = view.execute_script(
+        f"const b = {LENSES}[1].getBoundingClientRect();return [b.left, b.right, b.width]"
+    )
     assert 0 <= box[0] < box[1] <= PHONE["width"] and box[2] >= 80
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_in_light_and_dark(view, scheme):
-    view.execute_cdp_cmd("Emulation.setEmulatedMedia", {
-        "features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    view.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia",
+        {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
+    )
     ground = view.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert (int(ground[4:].split(",")[0]) < 60) == (scheme == "dark")
-    for selector in ("h1", "p", ".metrics td", ".metrics th", ".words button", ".words .lit",
-                     "figcaption", ".bar-name", ".chart text", "nav a", "summary"):
+    for selector in (
+        "h1",
+        "p",
+        ".metrics td",
+        ".metrics th",
+        ".words button",
+        ".words .lit",
+        "figcaption",
+        ".bar-name",
+        ".chart text",
+        "nav a",
+        "summary",
+    ):
         ratios = view.execute_script(CONTRAST, selector)
         assert ratios and min(ratios) >= 4.5, (selector, min(ratios or [0]))
 
 
 def test_the_time_line_steps_through_training(view):
     def now():
-        return view.execute_script("return [document.querySelector('#step-now').textContent, "
-                                   "document.querySelector('.frame.now img').alt]")
+        return view.execute_script(
+            "return [document.querySelector('#step-now').textContent, "
+            "document.querySelector('.frame.now img').alt]"
+        )
 
     from selenium.webdriver import Keys
 
@@ -157,5 +180,10 @@ def test_the_time_line_steps_through_training(view):
 
 
 def test_nothing_goes_over_the_network(view):
-    assert view.execute_script("return performance.getEntriesByType('resource').filter("
-                               "(e) => !e.name.startsWith('data:')).map((e) => e.name)") == []
+    assert (
+        view.execute_script(
+            "return performance.getEntriesByType('resource').filter("
+            "(e) => !e.name.startsWith('data:')).map((e) => e.name)"
+        )
+        == []
+    )

@@ -11,16 +11,29 @@ from attngan_jax.reporting import run_files
 
 
 def test_the_last_line_of_a_step_wins_and_steps_are_sorted(unfinished):
-    write_log(unfinished, [entry(10, "damsm", loss=1.0), entry(30, "damsm", loss=3.0),
-                           entry(20, "damsm", loss=2.0), entry(30, "damsm", loss=9.0)])
+    write_log(
+        unfinished,
+        [
+            entry(10, "damsm", loss=1.0),
+            entry(30, "damsm", loss=3.0),
+            entry(20, "damsm", loss=2.0),
+            entry(30, "damsm", loss=9.0),
+        ],
+    )
     series = run_files.read_scalars(unfinished / "metrics.jsonl")["damsm"]["train/loss"]
     np.testing.assert_array_equal(series.steps, [10, 20, 30])
     np.testing.assert_array_equal(series.values, [1.0, 2.0, 9.0])
 
 
 def test_stages_are_kept_apart_and_non_finite_values_left_out(unfinished):
-    write_log(unfinished, [entry(10, "damsm", damsm_loss=1.0), entry(10, "attngan", damsm_loss=7.0),
-                           entry(20, "attngan", damsm_loss=float("nan"))])
+    write_log(
+        unfinished,
+        [
+            entry(10, "damsm", damsm_loss=1.0),
+            entry(10, "attngan", damsm_loss=7.0),
+            entry(20, "attngan", damsm_loss=float("nan")),
+        ],
+    )
     scalars = run_files.read_scalars(unfinished / "metrics.jsonl")
     assert scalars["damsm"]["train/damsm_loss"].values.tolist() == [1.0]
     assert scalars["attngan"]["train/damsm_loss"].values.tolist() == [7.0]
@@ -92,7 +105,10 @@ def test_no_run_there(tmp_path):
 
 
 def test_arrays_of_objects_are_refused(finished):
-    np.savez(finished / "samples" / "fixed.npz", captions=np.array([{}], object),
-             real_images=np.zeros((1, 4, 4, 3), np.uint8))
+    np.savez(
+        finished / "samples" / "fixed.npz",
+        captions=np.array([{}], object),
+        real_images=np.zeros((1, 4, 4, 3), np.uint8),
+    )
     with pytest.raises(UserError, match="fixed.npz"):
         run_files.read_run(finished)

@@ -1,6 +1,6 @@
 """Three steps of both stages on 1, 2, 4 and 8 devices, to a file: run by test_parallel.py.
 
-    python -m tests.training.device_counts DATA_DIR FILE
+python -m tests.training.device_counts DATA_DIR FILE
 """
 
 import pickle
@@ -38,8 +38,10 @@ def steps(stage: str, config, dataset) -> dict:
         for batch in batches:
             state, scalars = step(state, variables, parallel.shard_batch(batch, mesh))
             metrics.append(jax.device_get(scalars))
-        state = {jax.tree_util.keystr(path): x for path, x in
-                 jax.tree_util.tree_leaves_with_path(jax.device_get(state))}
+        state = {
+            jax.tree_util.keystr(path): x
+            for path, x in jax.tree_util.tree_leaves_with_path(jax.device_get(state))
+        }
         results[num_devices] = {"state": state, "metrics": metrics, "traces": len(traces)}
     return results
 

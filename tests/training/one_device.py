@@ -17,8 +17,11 @@ def mesh(num_devices=1):
 def on_one_device(function):
     """`function` of replicated arguments where collectives over one device mean something."""
     replicated = PartitionSpec()
-    return jax.jit(jax.shard_map(function, mesh=mesh(), in_specs=replicated,
-                                 out_specs=replicated, check_vma=False))
+    return jax.jit(
+        jax.shard_map(
+            function, mesh=mesh(), in_specs=replicated, out_specs=replicated, check_vma=False
+        )
+    )
 
 
 def first_state(task):
@@ -35,8 +38,13 @@ def encoders(config, dataset):
 def batches(task, dataset, count):
     """The first batches of a stage."""
     iterator = pipeline.train_iterator(
-        dataset, task.config, batch_size=task.settings.batch_size, image_sizes=task.image_sizes,
-        max_words=task.max_words, seed=0)
+        dataset,
+        task.config,
+        batch_size=task.settings.batch_size,
+        image_sizes=task.image_sizes,
+        max_words=task.max_words,
+        seed=0,
+    )
     result = [next(iterator) for _ in range(count)]
     iterator.close()
     return result

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from attngan_jax.training import parallel
-from attngan_jax.training.damsm_task import normalise, word_mask
+from attngan_jax.training.networks import normalise, word_mask
 from tests.tiny_configs import procedural_birds
 from tests.training import one_device
 
@@ -24,14 +24,22 @@ def update(tiny_data_dir, tiny_dataset):
     config.attngan.final_learning_rate_fraction = 0.1
     task, frozen = one_device.make_task("attngan", config, tiny_dataset)
     mesh = one_device.mesh()
-    first, second = (parallel.shard_batch(batch, mesh)
-                     for batch in one_device.batches(task, tiny_dataset, 2))
+    first, second = (
+        parallel.shard_batch(batch, mesh) for batch in one_device.batches(task, tiny_dataset, 2)
+    )
     frozen_before = jax.device_get(frozen)
     step = parallel.parallel_step(task.train_step, mesh)
     before, _ = step(one_device.first_state(task), frozen, first)
     after, metrics = step(jax.tree.map(jnp.copy, before), frozen, second)
-    return dict(task=task, frozen=frozen, frozen_before=frozen_before, before=before, after=after,
-                metrics=jax.device_get(metrics), batch=second)
+    return dict(
+        task=task,
+        frozen=frozen,
+        frozen_before=frozen_before,
+        before=before,
+        after=after,
+        metrics=jax.device_get(metrics),
+        batch=second,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +51,16 @@ def made(update):
         mask = word_mask(batch)
         words, sentence = task.text_encoder.apply(update["frozen"]["text"], batch["caption"], mask)
         z, noise = task.noise(update["before"].step, len(mask))
-        output, _ = task.generator.apply(generator.variables, z, noise, sentence, words, mask,
-                                         train=True, mutable=["batch_stats"])
+        output, _ = task.generator.apply(
+            generator.variables,
+            z,
+            noise,
+            sentence,
+            words,
+            mask,
+            train=True,
+            mutable=["batch_stats"],
+        )
         return (output.images, output.mean, output.log_variance), words, sentence, mask
 
     return one_device.on_one_device(generate)(batch)
@@ -54,8 +70,15 @@ def objective(update, made, discriminators):
     outputs, words, sentence, mask = made
     _, (terms, _) = one_device.on_one_device(
         lambda discriminators: update["task"].generator_objective(
-            outputs, discriminators, update["frozen"]["image"], words, sentence, mask,
-            update["batch"]["class_id"]))(discriminators)
+            outputs,
+            discriminators,
+            update["frozen"]["image"],
+            words,
+            sentence,
+            mask,
+            update["batch"]["class_id"],
+        )
+    )(discriminators)
     return jax.device_get(terms)
 
 
@@ -76,24 +99,33 @@ def test_discriminators_are_judged_before_their_update(update, made):
     def logits(module, real, fake):
         real_features = module.features(real, train=True)
         fake_features = module.features(fake, train=True)
-        conditional = [module.conditional_logits(features, text, train=True)
-                       for features, text in ((real_features, sentence),
-                                              (fake_features, sentence),
-                                              (real_features[:-1], sentence[1:]))]
-        return conditional, [module.unconditional_logits(features)
-                             for features in (real_features, fake_features)]
+        conditional = [
+            module.conditional_logits(features, text, train=True)
+            for features, text in (
+                (real_features, sentence),
+                (fake_features, sentence),
+                (real_features[:-1], sentence[1:]),
+            )
+        ]
+        return conditional, [
+            module.unconditional_logits(features) for features in (real_features, fake_features)
+        ]
 
-    for module, network, fake in zip(update["task"].discriminators,
-                                     update["before"].discriminators, images):
+    for module, network, fake in zip(
+        update["task"].discriminators, update["before"].discriminators, images
+    ):
         real = normalise(update["batch"][f"image_{module.image_size}"])
         ((real_c, fake_c, wrong_c), (real_u, fake_u)), _ = one_device.on_one_device(
             functools.partial(module.apply, mutable=["batch_stats"], method=logits)
         )(network.variables, real, fake)
-        want = ((-np.log(sigmoid(real_u)).mean() - np.log(sigmoid(real_c)).mean()) / 2
-                - (np.log(sigmoid(-fake_u)).mean() + np.log(sigmoid(-fake_c)).mean()
-                   + np.log(sigmoid(-wrong_c)).mean()) / 3)
-        np.testing.assert_allclose(update["metrics"][f"d_loss_{module.image_size}"], want,
-                                   rtol=1e-4)
+        want = (-np.log(sigmoid(real_u)).mean() - np.log(sigmoid(real_c)).mean()) / 2 - (
+            np.log(sigmoid(-fake_u)).mean()
+            + np.log(sigmoid(-fake_c)).mean()
+            + np.log(sigmoid(-wrong_c)).mean()
+        ) / 3
+        np.testing.assert_allclose(
+            update["metrics"][f"d_loss_{module.image_size}"], want, rtol=1e-4
+        )
 
 
 def test_running_averages_of_discriminators_see_the_real_images_first(update, made):
@@ -104,20 +136,21 @@ def test_running_averages_of_discriminators_see_the_real_images_first(update, ma
         fake_features = module.features(fake, train=True)
         module.conditional_logits(real_features, sentence, train=True)
         module.conditional_logits(fake_features, sentence, train=True)
-        wrong_map, = module.joint_maps(real_features, next_sentence)
+        (wrong_map,) = module.joint_maps(real_features, next_sentence)
         module.joint_logits(wrong_map, train=True, mask=has_next)
 
     has_next = np.arange(len(sentence)) < len(sentence) - 1
     next_sentence = np.roll(sentence, -1, axis=0)
-    for module, network, fake in zip(update["task"].discriminators,
-                                     update["before"].discriminators, images):
+    for module, network, fake in zip(
+        update["task"].discriminators, update["before"].discriminators, images
+    ):
         real = update["batch"][f"image_{module.image_size}"]
         updated, _ = one_device.on_one_device(
-            functools.partial(update["task"].update_discriminator, module))(
-                network, real, fake, sentence)
+            functools.partial(update["task"].update_discriminator, module)
+        )(network, real, fake, sentence)
         _, want = one_device.on_one_device(
-            functools.partial(module.apply, mutable=["batch_stats"], method=one_by_one))(
-                network.variables, normalise(real), fake, sentence, next_sentence, has_next)
+            functools.partial(module.apply, mutable=["batch_stats"], method=one_by_one)
+        )(network.variables, normalise(real), fake, sentence, next_sentence, has_next)
         for a, b in zip(jax.tree.leaves(updated.batch_stats), jax.tree.leaves(want)):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
@@ -131,18 +164,23 @@ def test_generator_loss_is_the_weighted_sum_of_its_terms(update, made):
     kl = -0.5 * np.mean(1 + log_variance - mean**2 - np.exp(log_variance))
     np.testing.assert_allclose(metrics["kl_loss"], kl, rtol=1e-4)
     np.testing.assert_allclose(
-        metrics["g_loss"], metrics["g_loss_8"] + metrics["g_loss_16"] + metrics["damsm_loss"]
-        + KL_WEIGHT * metrics["kl_loss"], rtol=1e-5)
+        metrics["g_loss"],
+        metrics["g_loss_8"]
+        + metrics["g_loss_16"]
+        + metrics["damsm_loss"]
+        + KL_WEIGHT * metrics["kl_loss"],
+        rtol=1e-5,
+    )
 
 
 def test_moving_average_of_the_new_parameters(update):
     before, after = jax.device_get((update["before"], update["after"]))
-    want = jax.tree.map(lambda old, new: DECAY * old + (1 - DECAY) * new,
-                        before.ema_params, after.generator.params)
+    want = jax.tree.map(
+        lambda old, new: DECAY * old + (1 - DECAY) * new, before.ema_params, after.generator.params
+    )
     for a, b in zip(jax.tree.leaves(after.ema_params), jax.tree.leaves(want)):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
-    changed = jax.tree.map(lambda old, new: (old != new).any(), before.ema_params,
-                           after.ema_params)
+    changed = jax.tree.map(lambda old, new: (old != new).any(), before.ema_params, after.ema_params)
     assert all(jax.tree.leaves(changed))
 
 
@@ -182,8 +220,9 @@ def test_noise_differs_from_step_to_step_and_example_to_example(update):
 
 def test_learning_rates_fall_by_a_cosine(update):
     gan = update["task"].settings
-    schedule = optax.cosine_decay_schedule(1.0, gan.num_train_steps,
-                                           gan.final_learning_rate_fraction)
+    schedule = optax.cosine_decay_schedule(
+        1.0, gan.num_train_steps, gan.final_learning_rate_fraction
+    )
     updates = []
     for optimizer in (update["task"].generator_optimizer, update["task"].discriminator_optimizer):
         params = {"w": jnp.float32(0.0)}

@@ -45,13 +45,18 @@ def test_what_is_saved_comes_back(tmp_path):
 
 
 def test_kill_9_while_saving_leaves_the_one_before(tmp_path):
-    killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_SAVING, str(tmp_path)],
-                            env=os.environ | {"JAX_NUM_CPU_DEVICES": "1"}, capture_output=True)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_SAVING, str(tmp_path)],
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": "1"},
+        capture_output=True,
+    )
     assert killed.returncode == -9, killed.stderr
     with Checkpoints(tmp_path, "damsm") as checkpoints:
         step = checkpoints.latest_step()
-        abstract = {"x": jax.ShapeDtypeStruct((4_000_000,), jnp.float32),
-                    "step": jax.ShapeDtypeStruct((), jnp.int32)}
+        abstract = {
+            "x": jax.ShapeDtypeStruct((4_000_000,), jnp.float32),
+            "step": jax.ShapeDtypeStruct((), jnp.int32),
+        }
         state, progress = checkpoints.restore(abstract)
         assert step in (1, 2) and progress == {"at": step}
         assert (np.asarray(state["x"]) == step).all()
@@ -98,8 +103,9 @@ def test_a_disk_without_room_is_found_out_before_anything_is_written(tmp_path, m
     with Checkpoints(tmp_path, "damsm") as checkpoints:
         state = {"x": jnp.zeros(2**20)}  # 4 MiB
         for free, saved in ((4.5 * 2**20, False), (6 * 2**20, True)):
-            monkeypatch.setattr("shutil.disk_usage",
-                                lambda _, free=free: types.SimpleNamespace(free=free))
+            monkeypatch.setattr(
+                "shutil.disk_usage", lambda _, free=free: types.SimpleNamespace(free=free)
+            )
             if not saved:
                 with pytest.raises(OSError, match="No space left on device: .*damsm"):
                     checkpoints.save(1, state, {})

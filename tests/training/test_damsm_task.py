@@ -17,15 +17,19 @@ def test_images_span_minus_one_to_one():
 
 def test_word_mask_is_true_at_words():
     batch = {"caption": jnp.zeros((3, 4), jnp.int32), "caption_length": jnp.array([4, 0, 2])}
-    np.testing.assert_array_equal(damsm_task.word_mask(batch), [[1, 1, 1, 1], [0] * 4,
-                                                                [1, 1, 0, 0]])
+    np.testing.assert_array_equal(
+        damsm_task.word_mask(batch), [[1, 1, 1, 1], [0] * 4, [1, 1, 0, 0]]
+    )
 
 
 def test_learning_rate_falls_by_the_epoch_to_a_tenth(tiny_config):
     tiny_config.damsm.update({"learning_rate": 2e-3, "decay_rate": 0.98, "decay_steps": 10})
     rate = damsm_task.learning_rate(tiny_config.damsm)
-    np.testing.assert_allclose([rate(step) for step in (0, 9, 10, 25, 10_000)],
-                               [2e-3, 2e-3, 1.96e-3, 2e-3 * 0.98**2, 2e-4], rtol=1e-5)
+    np.testing.assert_allclose(
+        [rate(step) for step in (0, 9, 10, 25, 10_000)],
+        [2e-3, 2e-3, 1.96e-3, 2e-3 * 0.98**2, 2e-4],
+        rtol=1e-5,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +39,10 @@ def one_step(tiny_dataset):
     config.damsm.max_grad_norm, config.damsm.adam_b1 = 0.25, 0.5
     task, _ = one_device.make_task("damsm", config, tiny_dataset)
     mesh, before = one_device.mesh(), one_device.first_state(task)
-    batch, = one_device.batches(task, tiny_dataset, 1)
+    (batch,) = one_device.batches(task, tiny_dataset, 1)
     after, metrics = parallel.parallel_step(task.train_step, mesh)(
-        jax.tree.map(jnp.copy, before), None, parallel.shard_batch(batch, mesh))
+        jax.tree.map(jnp.copy, before), None, parallel.shard_batch(batch, mesh)
+    )
     return before, after, metrics
 
 
@@ -45,8 +50,11 @@ def test_the_text_encoder_s_gradient_is_clipped_and_the_image_encoder_s_is_not(o
     _, after, _ = one_step
     norms = {}
     for name, network in (("text", after.text), ("image", after.image)):
-        adam, = (part for part in jax.tree.leaves(
-            network.opt_state, is_leaf=lambda part: hasattr(part, "mu")) if hasattr(part, "mu"))
+        (adam,) = (
+            part
+            for part in jax.tree.leaves(network.opt_state, is_leaf=lambda part: hasattr(part, "mu"))
+            if hasattr(part, "mu")
+        )
         # After one update Adam's first moment is half the gradient.
         norms[name] = 2 * np.sqrt(sum((x**2).sum() for x in jax.tree.leaves(adam.mu)))
     np.testing.assert_allclose(norms["text"], 0.25, rtol=1e-4)
@@ -55,8 +63,9 @@ def test_the_text_encoder_s_gradient_is_clipped_and_the_image_encoder_s_is_not(o
 
 def test_the_loss_is_the_sum_of_its_parts(one_step):
     _, _, metrics = one_step
-    np.testing.assert_allclose(metrics["damsm_loss"],
-                               metrics["word_loss"] + metrics["sentence_loss"], rtol=1e-6)
+    np.testing.assert_allclose(
+        metrics["damsm_loss"], metrics["word_loss"] + metrics["sentence_loss"], rtol=1e-6
+    )
 
 
 def test_every_parameter_trains(one_step):
@@ -70,6 +79,8 @@ def test_every_parameter_trains(one_step):
 
 def test_a_pretrained_trunk_is_set_apart():
     params = {"inception": {"kernel": 1}, "regions": 2, "code": 3}
-    assert damsm_task.split_trunk(params) == ({"regions": 2, "code": 3},
-                                              {"inception": {"kernel": 1}})
+    assert damsm_task.split_trunk(params) == (
+        {"regions": 2, "code": 3},
+        {"inception": {"kernel": 1}},
+    )
     assert damsm_task.split_trunk({"cnn": 1, "code": 3}) == ({"cnn": 1, "code": 3}, {})

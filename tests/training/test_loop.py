@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from attngan_jax.errors import UserError
-from attngan_jax.evaluation.samples import SampleWriter
+from attngan_jax.sampling.sample_writer import SampleWriter
 from attngan_jax.training import loop, parallel
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.checkpoints import Checkpoints
@@ -31,8 +31,13 @@ def train(stage, config, dataset, workdir, monkeypatch=None, kill_at=None):
             return loop.train(task, dataset, workdir)
         task = AttnganTask(config, len(dataset.vocabulary))
         encoders = fresh_encoders(config, dataset)
-        return loop.train(task, dataset, workdir, frozen=encoders,
-                          on_sample=SampleWriter(task, dataset, encoders, workdir))
+        return loop.train(
+            task,
+            dataset,
+            workdir,
+            frozen=encoders,
+            on_sample=SampleWriter(task, dataset, encoders, workdir),
+        )
 
 
 def dies_after(count, shard_batch=parallel.shard_batch):
@@ -95,8 +100,9 @@ def test_a_killed_run_goes_on_exactly(stage, tiny_config, tiny_dataset, tmp_path
         names = [path.name for path in sorted((tmp_path / "killed" / "samples").iterdir())]
         assert names == ["fixed.npz", *(f"step_{n:08d}.npz" for n in (2, 4, 5))]
         for name in names:
-            straight_images, images = (np.load(tmp_path / run / "samples" / name)
-                                       for run in ("straight", "killed"))
+            straight_images, images = (
+                np.load(tmp_path / run / "samples" / name) for run in ("straight", "killed")
+            )
             assert all((straight_images[key] == images[key]).all() for key in images.files)
 
 

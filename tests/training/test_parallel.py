@@ -21,11 +21,17 @@ from tests.training import one_device
 def on_devices(tiny_data_dir, tmp_path_factory):
     """Three steps of both stages on 1, 2, 4 and 8 devices, from a process that has eight."""
     path = tmp_path_factory.mktemp("device_counts") / "results"
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "8",
-                                "XLA_FLAGS": tiny_runs.QUICK_COMPILATION}
+    environment = os.environ | {
+        "JAX_NUM_CPU_DEVICES": "8",
+        "XLA_FLAGS": tiny_runs.QUICK_COMPILATION,
+    }
     done = subprocess.run(
         [sys.executable, "-m", "tests.training.device_counts", tiny_data_dir, path],
-        cwd=tiny_runs.ROOT, env=environment, capture_output=True, text=True)
+        cwd=tiny_runs.ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return pickle.loads(path.read_bytes())
 
@@ -60,10 +66,11 @@ def test_each_device_alone_is_a_choice(key, tiny_config, tiny_dataset):
         tiny_config[key] = alone
         task, _ = one_device.make_task("damsm", tiny_config, tiny_dataset)
         mesh = one_device.mesh(num_devices)
-        batch, = one_device.batches(task, tiny_dataset, 1)
+        (batch,) = one_device.batches(task, tiny_dataset, 1)
         state = jax.device_put(one_device.first_state(task), parallel.replicated(mesh))
         _, metrics = parallel.parallel_step(task.train_step, mesh)(
-            state, None, parallel.shard_batch(batch, mesh))
+            state, None, parallel.shard_batch(batch, mesh)
+        )
         losses[num_devices, alone] = float(metrics["damsm_loss"])
     np.testing.assert_allclose(losses[1, False], losses[4, False], rtol=2e-4)
     assert abs(losses[4, True] / losses[4, False] - 1) > 1e-3
@@ -72,8 +79,13 @@ def test_each_device_alone_is_a_choice(key, tiny_config, tiny_dataset):
 
 
 def on_four(function, *arguments, out_specs):
-    mapped = jax.shard_map(function, mesh=one_device.mesh(4), in_specs=PartitionSpec("data"),
-                           out_specs=out_specs, check_vma=False)
+    mapped = jax.shard_map(
+        function,
+        mesh=one_device.mesh(4),
+        in_specs=PartitionSpec("data"),
+        out_specs=out_specs,
+        check_vma=False,
+    )
     return np.asarray(jax.jit(mapped)(*arguments))
 
 
@@ -105,8 +117,9 @@ def test_noise_belongs_to_the_examples_not_to_the_devices():
 
 def test_positions_and_gathered_rows_are_in_the_order_of_the_batch():
     x = jnp.arange(8) * 10
-    positions = on_four(lambda x: parallel.example_positions(len(x)), x,
-                        out_specs=PartitionSpec("data"))
+    positions = on_four(
+        lambda x: parallel.example_positions(len(x)), x, out_specs=PartitionSpec("data")
+    )
     gathered = on_four(lambda x: parallel.gather({"x": x})["x"], x, out_specs=PartitionSpec())
     np.testing.assert_array_equal(positions, np.arange(8))
     np.testing.assert_array_equal(gathered, x)

@@ -18,7 +18,7 @@ def test_only_networks_compute_in_bfloat16(stage, tiny_config, tiny_dataset):
     task, frozen = one_device.make_task(stage, tiny_config, tiny_dataset)
     state = one_device.first_state(task)
     step = parallel.parallel_step(task.train_step, one_device.mesh(2))
-    batch, = one_device.batches(task, tiny_dataset, 1)
+    (batch,) = one_device.batches(task, tiny_dataset, 1)
     jaxpr, (new_state, metrics) = jax.make_jaxpr(step, return_shape=True)(state, frozen, batch)
     for tree in (state, new_state, metrics):
         assert {str(x.dtype) for x in jax.tree.leaves(tree)} <= {"float32", "int32"}

@@ -82,37 +82,48 @@ def make_task(num_steps, dtype):
     task.text_encoder = GivenFeatures()
     task.noise = GivenNoise(
         np.stack([normal(f"z{i}", (BATCH, config.generator.z_dim)) for i in range(num_steps)]),
-        np.stack([normal(f"e{i}", (BATCH, config.generator.condition_dim))
-                  for i in range(num_steps)]))
+        np.stack(
+            [normal(f"e{i}", (BATCH, config.generator.condition_dim)) for i in range(num_steps)]
+        ),
+    )
     return task
 
 
 def seeded_state(task):
     def start(name, optimizer):
         _, variables = network(name)
-        return Network(variables["params"], variables["batch_stats"],
-                       optimizer.init(variables["params"]))
+        return Network(
+            variables["params"], variables["batch_stats"], optimizer.init(variables["params"])
+        )
 
     generator = start("generator", task.generator_optimizer)
     return AttnganState(
-        step=jax.numpy.int32(0), generator=generator,
-        discriminators=tuple(start(f"discriminator_{s}", task.discriminator_optimizer)
-                             for s in SIZES),
-        ema_params=jax.tree.map(np.copy, generator.params))
+        step=jax.numpy.int32(0),
+        generator=generator,
+        discriminators=tuple(
+            start(f"discriminator_{s}", task.discriminator_optimizer) for s in SIZES
+        ),
+        ema_params=jax.tree.map(np.copy, generator.params),
+    )
 
 
 def in_dtype(tree, dtype):
     """The tree with its floating-point arrays in `dtype`."""
-    return jax.tree.map(lambda x: np.asarray(x).astype(dtype)
-                        if np.asarray(x).dtype.kind == "f" else x, tree)
+    return jax.tree.map(
+        lambda x: np.asarray(x).astype(dtype) if np.asarray(x).dtype.kind == "f" else x, tree
+    )
 
 
 def make_batch(step, class_ids, dtype):
-    batch = {f"image_{s}": (images(f"x{step}_{s}", s).astype(dtype) + 1) * np.array(127.5, dtype)
-             for s in SIZES}
-    return batch | {"caption": np.ones((BATCH, T), np.int32),
-                    "caption_length": np.full(BATCH, T, np.int32),
-                    "class_id": class_ids.astype(np.int32)}
+    batch = {
+        f"image_{s}": (images(f"x{step}_{s}", s).astype(dtype) + 1) * np.array(127.5, dtype)
+        for s in SIZES
+    }
+    return batch | {
+        "caption": np.ones((BATCH, T), np.int32),
+        "caption_length": np.full(BATCH, T, np.int32),
+        "class_id": class_ids.astype(np.int32),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -131,23 +142,35 @@ def three_steps(dtype):
     image_variables = in_dtype(network("image_encoder")[1], dtype)
     losses = []
     for step in range(len(vectors["losses"])):
-        text = {"words": btd(np.float32(0.5) * normal(f"w{step}", (BATCH, D, T))),
-                "sentence": normal(f"s{step}", (BATCH, D))}
-        frozen = jax.device_put({"text": in_dtype(text, dtype), "image": image_variables},
-                                parallel.replicated(mesh))
+        text = {
+            "words": btd(np.float32(0.5) * normal(f"w{step}", (BATCH, D, T))),
+            "sentence": normal(f"s{step}", (BATCH, D)),
+        }
+        frozen = jax.device_put(
+            {"text": in_dtype(text, dtype), "image": image_variables}, parallel.replicated(mesh)
+        )
         batch = parallel.shard_batch(make_batch(step, vectors["class_ids"], dtype), mesh)
         state, metrics = train_step(state, frozen, batch)
-        losses.append([*(metrics[f"d_loss_{s}"] for s in SIZES),
-                       metrics["g_loss"] - metrics["kl_loss"], metrics["kl_loss"]])
+        losses.append(
+            [
+                *(metrics[f"d_loss_{s}"] for s in SIZES),
+                metrics["g_loss"] - metrics["kl_loss"],
+                metrics["kl_loss"],
+            ]
+        )
     return np.array(losses), state
 
 
 def parameters(params, state):
     """The generator's parameters under the original's names."""
-    weights = state_dict_from_variables("generator", numpy_tree(
-        {"params": params, "batch_stats": state.generator.batch_stats}))
-    return {name: value for name, value in weights.items()
-            if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))}
+    weights = state_dict_from_variables(
+        "generator", numpy_tree({"params": params, "batch_stats": state.generator.batch_stats})
+    )
+    return {
+        name: value
+        for name, value in weights.items()
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    }
 
 
 def test_losses(steps):
@@ -158,8 +181,12 @@ def test_losses(steps):
 
 @pytest.mark.slow
 def test_losses_in_float64():
-    done = subprocess.run([sys.executable, "-m", "tests.training.float64_steps"], cwd=ROOT,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.training.float64_steps"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     losses = np.array(json.loads(done.stdout.splitlines()[-1]))
     expected = recorded("train_three_steps")["losses"]

@@ -1,6 +1,6 @@
 """What processes agree on, to a file each: run by test_hosts.py.
 
-    python -m tests.training.together HOST:PORT NUM_PROCESSES PROCESS_INDEX FILE
+python -m tests.training.together HOST:PORT NUM_PROCESSES PROCESS_INDEX FILE
 """
 
 import json
@@ -9,7 +9,7 @@ import sys
 import jax
 import numpy as np
 
-from attngan_jax.training import hosts, parallel
+from attngan_jax.training import multihost, parallel
 
 
 def outcome(function, *arguments):
@@ -22,6 +22,7 @@ def outcome(function, *arguments):
 
 def fails_in(process_index):
     """A function that fails in one process and says 7 in the others."""
+
     def function():
         if jax.process_index() == process_index:
             raise OSError(f"no room for {process_index}")
@@ -32,26 +33,32 @@ def fails_in(process_index):
 
 def main(address: str, num_processes: str, process_index: str, path: str) -> None:
     """Writes a dictionary of outcomes."""
-    hosts.initialise(address, int(num_processes), int(process_index))
+    multihost.initialise(address, int(num_processes), int(process_index))
     here = jax.process_index()
     said = {
-        "own": outcome(hosts.on_each, lambda: [here, hosts.is_alone()], "own"),
-        "first_alone": outcome(hosts.on_first, lambda: [here, hosts.is_alone()], "first"),
-        "told": outcome(hosts.from_first, lambda: {"steps": [here, None], "é": "ü"}, "told"),
-        "told_again": outcome(hosts.from_first, lambda: here == 0, "told"),
-        "second_fails": outcome(hosts.on_each, fails_in(1), "each"),
-        "first_fails": outcome(hosts.on_first, fails_in(0), "first"),
-        "telling_fails": outcome(hosts.from_first, fails_in(0), "told"),
-        "after": outcome(hosts.from_first, lambda: "still together", "after")}
+        "own": outcome(multihost.on_each, lambda: [here, multihost.is_alone()], "own"),
+        "first_alone": outcome(multihost.on_first, lambda: [here, multihost.is_alone()], "first"),
+        "told": outcome(multihost.from_first, lambda: {"steps": [here, None], "é": "ü"}, "told"),
+        "told_again": outcome(multihost.from_first, lambda: here == 0, "told"),
+        "second_fails": outcome(multihost.on_each, fails_in(1), "each"),
+        "first_fails": outcome(multihost.on_first, fails_in(0), "first"),
+        "telling_fails": outcome(multihost.from_first, fails_in(0), "told"),
+        "after": outcome(multihost.from_first, lambda: "still together", "after"),
+    }
     # What the first has learnt goes to all, to the last bit, and on all their devices.
-    learnt = hosts.arrays_from_first(lambda: {
-        "w": {"a": jax.numpy.full((3, 2), 1 / (3 + here))}, "n": np.int32(here + 5)}, "learnt")
+    learnt = multihost.arrays_from_first(
+        lambda: {"w": {"a": jax.numpy.full((3, 2), 1 / (3 + here))}, "n": np.int32(here + 5)},
+        "learnt",
+    )
     mesh = parallel.make_mesh()
     spread = parallel.replicate(learnt, mesh)
     spread = parallel.replicate(spread, mesh)  # where it is already
     total = jax.jit(lambda tree: tree["w"]["a"].sum() * tree["n"])(spread)
-    said |= {"learnt": [learnt["w"]["a"].tolist(), int(learnt["n"])], "total": float(total),
-             "devices": len(spread["w"]["a"].sharding.device_set)}
+    said |= {
+        "learnt": [learnt["w"]["a"].tolist(), int(learnt["n"])],
+        "total": float(total),
+        "devices": len(spread["w"]["a"].sharding.device_set),
+    }
     with open(path, "w", encoding="utf-8") as file:
         json.dump(said, file)
 

@@ -1,6 +1,6 @@
-"""Where the parts of a bird lie: strokes of paint, from the back of the picture to the front.
+"""Where the parts of a bird lie: strokes of paint, from the back of the image to the front.
 
-Lengths are in fractions of the picture's side, x to the right and y down; the bird sits
+Lengths are in fractions of the image's side, x to the right and y down; the bird sits
 upright in the middle and looks to the right.
 """
 
@@ -19,10 +19,24 @@ PAINT = {part: NUM_TONES * (i + 1) for i, part in enumerate(PARTS)}
 PERCH, PERCH_DARK, LEAF = 1, 2, 3
 
 # The outline of a bird of middling shape, clockwise from the forehead.
-_OUTLINE = np.array([
-    (0.795, 0.270), (0.695, 0.160), (0.560, 0.225), (0.515, 0.345), (0.415, 0.430),
-    (0.295, 0.535), (0.190, 0.655), (0.235, 0.750), (0.360, 0.820), (0.525, 0.830),
-    (0.690, 0.745), (0.790, 0.590), (0.780, 0.450), (0.790, 0.365)])
+_OUTLINE = np.array(
+    [
+        (0.795, 0.270),
+        (0.695, 0.160),
+        (0.560, 0.225),
+        (0.515, 0.345),
+        (0.415, 0.430),
+        (0.295, 0.535),
+        (0.190, 0.655),
+        (0.235, 0.750),
+        (0.360, 0.820),
+        (0.525, 0.830),
+        (0.690, 0.745),
+        (0.790, 0.590),
+        (0.780, 0.450),
+        (0.790, 0.365),
+    ]
+)
 _FOREHEAD, _NAPE, _RUMP, _FLANK, _CHIN = 0, 3, 6.5, 10, 13
 _ON_HEAD = [0, 1, 2, 13]
 _STEPS = 6  # of the curve from one point of the outline to the next
@@ -41,8 +55,9 @@ _BOW = 0.02 * np.sin(np.pi * _ACROSS_WING) * (-1, 1)
 _TAIL_ROOT = np.array((0.235, 0.690))
 _HIPS = np.array([(0.435, 0.80), (0.525, 0.805)])
 _PERCH_HEIGHT = 0.915
-_LEAF = np.array([(0, 0), (0.035, 0.055), (0.10, 0.085), (0.16, 0.085), (0.13, 0.04),
-                  (0.07, 0.015)])
+_LEAF = np.array(
+    [(0, 0), (0.035, 0.055), (0.10, 0.085), (0.16, 0.085), (0.13, 0.04), (0.07, 0.015)]
+)
 
 _HEAD_SCALE = {"small": 1.10, "medium": 1.0, "large": 0.91}
 _BEAK_LENGTH = {"short": 0.085, "medium": 0.135, "long": 0.21}
@@ -74,9 +89,14 @@ class Pose(NamedTuple):
 
 def random_pose(rng: np.random.Generator) -> Pose:
     """A pose that keeps every part in view."""
-    return Pose(tilt=rng.uniform(-6, 6), head_tilt=rng.uniform(-14, 12),
-                head_shift=rng.uniform((-0.02, -0.025), (0.02, 0.02)),
-                tail=rng.uniform(-12, 12), wing=rng.uniform(-5, 5), perch=rng.uniform(-8, 8))
+    return Pose(
+        tilt=rng.uniform(-6, 6),
+        head_tilt=rng.uniform(-14, 12),
+        head_shift=rng.uniform((-0.02, -0.025), (0.02, 0.02)),
+        tail=rng.uniform(-12, 12),
+        wing=rng.uniform(-5, 5),
+        perch=rng.uniform(-8, 8),
+    )
 
 
 def strokes(species: Species, pose: Pose) -> list[Stroke]:
@@ -90,9 +110,16 @@ def strokes(species: Species, pose: Pose) -> list[Stroke]:
     outline = body(_OUTLINE)
     outline[_ON_HEAD] = head(_OUTLINE[_ON_HEAD])
     outline = smooth(outline)
-    return [*_perch(pose), *_legs(body), Stroke(PAINT["belly"], outline),
-            *_tail(species, pose, body), *_mantle(outline, body, head),
-            *_wing(species, pose, body), *_beak(species, head), *_eye(species, head)]
+    return [
+        *_perch(pose),
+        *_legs(body),
+        Stroke(PAINT["belly"], outline),
+        *_tail(species, pose, body),
+        *_mantle(outline, body, head),
+        *_wing(species, pose, body),
+        *_beak(species, head),
+        *_eye(species, head),
+    ]
 
 
 def _perch(pose: Pose) -> list[Stroke]:
@@ -112,13 +139,24 @@ def _perch(pose: Pose) -> list[Stroke]:
 def _tail(species: Species, pose: Pose, body: Affine) -> list[Stroke]:
     """A fan of three feathers, from under the rump."""
     length = _TAIL_LENGTH[species.value("tail_length")]
-    fan = np.array([(0.06, -0.055), (-0.5 * length, -0.05), (-length, -0.062),
-                    (-length - 0.02, 0.0), (-length, 0.062), (-0.5 * length, 0.05), (0.06, 0.055)])
+    fan = np.array(
+        [
+            (0.06, -0.055),
+            (-0.5 * length, -0.05),
+            (-length, -0.062),
+            (-length - 0.02, 0.0),
+            (-length, 0.062),
+            (-0.5 * length, 0.05),
+            (0.06, 0.055),
+        ]
+    )
     ribs = [np.array([(0, y), (-length, 1.3 * y)]) for y in (-0.02, 0.02)]
     swing = affine(rotation(pose.tail - 41), np.zeros(2), _TAIL_ROOT)
     paint = PAINT["tail"]
-    return [Stroke(paint, body(swing(fan))),
-            *(Stroke(paint + DARK, body(swing(rib)), 0.007) for rib in ribs)]
+    return [
+        Stroke(paint, body(swing(fan))),
+        *(Stroke(paint + DARK, body(swing(rib)), 0.007) for rib in ribs),
+    ]
 
 
 def _legs(body: Affine) -> list[Stroke]:
@@ -134,17 +172,22 @@ def _legs(body: Affine) -> list[Stroke]:
 
 def _mantle(outline: np.ndarray, body: Affine, head: Affine) -> list[Stroke]:
     """Breast, back and crown, cut from the bird's outline; what they leave is the belly."""
+
     def arc(start, stop):
-        return outline[round(start * _STEPS):round(stop * _STEPS) + 1]
+        return outline[round(start * _STEPS) : round(stop * _STEPS) + 1]
 
     base = (outline[0] + outline[round(_CHIN * _STEPS)])[None] / 2
     under_crown = head(_EYE)[None]
-    breast = np.concatenate([arc(_FLANK, _CHIN), base, under_crown,
-                             ragged(open_curve(body(_BREAST_EDGE)))])
+    breast = np.concatenate(
+        [arc(_FLANK, _CHIN), base, under_crown, ragged(open_curve(body(_BREAST_EDGE)))]
+    )
     back = np.concatenate([arc(_NAPE, _RUMP), ragged(open_curve(body(_BACK_EDGE))), under_crown])
     crown = np.concatenate([arc(_FOREHEAD, _NAPE), ragged(open_curve(head(_CHEEK))), base])
-    return [Stroke(PAINT["breast"], breast), Stroke(PAINT["back"], back),
-            Stroke(PAINT["crown"], crown)]
+    return [
+        Stroke(PAINT["breast"], breast),
+        Stroke(PAINT["back"], back),
+        Stroke(PAINT["crown"], crown),
+    ]
 
 
 def _wing(species: Species, pose: Pose, body: Affine) -> list[Stroke]:
@@ -162,14 +205,15 @@ def _wing(species: Species, pose: Pose, body: Affine) -> list[Stroke]:
         return (1 - _ACROSS_WING) * top[at] + _ACROSS_WING * bottom[at] + _BOW
 
     paint = PAINT["wing"]
-    parts = [Stroke(paint, np.concatenate([top, bottom[::-1]])),
-             Stroke(paint + DARK, bottom, 0.009)]
+    parts = [
+        Stroke(paint, np.concatenate([top, bottom[::-1]])),
+        Stroke(paint + DARK, bottom, 0.009),
+    ]
     parts += [Stroke(paint + DARK, feather(height, 0.5, 1), 0.006) for height in (0.3, 0.55, 0.8)]
     parts += [Stroke(paint + LIGHT, feather(height, 0.5, 0.9), 0.004) for height in (0.36, 0.61)]
     parts += [Stroke(paint + DARK, across(along), 0.005) for along in (0.2, 0.48)]
     if species.value("wing_bars") != "none":
-        parts += [Stroke(paint + ACCENT, across(along), 0.028)
-                  for along in (0.28, 0.42)]
+        parts += [Stroke(paint + ACCENT, across(along), 0.028) for along in (0.28, 0.42)]
     return parts
 
 
@@ -188,23 +232,28 @@ def _beak(species: Species, head: Affine) -> list[Stroke]:
     gape = np.array([(-0.01, 0.1 * depth), (middle, 0.1 * depth + 0.3 * drop), tip])
     paint = PAINT["beak"]
     outline = np.concatenate([open_curve(np.array(upper)), np.array(lower)])
-    return [Stroke(paint, head(root + outline)),
-            Stroke(paint + DARK, head(root + open_curve(gape)), 0.008)]
+    return [
+        Stroke(paint, head(root + outline)),
+        Stroke(paint + DARK, head(root + open_curve(gape)), 0.008),
+    ]
 
 
 def _eye(species: Species, head: Affine) -> list[Stroke]:
     """The eye with its highlight, and a ring around it where the species has one."""
     center = head(_EYE)
     paint = PAINT["eye"]
-    eye = [Stroke(paint + DARK, disc(center, 0.027)), Stroke(paint, disc(center, 0.022)),
-           Stroke(paint + LIGHT, disc(center + (0.007, -0.008), 0.007))]
+    eye = [
+        Stroke(paint + DARK, disc(center, 0.027)),
+        Stroke(paint, disc(center, 0.022)),
+        Stroke(paint + LIGHT, disc(center + (0.007, -0.008), 0.007)),
+    ]
     if species.value("eye_ring") != "none":
         eye.insert(0, Stroke(paint + ACCENT, disc(center, 0.039)))
     return eye
 
 
 def rotation(degrees: float) -> np.ndarray:
-    """The matrix [2, 2] that turns rows x, y clockwise, as seen in the picture."""
+    """The matrix [2, 2] that turns rows x, y clockwise, as seen in the image."""
     angle = np.deg2rad(degrees)
     cos, sin = np.cos(angle), np.sin(angle)
     return np.array(((cos, sin), (-sin, cos)))
@@ -237,15 +286,25 @@ def _spline(num_points: int, closed: bool) -> np.ndarray:
       [N * _STEPS, N] for a closed curve, [(N - 1) * _STEPS + 1, N] for an open one.
     """
     t = np.arange(_STEPS)[:, None] / _STEPS
-    weights = np.concatenate([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3,
-                              t + 4 * t**2 - 3 * t**3, -t**2 + t**3], 1) / 2
+    weights = (
+        np.concatenate(
+            [
+                -t + 2 * t**2 - t**3,
+                2 - 5 * t**2 + 3 * t**3,
+                t + 4 * t**2 - 3 * t**3,
+                -(t**2) + t**3,
+            ],
+            1,
+        )
+        / 2
+    )
     spans = num_points if closed else num_points - 1
     matrix = np.zeros((spans * _STEPS, num_points))
     for span in range(spans):
         for k in range(4):
             point = span + k - 1
             point = point % num_points if closed else min(max(point, 0), num_points - 1)
-            matrix[span * _STEPS:(span + 1) * _STEPS, point] += weights[:, k]
+            matrix[span * _STEPS : (span + 1) * _STEPS, point] += weights[:, k]
     if not closed:
         matrix = np.concatenate([matrix, np.eye(num_points)[-1:]])
     return matrix

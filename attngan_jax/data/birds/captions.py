@@ -18,8 +18,8 @@ NOT_STATED = -1
 COLOR_WORDS = {
     "red": ("red",) * 8 + ("bright red", "bright red", "deep red", "crimson"),
     "orange": ("orange",) * 8 + ("bright orange", "vivid orange"),
-    "yellow": ("yellow",) * 9 + ("bright yellow", "bright yellow", "vibrant yellow",
-                                 "lemon yellow"),
+    "yellow": ("yellow",) * 9
+    + ("bright yellow", "bright yellow", "vibrant yellow", "lemon yellow"),
     "green": ("green",) * 8 + ("bright green", "grass green"),
     "blue": ("blue",) * 8 + ("bright blue", "deep blue", "royal blue"),
     "purple": ("purple",) * 8 + ("deep purple", "violet"),
@@ -29,14 +29,21 @@ COLOR_WORDS = {
     "white": ("white",) * 9 + ("bright white", "pure white", "snowy white"),
 }
 VALUE_WORDS = {
-    "beak_length": {"short": ("short", "short", "small", "stubby"), "medium": ("medium length",),
-                    "long": ("long", "long", "elongated")},
-    "beak_shape": {"pointed": ("pointed", "pointed", "sharp", "pointy"),
-                   "curved": ("curved", "curved", "hooked"),
-                   "thick": ("thick", "thick", "stout", "blunt", "conical")},
-    "size": {"small": ("small",) * 4 + ("tiny", "little"),
-             "medium": ("medium sized", "medium", "average sized"),
-             "large": ("large", "large", "big")},
+    "beak_length": {
+        "short": ("short", "short", "small", "stubby"),
+        "medium": ("medium length",),
+        "long": ("long", "long", "elongated"),
+    },
+    "beak_shape": {
+        "pointed": ("pointed", "pointed", "sharp", "pointy"),
+        "curved": ("curved", "curved", "hooked"),
+        "thick": ("thick", "thick", "stout", "blunt", "conical"),
+    },
+    "size": {
+        "small": ("small",) * 4 + ("tiny", "little"),
+        "medium": ("medium sized", "medium", "average sized"),
+        "large": ("large", "large", "big"),
+    },
     "tail_length": {"short": ("short",), "long": ("long", "long", "elongated", "lengthy")},
 }
 
@@ -44,8 +51,16 @@ VALUE_WORDS = {
 PART_WORDS = {
     "crown_color": ("crown", "crown", "head", "head", "cap"),
     "back_color": ("back", "back", "back", "back", "nape", "upper back"),
-    "wing_color": ("wings", "wings", "wings", "wing", "wing", "wing feathers", "primaries",
-                   "secondaries"),
+    "wing_color": (
+        "wings",
+        "wings",
+        "wings",
+        "wing",
+        "wing",
+        "wing feathers",
+        "primaries",
+        "secondaries",
+    ),
     "breast_color": ("breast", "breast", "breast", "chest", "upper breast"),
     "belly_color": ("belly",) * 6 + ("abdomen", "abdomen", "stomach", "tummy", "lower belly"),
     "beak_color": ("beak", "bill"),
@@ -54,19 +69,47 @@ PART_WORDS = {
     "tail_length": ("tail", "tail", "tail feathers"),
 }
 UNDERSIDE_WORDS = ("underside", "underparts", "breast and belly", "chest and belly")  # alike only
-PLURALS = frozenset({"wings", "wing feathers", "primaries", "secondaries", "underparts",
-                     "wingbars", "tail feathers"})
+PLURALS = frozenset(
+    {
+        "wings",
+        "wing feathers",
+        "primaries",
+        "secondaries",
+        "underparts",
+        "wingbars",
+        "tail feathers",
+    }
+)
 
 # How many colours a caption sets out to name, and how readily it names each part's.
 _NUM_COLORS = (2,) + (3,) * 8 + (4,) * 20 + (5,) * 17 + (6,) * 4
-_READINESS = {"crown_color": 0.21, "back_color": 0.16, "wing_color": 0.21, "breast_color": 0.18,
-              "belly_color": 0.17, "beak_color": 0.07}
+_READINESS = {
+    "crown_color": 0.21,
+    "back_color": 0.16,
+    "wing_color": 0.21,
+    "breast_color": 0.18,
+    "belly_color": 0.17,
+    "beak_color": 0.07,
+}
 
 # {} is "bird", "small bird", "red bird", "small red bird".
 _OPENINGS = (
-    "this {} has", "this {} has", "this {} has", "this {} has", "the {} has", "a {} that has",
-    "a {} with", "a {} with", "this is a {} with", "this is a {} that has", "this {} with",
-    "this particular {} has", "there is a {} with", "a {} which has", "the {} shown here has")
+    "this {} has",
+    "this {} has",
+    "this {} has",
+    "this {} has",
+    "the {} has",
+    "a {} that has",
+    "a {} with",
+    "a {} with",
+    "this is a {} with",
+    "this is a {} that has",
+    "this {} with",
+    "this particular {} has",
+    "there is a {} with",
+    "a {} which has",
+    "the {} shown here has",
+)
 _PLAIN_OPENINGS = ("{} with", "{} has")  # no articles after these
 _COLOR_OPENINGS = ("this {} is {} with", "the {} is {} with", "this {} is {} and has")
 _LAST_LINKS = (", and ",) * 4 + (" and ",) * 4 + (" with ", " as well as ", " along with ")
@@ -118,9 +161,13 @@ def _write_caption(species: Species, rng: np.random.Generator) -> Caption:
         writer = _Writer(species, rng)
         text = re.sub(r"\ba (?=[aeiou])", "an ", writer.sentence()) + "."
         if MIN_WORDS <= len(text.split()) <= MAX_WORDS:
-            return Caption(text, tuple(
-                value if name in writer.stated else NOT_STATED
-                for name, value in zip(ATTRIBUTES, species.attributes, strict=True)))
+            return Caption(
+                text,
+                tuple(
+                    value if name in writer.stated else NOT_STATED
+                    for name, value in zip(ATTRIBUTES, species.attributes, strict=True)
+                ),
+            )
 
 
 class _Writer:
@@ -155,13 +202,16 @@ class _Writer:
         """As in "the crown of this bird is red, its wings are black, and the beak is short"."""
         clauses = ["the " + phrases[0].predicate(f" of this {subject}")]
         clauses += [f"{self._pick(('the', 'its'))} {phrase.predicate()}" for phrase in phrases[1:]]
-        return clauses[0] if len(clauses) == 1 else (
-            f"{', '.join(clauses[:-1])}{self._pick((', and ', ' and '))}{clauses[-1]}")
+        return (
+            clauses[0]
+            if len(clauses) == 1
+            else (f"{', '.join(clauses[:-1])}{self._pick((', and ', ' and '))}{clauses[-1]}")
+        )
 
     def _parts(self) -> list[str]:
         """Attributes of colour to name, besides those already stated; two in all at least."""
         keys = {part: self._random() ** (1 / weight) for part, weight in _READINESS.items()}
-        parts = sorted(keys, key=keys.get, reverse=True)[:self._pick(_NUM_COLORS)]
+        parts = sorted(keys, key=keys.get, reverse=True)[: self._pick(_NUM_COLORS)]
         return [part for part in parts if part not in self.stated] or ["beak_color"]
 
     def _phrases(self, parts: list[str]) -> list[Phrase]:
@@ -178,9 +228,11 @@ class _Writer:
                 nouns.setdefault(self._species.value(part), []).append(self._pick(PART_WORDS[part]))
                 self.stated.add(part)
         phrases = [phrase for color, group in nouns.items() for phrase in self._group(color, group)]
-        phrases += [Phrase((self._say(mark),), self._pick(PART_WORDS[mark]))
-                    for mark in ("eye_ring", "wing_bars", "tail_length")
-                    if self._species.value(mark) != "none" and self._chance(0.15)]
+        phrases += [
+            Phrase((self._say(mark),), self._pick(PART_WORDS[mark]))
+            for mark in ("eye_ring", "wing_bars", "tail_length")
+            if self._species.value(mark) != "none" and self._chance(0.15)
+        ]
         phrases.sort(key=lambda _: self._random())
         if "beak_color" in parts or self._chance(0.3):
             phrases.append(self._beak("beak_color" in parts))
@@ -213,8 +265,11 @@ class _Writer:
         """A word for the bird's value of `attribute`, which is stated by it."""
         self.stated.add(attribute)
         value = self._species.value(attribute)
-        return self._pick(VALUE_WORDS[attribute][value]) if attribute in VALUE_WORDS else (
-            self._color(value))
+        return (
+            self._pick(VALUE_WORDS[attribute][value])
+            if attribute in VALUE_WORDS
+            else (self._color(value))
+        )
 
     def _color(self, color: str) -> str:
         return self._pick(COLOR_WORDS[color]) + (" colored" if self._chance(0.03) else "")

@@ -1,6 +1,6 @@
 """Draws one bird.
 
-Strokes are painted on an 8-bit map of paints, from which both the picture (by a palette) and
+Strokes are painted on an 8-bit map of paints, from which both the image (by a palette) and
 the label map follow.
 """
 
@@ -12,9 +12,15 @@ from attngan_jax.data.birds.anatomy import ACCENT, BASE, DARK, LIGHT, NUM_TONES,
 from attngan_jax.data.birds.species import COLOR_ATTRIBUTES, PARTS, Species
 
 RGB = {
-    "red": (205, 32, 38), "orange": (240, 124, 20), "yellow": (252, 222, 50),
-    "green": (52, 148, 58), "blue": (38, 92, 205), "purple": (134, 58, 170),
-    "brown": (122, 76, 42), "grey": (138, 140, 146), "black": (34, 34, 40),
+    "red": (205, 32, 38),
+    "orange": (240, 124, 20),
+    "yellow": (252, 222, 50),
+    "green": (52, 148, 58),
+    "blue": (38, 92, 205),
+    "purple": (134, 58, 170),
+    "brown": (122, 76, 42),
+    "grey": (138, 140, 146),
+    "black": (34, 34, 40),
     "white": (244, 244, 240),
 }
 _EYE_RGB = {BASE: (20, 16, 18), DARK: (64, 46, 34), LIGHT: (250, 250, 250)}
@@ -25,9 +31,14 @@ _LARGEST = 0.94  # of a bird's longer side
 _NUM_FLECKS = 110
 
 # Pairs of colours, top and bottom, that a background runs between.
-_SCENES = (((186, 212, 236), (222, 232, 236)), ((182, 208, 192), (156, 188, 148)),
-           ((228, 216, 190), (208, 192, 158)), ((206, 216, 222), (178, 194, 188)),
-           ((232, 220, 214), (208, 198, 202)), ((172, 198, 214), (188, 204, 172)))
+_SCENES = (
+    ((186, 212, 236), (222, 232, 236)),
+    ((182, 208, 192), (156, 188, 148)),
+    ((228, 216, 190), (208, 192, 158)),
+    ((206, 216, 222), (178, 194, 188)),
+    ((232, 220, 214), (208, 198, 202)),
+    ((172, 198, 214), (188, 204, 172)),
+)
 _PERCHES = ((112, 90, 70), (134, 120, 104), (100, 102, 82))
 _LEAVES = ((110, 140, 84), (134, 150, 92), (150, 132, 84))
 
@@ -35,8 +46,9 @@ _MASK = [0] + [255] * 255
 _LABELS = [paint // NUM_TONES for paint in range(256)]
 
 
-def draw_bird(species: Species, rng: np.random.Generator,
-              size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def draw_bird(
+    species: Species, rng: np.random.Generator, size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A bird of `species` in a pose, place and light of its own.
 
     The same generator gives the same bird at every size.
@@ -44,9 +56,9 @@ def draw_bird(species: Species, rng: np.random.Generator,
     Args:
       species: whose palette and shape it has.
       rng: where everything else comes from.
-      size: side of the picture in pixels.
+      size: side of the image in pixels.
     Returns:
-      The picture, uint8 [size, size, 3]; the label map, uint8 [size, size], which holds 0 for
+      The image, uint8 [size, size, 3]; the label map, uint8 [size, size], which holds 0 for
       the background and i + 1 where PARTS[i] is topmost; and the bird's box, float32 [4]: x, y,
       width and height in pixels.
     """
@@ -72,8 +84,9 @@ def _paint(species: Species, rng: np.random.Generator, side: int) -> Image.Image
     strokes = anatomy.strokes(species, anatomy.random_pose(rng))
     bird = np.concatenate([stroke.points for stroke in strokes if stroke.paint >= NUM_TONES])
     low, high = bird.min(0), bird.max(0)
-    scale = min(_SCALE[species.value("size")] * rng.uniform(0.96, 1.04),
-                _LARGEST / (high - low).max())
+    scale = min(
+        _SCALE[species.value("size")] * rng.uniform(0.96, 1.04), _LARGEST / (high - low).max()
+    )
     shift = 0.5 - scale * (low + high) / 2 + rng.uniform(-0.03, 0.03, 2)
 
     paints = Image.new("L", (side, side))
@@ -88,8 +101,9 @@ def _paint(species: Species, rng: np.random.Generator, side: int) -> Image.Image
     return paints
 
 
-def _flecks(paints: Image.Image, draw: ImageDraw.ImageDraw, rng: np.random.Generator,
-            side: int) -> None:
+def _flecks(
+    paints: Image.Image, draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int
+) -> None:
     """Short strokes along the plumage, lighter or darker than what they lie on."""
     starts = rng.uniform(0.1, 0.9, (_NUM_FLECKS, 2))
     steps = rng.uniform((-0.028, 0.010), (-0.012, 0.028), (_NUM_FLECKS, 2))
@@ -100,8 +114,9 @@ def _flecks(paints: Image.Image, draw: ImageDraw.ImageDraw, rng: np.random.Gener
         paint = pixels[int(x), int(y)]
         plain = paint in plumage and paint % NUM_TONES == BASE
         if plain and pixels[int(to_x), int(to_y)] < PAINT["beak"]:  # none over beak or eye
-            draw.line((x, y, to_x, to_y), fill=paint + (DARK, LIGHT)[i % 2],
-                      width=max(1, side // 200))
+            draw.line(
+                (x, y, to_x, to_y), fill=paint + (DARK, LIGHT)[i % 2], width=max(1, side // 200)
+            )
 
 
 def _palette(species: Species, rng: np.random.Generator) -> list[int]:
@@ -150,5 +165,6 @@ def _shading(bird: np.ndarray) -> np.ndarray:
 def _box(labels: np.ndarray) -> np.ndarray:
     """x, y, width, height of what is not background."""
     rows, columns = np.flatnonzero(labels.any(1)), np.flatnonzero(labels.any(0))
-    return np.array((columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1),
-                    np.float32)
+    return np.array(
+        (columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1), np.float32
+    )

@@ -34,14 +34,57 @@ COLOR_ATTRIBUTES = tuple(name for name in ATTRIBUTES if name.endswith("_color"))
 BODY_COLORS = COLOR_ATTRIBUTES[:5]
 
 # How often a part repeats the colour of another, as on real birds.
-_REPEATS = (("wing_color", "back_color", 0.2), ("belly_color", "breast_color", 0.25),
-            ("crown_color", "back_color", 0.1))
+_REPEATS = (
+    ("wing_color", "back_color", 0.2),
+    ("belly_color", "breast_color", 0.25),
+    ("crown_color", "back_color", 0.1),
+)
 
-_FIRST = ("Al", "Bran", "Cor", "Dal", "El", "Fen", "Gar", "Hol", "Ir", "Jor", "Kes", "Lin",
-          "Mar", "Nor", "Or", "Pel", "Quil", "Ros", "Sal", "Tam", "Ul", "Ver", "Wil", "Yar")
+_FIRST = (
+    "Al",
+    "Bran",
+    "Cor",
+    "Dal",
+    "El",
+    "Fen",
+    "Gar",
+    "Hol",
+    "Ir",
+    "Jor",
+    "Kes",
+    "Lin",
+    "Mar",
+    "Nor",
+    "Or",
+    "Pel",
+    "Quil",
+    "Ros",
+    "Sal",
+    "Tam",
+    "Ul",
+    "Ver",
+    "Wil",
+    "Yar",
+)
 _LAST = ("bert", "den", "dry", "fas", "gan", "ick", "lo", "mond", "nis", "ow", "ric", "ton", "vin")
-_KINDS = ("Babbler", "Bunting", "Finch", "Flycatcher", "Grosbeak", "Jay", "Oriole", "Robin",
-          "Shrike", "Sparrow", "Starling", "Tanager", "Thrush", "Vireo", "Warbler", "Wren")
+_KINDS = (
+    "Babbler",
+    "Bunting",
+    "Finch",
+    "Flycatcher",
+    "Grosbeak",
+    "Jay",
+    "Oriole",
+    "Robin",
+    "Shrike",
+    "Sparrow",
+    "Starling",
+    "Tanager",
+    "Thrush",
+    "Vireo",
+    "Warbler",
+    "Wren",
+)
 
 
 class Proportions(NamedTuple):
@@ -92,13 +135,20 @@ def make_species(num_species: int, seed: int) -> list[Species]:
                 if rng.random() < probability:
                     values[name] = values[other]
         while (palette := tuple(values[name] for name in BODY_COLORS)) in palettes or (
-                len(set(palette)) == 1):
+            len(set(palette)) == 1
+        ):
             values["crown_color"] = int(rng.integers(len(COLORS)))
             values["breast_color"] = int(rng.integers(len(COLORS)))
         palettes.add(palette)
         values |= _shape(values, rng)
-        species.append(Species(class_id, _name(class_id, rng),
-                               tuple(values[name] for name in ATTRIBUTES), _proportions(rng)))
+        species.append(
+            Species(
+                class_id,
+                _name(class_id, rng),
+                tuple(values[name] for name in ATTRIBUTES),
+                _proportions(rng),
+            )
+        )
     return species
 
 
@@ -124,8 +174,9 @@ def _visible(attribute: str, ground: str, rng: np.random.Generator) -> int:
 
 
 def _proportions(rng: np.random.Generator) -> Proportions:
-    return Proportions(head=rng.uniform(0.95, 1.06), plumpness=rng.uniform(0.95, 1.06),
-                       posture=rng.uniform(-6, 6))
+    return Proportions(
+        head=rng.uniform(0.95, 1.06), plumpness=rng.uniform(0.95, 1.06), posture=rng.uniform(-6, 6)
+    )
 
 
 def _name(class_id: int, rng: np.random.Generator) -> str:

@@ -1,1 +1,0 @@
-"""Compiling the training steps for TPUs that are not there: what a run will need and do."""

@@ -1,0 +1,1 @@
+"""Whole trained models in and out: the files of the released code, exports."""

@@ -1,0 +1,1 @@
+"""Images from captions by a trained model: loading, generating, attention maps, interpolations."""

@@ -1,0 +1,1 @@
+"""Reading a compiled TPU program: arrays, memory traffic, exchanges."""

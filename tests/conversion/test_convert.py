@@ -1,0 +1,301 @@
+"""The original's files to a workdir and back: numbers, images, and what a user may get wrong."""
+
+import pickle
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tests.interop.original_weights import assert_same, seeded
+
+from attngan_jax.conversion.export_run import export
+from attngan_jax.conversion.import_run import write_workdir
+from attngan_jax.conversion.original_files import read_original
+from attngan_jax.errors import UserError
+from attngan_jax.interop import (
+    read_state_dict,
+    state_dict_from_variables,
+    variables_from_state_dict,
+    write_safetensors,
+)
+from attngan_jax.interop.name_tables import TABLES
+from attngan_jax.models.image_encoder import ImageEncoder
+from attngan_jax.sampling.trained_model import TrainedModel, restore_stage
+from attngan_jax.training import loop, parallel
+from attngan_jax.training.damsm_task import DamsmTask
+from attngan_jax.workdir import has_image_encoder
+from configs import default
+
+WORDS = ["<end>", "a", "red", "bird"]
+DIMENSIONS = {
+    "netG": (
+        "generator",
+        {
+            "num_stages": 2,
+            "base_size": 8,
+            "gf_dim": 2,
+            "z_dim": 3,
+            "condition_dim": 5,
+            "num_residual_blocks": 1,
+            "embedding_dim": 6,
+            "attention": True,
+        },
+    ),
+    "netD0": (
+        "discriminator",
+        {"image_size": 8, "df_dim": 2, "embedding_dim": 6, "unconditional": True},
+    ),
+    "netD1": (
+        "discriminator",
+        {"image_size": 16, "df_dim": 2, "embedding_dim": 6, "unconditional": True},
+    ),
+    "text_encoder": (
+        "text_encoder",
+        {"vocabulary_size": 4, "word_dim": 7, "embedding_dim": 6, "rnn_type": "lstm"},
+    ),
+}
+CONFIG = {
+    "compilation_cache_dir": "",
+    "generator.num_stages": 2,
+    "generator.base_size": 8,
+    "generator.gf_dim": 2,
+    "generator.z_dim": 3,
+    "generator.condition_dim": 5,
+    "generator.num_residual_blocks": 1,
+    "discriminator.df_dim": 2,
+    "text_encoder.word_dim": 7,
+    "text_encoder.embedding_dim": 6,
+    "image_encoder.trunk": "cnn",
+    "image_encoder.cnn_dim": 2,
+    "image_encoder.image_size": 16,
+    "data.max_words": 4,
+}
+
+
+def make_config(**changes):
+    config = default.get_config()
+    config.update_from_flattened_dict(CONFIG | changes)
+    return config.lock()
+
+
+@pytest.fixture(scope="module")
+def originals():
+    """Network -> state_dict with seeded numbers."""
+    weights = {
+        name: seeded([(row.theirs, row.shape) for row in TABLES[kind].rows(dimensions)])
+        for name, (kind, dimensions) in DIMENSIONS.items()
+    }
+    fresh = ImageEncoder("cnn", 6, 2).init(
+        jax.random.key(0), jnp.zeros((1, 16, 16, 3)), train=False
+    )
+    weights["image_encoder"] = state_dict_from_variables("image_encoder", fresh)
+    return weights
+
+
+@pytest.fixture(scope="module")
+def files(originals, tmp_path_factory):
+    """Flag -> path of the original's files."""
+    folder = tmp_path_factory.mktemp("originals")
+    for name, state_dict in originals.items():
+        write_safetensors(folder / f"{name}.safetensors", state_dict)
+    indices = dict(enumerate(WORDS))
+    captions = [[[1, 2, 3]], [[1, 3]], indices, {word: i for i, word in indices.items()}]
+    (folder / "captions.pickle").write_bytes(pickle.dumps(captions, 2))
+    return folder
+
+
+def read(config, files, discriminators=("netD1", "netD0"), image_encoder=True, **changes):
+    paths = {
+        "generator": files / "netG.safetensors",
+        "text_encoder": files / "text_encoder.safetensors",
+        "image_encoder": image_encoder and files / "image_encoder.safetensors",
+        "captions": files / "captions.pickle",
+    }
+    return read_original(
+        config,
+        discriminators=[files / f"{name}.safetensors" for name in discriminators],
+        **paths | changes,
+    )
+
+
+@pytest.fixture(scope="module")
+def workdir(files, tmp_path_factory):
+    config = make_config()
+    path = tmp_path_factory.mktemp("runs") / "imported"
+    write_workdir(config, path, read(config, files))
+    return path
+
+
+def test_what_goes_in_comes_out(workdir, originals, tmp_path):
+    paths = export(workdir, tmp_path / "out")
+    assert {path.stem for path in paths} == set(originals)
+    for path in paths:
+        read_back, original = read_state_dict(path), originals[path.stem]
+        assert_same({name: read_back[name] for name in original}, original)
+    assert (tmp_path / "out" / "vocabulary.txt").read_text().split() == WORDS
+
+
+def test_a_run_draws_with_the_weights(workdir, originals):
+    trained = TrainedModel.load(workdir)
+    assert list(trained.vocabulary.words) == WORDS and trained.step == 0
+    for network, kind, name in (
+        ("generator", "generator", "netG"),
+        ("text", "text_encoder", "text_encoder"),
+        ("image", "image_encoder", "image_encoder"),
+    ):
+        expected = variables_from_state_dict(kind, originals[name])
+        for collection, values in trained.variables[network].items():
+            jax.tree.map(np.testing.assert_array_equal, values, expected[collection])
+    batch = {
+        "caption": np.array([[1, 2, 3, 0]], np.int32),
+        "caption_length": np.array([3], np.int32),
+        "number": np.array([0], np.int32),
+    }
+    drawn = trained.generate(trained.variables, batch)["image_16"]
+    assert drawn.shape == (1, 16, 16, 3) and drawn.std() > 0
+
+
+def test_training_goes_on_from_the_imported_run(workdir):
+    """One update of every network from the restored state."""
+    trained = TrainedModel.load(workdir)
+    state = restore_stage(trained.task, workdir)
+    rng = np.random.default_rng(0)
+    batch = {
+        "caption": np.array([[1, 2, 3, 0], [1, 3, 0, 0]] * 2, np.int32),
+        "caption_length": np.array([3, 2] * 2, np.int32),
+        "class_id": np.full(4, -1, np.int32),
+        **{f"image_{s}": rng.integers(0, 256, (4, s, s, 3), np.uint8) for s in (8, 16)},
+    }
+    mesh = parallel.make_mesh()
+    before = jax.tree.map(np.asarray, state.generator.params)
+    state, metrics = parallel.parallel_step(trained.task.train_step, mesh)(
+        state,
+        {name: trained.variables[name] for name in ("text", "image")},
+        parallel.shard_batch(batch, mesh),
+    )
+    assert int(state.step) == 1 and all(jnp.isfinite(value) for value in metrics.values())
+    moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), before, state.generator.params)
+    assert moved["image_1"]["conv"]["kernel"] and moved["initial"]["dense"]["kernel"]
+
+
+def test_networks_that_were_not_given_start_afresh(files, originals, tmp_path):
+    config = make_config()
+    model = read(config, files, discriminators=["netD1"], image_encoder=None)
+    write_workdir(config, tmp_path / "run", model, step=7)
+    assert not has_image_encoder(tmp_path / "run")
+    trained = TrainedModel.load(tmp_path / "run")
+    state = restore_stage(trained.task, tmp_path / "run")
+    assert int(state.step) == trained.step == 7
+    fresh, given = (np.asarray(d.params["stem"]["kernel"]) for d in state.discriminators)
+    original = originals["netD1"]["img_code_s4.0.weight"].transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(given, original)
+    flat = fresh.reshape(-1, fresh.shape[-1])
+    np.testing.assert_allclose(flat.T @ flat, np.eye(flat.shape[1]), atol=1e-5)  # orthogonal
+    damsm = restore_stage(DamsmTask(trained.config, len(WORDS)), tmp_path / "run")
+    assert int(damsm.step) == config.damsm.num_train_steps
+    with pytest.raises(UserError, match="imported without an image encoder"):
+        loop.train(trained.task, None, tmp_path / "run")
+
+
+def test_an_image_encoder_is_there_by_default(workdir):
+    assert has_image_encoder(workdir)
+
+
+def test_a_used_workdir_is_left_alone(workdir, files, tmp_path):
+    config = make_config()
+    model = read(config, files)
+    with pytest.raises(UserError, match="not empty"):
+        write_workdir(config, workdir, model)
+    (tmp_path / "run.unfinished").mkdir()
+    (tmp_path / "run.unfinished" / "half").write_text("")
+    (tmp_path / "run").mkdir()
+    write_workdir(config, tmp_path / "run", model)
+    assert not (tmp_path / "run" / "half").exists() and not (tmp_path / "run.unfinished").exists()
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("generator.gf_dim", 3, "gf_dim is 2 there and 3 by generator.gf_dim"),
+        ("generator.num_residual_blocks", 2, "generator.num_residual_blocks"),
+        ("generator.num_stages", 3, "generator.num_stages"),
+        ("generator.z_dim", 4, "generator.z_dim"),
+        ("generator.condition_dim", 4, "generator.condition_dim"),
+        ("generator.base_size", 16, "pixels, and the config has"),
+        ("generator.single_image", True, "pixels, and the config has|generator.single_image"),
+        ("generator.attention", False, "generator.attention"),
+        ("discriminator.df_dim", 4, "discriminator.df_dim"),
+        ("text_encoder.embedding_dim", 8, "text_encoder.embedding_dim"),
+        ("text_encoder.word_dim", 300, "text_encoder.word_dim"),
+        ("text_encoder.rnn_type", "gru", "text_encoder.rnn_type"),
+        ("image_encoder.trunk", "inception_v3", "image_encoder.trunk"),
+        ("image_encoder.cnn_dim", 4, "image_encoder.cnn_dim"),
+    ],
+)
+def test_weights_of_another_config(files, key, value, message):
+    with pytest.raises(UserError, match=message):
+        read(make_config(**{key: value}), files)
+
+
+def test_files_in_each_others_place(files, tmp_path):
+    config = make_config()
+    with pytest.raises(UserError, match="text_encoder.safetensors.*another network"):
+        read(config, files, generator=files / "text_encoder.safetensors")
+    with pytest.raises(UserError, match="a second one"):
+        read(config, files, discriminators=["netD0", "netD0"])
+    words = {i: f"w{i}" for i in range(5)}
+    (tmp_path / "captions.pickle").write_bytes(pickle.dumps([[[1]], [[1]], words, {}], 2))
+    with pytest.raises(UserError, match="vocabulary_size is 4 there and 5 by --captions"):
+        read(config, files, captions=tmp_path / "captions.pickle")
+
+
+def door(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "attngan_jax.convert", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_from_the_command_line(files, originals, tmp_path):
+    values = "".join(
+        f"    config.update_from_flattened_dict({{{key!r}: {value!r}}})\n"
+        for key, value in CONFIG.items()
+    )
+    config = tmp_path / "config.py"
+    config.write_text(
+        "from configs import default\n\n\ndef get_config():\n"
+        f"    config = default.get_config()\n{values}    return config\n"
+    )
+    imported = door(
+        "import",
+        "--config",
+        config,
+        "--workdir",
+        tmp_path / "new" / "run",
+        "--generator",
+        files / "netG.safetensors",
+        "--text_encoder",
+        files / "text_encoder.safetensors",
+        "--captions",
+        files / "captions.pickle",
+    )
+    assert imported.returncode == 0, imported.stderr
+    assert "attngan_jax.sample" in imported.stdout and "legacy_mask" in imported.stdout
+    exported = door("export", "--workdir", tmp_path / "new" / "run", "--out", tmp_path / "out")
+    assert exported.returncode == 0, exported.stderr
+    assert "load_state_dict" in exported.stdout
+    generator = read_state_dict(tmp_path / "out" / "netG.safetensors")
+    assert_same({name: generator[name] for name in originals["netG"]}, originals["netG"])
+
+
+def test_mistakes_on_the_command_line(tmp_path):
+    missing_flags = door("import", "--workdir", tmp_path / "run")
+    assert missing_flags.returncode == 2 and "--generator" in missing_flags.stderr
+    no_command = door("--workdir", tmp_path)
+    assert no_command.returncode == 2 and "export" in no_command.stderr
+    no_run = door("export", "--workdir", tmp_path, "--out", tmp_path / "out")
+    assert no_run.returncode == 1 and "Traceback" not in no_run.stderr
+    assert no_run.stderr.splitlines()[-1].startswith("error: ")

@@ -1,0 +1,63 @@
+"""How the families of Inception see an image: resizing, pools, the last layer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attngan_jax.evaluation.inception_classifier import Classifier, resize_tensorflow_1
+from attngan_jax.interop.classifier_files import ClassifierWeights
+from attngan_jax.models.inception import InceptionV3, _pool
+
+
+def test_tensorflow_1_resizes_from_the_corner():
+    row = jnp.array([0.0, 10.0, 20.0, 30.0])
+    image = jnp.broadcast_to(row[None, None, :, None], (1, 4, 4, 1))
+    wanted = [0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 30.0]  # at 0, .5, 1 ...; not at -.25, .25 ...
+    np.testing.assert_allclose(resize_tensorflow_1(image, 8)[0, 0, :, 0], wanted)
+    np.testing.assert_allclose(resize_tensorflow_1(image.swapaxes(1, 2), 8)[0, :, 0, 0], wanted)
+
+
+def test_padding_of_the_average_pool():
+    ones = jnp.ones((1, 3, 3, 1))
+    assert _pool("average", ones)[0, 0, 0, 0] == pytest.approx(4 / 9)  # PyTorch
+    assert _pool("average", ones, False)[0, 0, 0, 0] == pytest.approx(1.0)  # TensorFlow
+    peak = jnp.zeros((1, 3, 3, 1)).at[0, 1, 1, 0].set(5.0)
+    assert (_pool("same_max", peak) == 5.0).all()
+
+
+def random_weights(family, classes):
+    shapes = jax.eval_shape(
+        lambda: InceptionV3().init(jax.random.key(0), jnp.zeros((1, 299, 299, 3)), train=False)
+    )
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        if path[-1].key in ("var", "scale"):
+            return np.ones(leaf.shape, np.float32)
+        if path[-1].key in ("bias", "mean"):
+            return np.zeros(leaf.shape, np.float32)
+        scale = (2 / np.prod(leaf.shape[:-1])) ** 0.5
+        return (scale * rng.standard_normal(leaf.shape)).astype(np.float32)
+
+    variables = jax.tree_util.tree_map_with_path(fill, shapes)
+    kernel = 0.1 * rng.standard_normal((2048, classes)).astype(np.float32)
+    return ClassifierWeights(family, variables, kernel, np.zeros(classes, np.float32), "0" * 64)
+
+
+def test_families_differ_in_their_features():
+    image = np.random.default_rng(1).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
+    features = {}
+    for family in ("torchvision", "tf-2015", "cub-50"):
+        judge = Classifier.of_weights(random_weights(family, 50))
+        pooled, chances = jax.jit(judge)(judge.variables, image)
+        assert pooled.shape == (1, 2048) and chances.shape == (1, 50)
+        np.testing.assert_allclose(chances.sum(), 1.0, rtol=1e-5)
+        assert judge.features.family == family
+        features[family] = np.asarray(pooled)
+    for one, other in (
+        ("torchvision", "tf-2015"),
+        ("torchvision", "cub-50"),
+        ("tf-2015", "cub-50"),
+    ):
+        assert np.abs(features[one] - features[other]).max() > 1e-3

@@ -1,0 +1,77 @@
+"""Captions as people type them: what is refused, what is warned of, what is kept."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from attngan_jax.data.vocabulary import Vocabulary
+from attngan_jax.errors import UserError
+from attngan_jax.sampling import sample_captions
+
+VOCABULARY = Vocabulary(["<end>", "a", "red", "bird", "wing"])
+
+
+def encode(*captions, max_words=5, seed=0):
+    return sample_captions.encode(list(captions), VOCABULARY, max_words, seed)
+
+
+def test_known_words_are_numbered_and_padded():
+    rows, lengths = encode("A red, BIRD!", "wing")
+    np.testing.assert_array_equal(rows, [[1, 2, 3, 0, 0], [4, 0, 0, 0, 0]])
+    assert lengths.tolist() == [3, 1] and lengths.dtype == np.int32
+
+
+def test_unknown_words_are_named_and_left_out(caplog):
+    with caplog.at_level(logging.WARNING):
+        rows, lengths = encode("a zebra and a red zebra")
+    assert "left out: zebra, and" in caplog.text
+    assert rows[0, : lengths[0]].tolist() == [1, 1, 2]
+
+
+def test_a_long_caption_keeps_its_order_and_the_seed_chooses(caplog):
+    numbers = "a red bird wing a red bird wing"
+    with caplog.at_level(logging.WARNING):
+        rows = {tuple(encode(numbers, max_words=3, seed=seed)[0][0]) for seed in range(20)}
+    assert "has 8 words; a random 3" in caplog.text
+    assert len(rows) > 1 and all(len(row) == 3 and 0 not in row for row in rows)
+
+
+@pytest.mark.parametrize(
+    "caption, message",
+    [
+        ("", "a caption is empty"),
+        ("  \t ", "a caption is empty"),
+        ("zebra crossing", "has no word that this run knows: it knows 4 words, such as a, red"),
+        ("!!!", "has no word that this run knows"),
+        ("a red \udcff bird", "is not UTF-8"),
+    ],
+)
+def test_captions_that_cannot_be_drawn(caption, message):
+    with pytest.raises(UserError, match=message) as error:
+        encode("a bird", caption)
+    assert "\n" not in str(error.value)
+    str(error.value).encode("utf-8")  # a terminal can print it
+
+
+def test_a_captions_file_is_its_lines(tmp_path):
+    path = tmp_path / "captions.txt"
+    path.write_bytes("\ufeffa red bird\r\n\r\n  a w\u00efng \r\n".encode())
+    assert sample_captions.read_captions(path) == ["a red bird", "a w\u00efng"]
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "holds no caption"),
+        (b"\n  \n", "holds no caption"),
+        (b"a bird\nred \xff\n", r"is not UTF-8 \(byte 11\)"),
+        (None, "cannot be read"),
+    ],
+)
+def test_captions_files_that_are_none(content, message, tmp_path):
+    path = tmp_path / "captions.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        sample_captions.read_captions(path)

@@ -1,0 +1,351 @@
+"""Several processes are one run: the same examples, the same losses, one stop for all."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from attngan_jax.data import datasets, pipeline
+from attngan_jax.errors import Stopped, UserError
+from attngan_jax.evaluation import suite
+from attngan_jax.sampling.trained_model import load_encoders
+from attngan_jax.training import loop, multihost, parallel
+from attngan_jax.training.attngan_task import AttnganTask
+from attngan_jax.training.checkpoints import Checkpoints
+from attngan_jax.training.damsm_task import DamsmTask
+from tests import tiny_runs
+from tests.same_metrics import assert_same_metrics
+from tests.tiny_configs import procedural_birds
+
+STEPS = {"damsm": 3, "attngan": 14}
+COMPARED = 3  # steps of a continued run; rounding grows in a GAN
+SETTINGS = {
+    "log_every_steps": 1,
+    "damsm.num_train_steps": STEPS["damsm"],
+    "attngan.num_train_steps": STEPS["attngan"],
+    "attngan.checkpoint_every_steps": 1000,
+    "attngan.sample_every_steps": 1000,
+    "generator.single_image": True,
+}
+
+
+def start(workdir, data_dir, num_processes, num_devices, seconds=0.0):
+    """The processes of one run of `main`, and what each will have said."""
+    settings = {"data.data_dir": data_dir, "compilation_cache_dir": tiny_runs.CACHE} | SETTINGS
+    arguments = [
+        f"--config={tiny_runs.CONFIG}",
+        f"--workdir={workdir}",
+        *(f"--config.{key}={value}" for key, value in settings.items()),
+    ]
+    return [
+        start_process(
+            [
+                "tests.training.recorded_main",
+                f"{workdir}.{k}.records",
+                str(seconds),
+                *flags,
+                *arguments,
+            ],
+            f"{workdir}.{k}.log",
+            num_devices,
+        )
+        for k, flags in enumerate(flags_of(num_processes))
+    ]
+
+
+def start_scoring(workdir, num_processes, num_devices):
+    """The processes of one run of `evaluate`."""
+    return [
+        start_process(
+            ["attngan_jax.evaluate", f"--workdir={workdir}", *flags],
+            f"{workdir}.{k}.log",
+            num_devices,
+        )
+        for k, flags in enumerate(flags_of(num_processes))
+    ]
+
+
+def flags_of(num_processes):
+    """By which each process finds the others."""
+    address = f"localhost:{free_port()}"
+    return [
+        [f"--coordinator={address}", f"--num_processes={num_processes}", f"--process_index={k}"]
+        for k in range(num_processes)
+    ]
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
+def start_process(module_and_arguments, log, num_devices):
+    """A Python that runs a module; what it says goes to the file `log`."""
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": str(num_devices),
+        "XLA_FLAGS": tiny_runs.QUICK_COMPILATION,
+    }
+    with open(log, "w", encoding="utf-8") as said:
+        return subprocess.Popen(
+            [sys.executable, "-m", *module_and_arguments],
+            cwd=tiny_runs.ROOT,
+            env=environment,
+            stdout=said,
+            stderr=said,
+        )
+
+
+def finish(processes, workdir):
+    """What each process said, once all have ended with 0."""
+    try:
+        codes = [process.wait(timeout=800) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    said = [pathlib.Path(f"{workdir}.{k}.log").read_text() for k in range(len(processes))]
+    assert codes == [0] * len(processes), "\n".join(text[-2000:] for text in said)
+    return said
+
+
+def losses(workdir, stage):
+    """step -> scalars of a stage."""
+    lines = map(json.loads, (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines())
+    return {
+        line["step"]: line["scalars"]
+        for line in lines
+        if line["stage"] == stage and "train/damsm_loss" in line["scalars"]
+    }
+
+
+def records(workdir, stage, num_processes):
+    """The records of each global batch, the processes' shares end to end."""
+    shares = []
+    for k in range(num_processes):
+        lines = pathlib.Path(f"{workdir}.{k}.records").read_text().splitlines()
+        shares.append([index for of, index in map(json.loads, lines) if of == stage])
+    return [sum(share, []) for share in zip(*shares)]
+
+
+def config_of_run(data_dir):
+    config = procedural_birds.get_config()
+    config.update_from_flattened_dict(SETTINGS | {"data.data_dir": str(data_dir)})
+    return config
+
+
+def expected_records(task, dataset, count):
+    iterator = pipeline.train_iterator(
+        dataset,
+        task.config,
+        batch_size=task.settings.batch_size,
+        image_sizes=task.image_sizes,
+        max_words=task.max_words,
+        seed=task.config.seed,
+    )
+    result = [next(iterator)["index"].tolist() for _ in range(count)]
+    iterator.close()
+    return result
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory, tiny_data_dir):
+    """A run on two processes of two devices, stopped by SIGTERM to the second one."""
+    workdir = tmp_path_factory.mktemp("hosts") / "run"
+    processes = start(workdir, tiny_data_dir, 2, 2, seconds=1.0)
+    log = workdir / "metrics.jsonl"
+    while not (log.exists() and len(losses(workdir, "attngan")) >= 2):
+        assert all(process.poll() is None for process in processes), finish(processes, workdir)
+        time.sleep(0.2)
+    processes[1].send_signal(signal.SIGTERM)
+    said = finish(processes, workdir)
+    return workdir, said
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_process_stops_all_after_the_same_step(stopped):
+    workdir, said = stopped
+    lines = [
+        re.search(
+            r"stopped by SIGTERM after step (\d+) of stage attngan, which is saved; "
+            "run the same command again",
+            text,
+        )
+        for text in said
+    ]
+    assert all(lines), said
+    steps = {int(line[1]) for line in lines}
+    assert steps == {max(losses(workdir, "attngan"))}
+    with Checkpoints(workdir, "attngan") as checkpoints:
+        assert {checkpoints.latest_step()} == steps
+    assert "Traceback" not in "".join(said)
+
+
+@pytest.mark.slow
+def test_one_process_trains_on_the_same_examples_with_the_same_losses(
+    stopped, tmp_path, tiny_data_dir
+):
+    """Stage 1 from its start; stage 2 from where the two processes stopped."""
+    workdir, _ = stopped
+    config = config_of_run(tiny_data_dir)
+    dataset = datasets.load(config)
+    damsm = DamsmTask(config, len(dataset.vocabulary))
+    assert records(workdir, "damsm", 2)[: STEPS["damsm"]] == expected_records(
+        damsm, dataset, STEPS["damsm"]
+    )
+    loop.train(damsm, dataset, tmp_path)
+    assert_same_losses(losses(tmp_path, "damsm"), losses(workdir, "damsm"), (1, 2, 3))
+
+
+@pytest.mark.slow
+def test_it_goes_on_on_one_process_or_on_four(stopped, tmp_path, tiny_data_dir):
+    workdir, _ = stopped
+    begun = max(losses(workdir, "attngan"))
+    four = tmp_path / "four"
+    shutil.copytree(workdir, four)
+    said = finish(start(four, tiny_data_dir, 4, 1), four)
+    assert "All done. The report is" in said[0]
+    assert not any("All done" in text or "batches" in text for text in said[1:])
+    assert_scores_do_not_depend_on_processes(four, tmp_path)
+
+    one = tmp_path / "one"
+    shutil.copytree(workdir, one)
+    config = config_of_run(tiny_data_dir)
+    dataset = datasets.load(config)
+    task = AttnganTask(config, len(dataset.vocabulary))
+    config.attngan.num_train_steps = begun + COMPARED
+    loop.train(task, dataset, one, frozen=load_encoders(config, len(dataset.vocabulary), one))
+
+    steps = range(begun + 1, begun + COMPARED + 1)
+    assert_same_losses(losses(one, "attngan"), losses(four, "attngan"), steps)
+    expected = expected_records(task, dataset, STEPS["attngan"])
+    assert records(workdir, "attngan", 2)[:begun] == expected[:begun]
+    assert records(four, "attngan", 4)[: STEPS["attngan"] - begun] == expected[begun:]
+
+
+def assert_scores_do_not_depend_on_processes(workdir, folder):
+    """Scores a run again that four processes of a device have scored."""
+    scored = metrics(workdir)
+    again = {}
+    for name in ("two", "here"):
+        again[name] = folder / f"scored by {name}"
+        shutil.copytree(workdir, again[name], ignore=shutil.ignore_patterns("report", "reference"))
+    said = finish(start_scoring(again["two"], 2, 2), again["two"])
+    assert (
+        "The report is" in said[0]
+        and "R-precision" in (again["two"] / "report" / "index.html").read_text()
+    )
+    assert not any("step 14" in text or "batches" in text for text in said[1:])
+    assert_same_metrics(scored, metrics(again["two"]))
+    assert_same_metrics(scored, suite.evaluate(again["here"]))  # one process of four devices
+
+
+def metrics(workdir):
+    """What was written down of the run's scores, once each in the log of scalars."""
+    lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    assert [line["step"] for line in lines if line["stage"] == "eval"][-1] == STEPS["attngan"]
+    assert list((workdir / "reference").glob("damsm-*.npz"))
+    return json.loads((workdir / "report" / "metrics.json").read_text())
+
+
+def assert_same_losses(ones, others, steps):
+    for step in steps:
+        a, b = (
+            {name: value for name, value in of[step].items() if "wait" not in name}
+            for of in (ones, others)
+        )
+        assert a.keys() == b.keys()
+        for name in a:
+            np.testing.assert_allclose(a[name], b[name], rtol=1e-3, err_msg=f"{name}, {step}")
+
+
+def test_sigterm_to_the_only_process_saves_and_stops(
+    tiny_config, tiny_dataset, tmp_path, monkeypatch
+):
+    sent = []
+
+    def shard_batch(batch, mesh, original=parallel.shard_batch):
+        if len(sent) < 3:  # with the second batch made ahead, during the first step or the second
+            sent.append(batch)
+            if len(sent) == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+        return original(batch, mesh)
+
+    monkeypatch.setattr(parallel, "shard_batch", shard_batch)
+    tiny_config.damsm.num_train_steps = 50
+    tiny_config.damsm.checkpoint_every_steps = 50
+    task = DamsmTask(tiny_config, len(tiny_dataset.vocabulary))
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Stopped, match="stopped by SIGTERM after step [1-4] of stage damsm"):
+        loop.train(task, tiny_dataset, tmp_path)
+    assert signal.getsignal(signal.SIGTERM) is before
+    with Checkpoints(tmp_path, "damsm") as checkpoints:
+        step = checkpoints.latest_step()
+    assert step in range(1, 5)
+    tiny_config.damsm.num_train_steps = step + 1
+    state = loop.train(DamsmTask(tiny_config, len(tiny_dataset.vocabulary)), tiny_dataset, tmp_path)
+    assert int(state.step) == step + 1
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("localhost:1", 2, None), "--process_index belong together"),
+        ((None, 2, 0), "belong together: give all three, or --distributed alone"),
+        (("localhost:1", 2, 2), "--process_index is 2 of --num_processes=2"),
+    ],
+)
+def test_processes_that_are_told_too_little_say_so(arguments, message):
+    with pytest.raises(UserError, match=message):
+        multihost.initialise(*arguments)
+
+
+def test_processes_agree_and_fail_together(tmp_path):
+    address, count, path = f"localhost:{free_port()}", 3, tmp_path / "together"
+    finish(
+        [
+            start_process(
+                ["tests.training.together", address, str(count), str(k), f"{path}.{k}.json"],
+                f"{path}.{k}.log",
+                2,
+            )
+            for k in range(count)
+        ],
+        path,
+    )
+    said = [json.loads(pathlib.Path(f"{path}.{k}.json").read_text()) for k in range(count)]
+
+    def of_all(name):
+        return [outcomes[name] for outcomes in said]
+
+    assert of_all("own") == [[k, True] for k in range(count)]
+    assert of_all("first_alone") == [[0, True], None, None]
+    assert of_all("told") == 3 * [{"steps": [0, None], "é": "ü"}]
+    assert of_all("told_again") == 3 * [True]
+    stopped_by = "UserError: process {} has stopped: what it said last is why".format
+    assert of_all("second_fails") == [stopped_by(1), "OSError: no room for 1", stopped_by(1)]
+    for name in ("first_fails", "telling_fails"):
+        assert of_all(name) == ["OSError: no room for 0", stopped_by(0), stopped_by(0)]
+    assert of_all("after") == 3 * ["still together"]
+    third = float(np.float32(1 / 3))
+    assert of_all("learnt") == 3 * [[3 * [[third, third]], 5]]
+    assert of_all("total") == 3 * [pytest.approx(10)] and of_all("devices") == 3 * [6]
+
+
+def test_a_single_process_is_the_first_and_never_waits():
+    assert multihost.is_first() and multihost.index_and_count() == (0, 1)
+    assert multihost.on_first(lambda: multihost.is_alone(), "test") is False
+    assert multihost.on_each(lambda: multihost.is_alone(), "test") is False
+    assert multihost.from_first(lambda: {"a": [1, None]}, "test") == {"a": [1, None]}
+    with multihost.first_goes_first("test"):
+        assert parallel.make_mesh().size == jax.device_count()

@@ -1,0 +1,98 @@
+"""Stage 1 taken from another run: whole, with its log, and only where it is the same."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from attngan_jax import configuration
+from attngan_jax.errors import UserError
+from attngan_jax.training import warm_start
+from attngan_jax.training.checkpoints import Checkpoints
+from tests.tiny_configs import procedural_birds
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """A config, a new workdir as `main` makes it before stage 1, and a run that finished it."""
+    config, workdir, source = procedural_birds.get_config(), tmp_path / "new", tmp_path / "source"
+    configuration.save_workdir_config(config, source)
+    with Checkpoints(source, "damsm") as checkpoints:
+        checkpoints.save(config.damsm.num_train_steps, {"x": np.arange(3.0)}, {})
+    (source / "metrics.jsonl").write_text(
+        "".join(
+            json.dumps({"step": 4, "stage": stage, "time": 0, "scalars": {}}) + "\n"
+            for stage in ("damsm", "attngan")
+        )
+    )
+    (source / "wall_seconds.json").write_text('{"prepare": 1.0, "damsm": 62.5}')
+    (source / "vocabulary.txt").write_text("<end>\nbird\n")
+    config.attngan.damsm_weight = 0.5  # stage 2 may differ
+    workdir.mkdir()
+    shutil.copy(source / "vocabulary.txt", workdir)
+    (workdir / "wall_seconds.json").write_text('{"prepare": 3.5}')
+    return config, workdir, source
+
+
+def files(folder):
+    return {
+        path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+def test_the_copy_is_whole_and_says_where_it_is_from(fresh):
+    config, workdir, source = fresh
+    warm_start.take_damsm(config, workdir, source)
+    assert files(workdir / "damsm") == files(source / "damsm")
+    assert not list(workdir.glob(".damsm*"))
+    logs = [
+        [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        for run in (workdir, source)
+    ]
+    assert logs[0] == [line for line in logs[1] if line["stage"] == "damsm"] != []
+    assert json.loads((workdir / "wall_seconds.json").read_text()) == {
+        "prepare": 3.5,
+        "damsm": 62.5,
+    }
+    origin = json.loads((workdir / "damsm_from.json").read_text())
+    assert (workdir / origin["workdir"]).resolve() == source.resolve()
+
+
+def test_a_stage_that_is_there_is_left_alone(fresh):
+    config, workdir, source = fresh
+    warm_start.take_damsm(config, workdir, source)
+    (workdir / "damsm_from.json").unlink()
+    (workdir / "damsm" / "note").write_text("mine")
+    warm_start.take_damsm(config, workdir, source)
+    assert (workdir / "damsm" / "note").exists()
+    assert not (workdir / "damsm_from.json").exists()
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("seed", 5),
+        ("damsm.gamma2", 1.0),
+        ("text_encoder.word_dim", 16),
+        ("procedural_birds.seed", 3),
+    ],
+)
+def test_a_stage_of_other_settings_is_refused(fresh, key, value):
+    config, workdir, source = fresh
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(UserError, match=f"of another config \\({key} is"):
+        warm_start.take_damsm(config, workdir, source)
+    assert not (workdir / "damsm").exists()
+
+
+def test_an_unfinished_stage_and_other_words_are_refused(fresh, tmp_path_factory):
+    config, workdir, source = fresh
+    unfinished = tmp_path_factory.mktemp("unfinished")
+    for name in ("config.json", "vocabulary.txt"):
+        shutil.copy(source / name, unfinished)
+    with pytest.raises(UserError, match="is not finished"):
+        warm_start.take_damsm(config, workdir, unfinished)
+    (workdir / "vocabulary.txt").write_text("<end>\nother\n")
+    with pytest.raises(UserError, match="knows other words"):
+        warm_start.take_damsm(config, workdir, source)
