@@ -2,6 +2,7 @@
 
 import functools
 import json
+from typing import TypeAlias
 
 import ml_collections
 from absl import logging
@@ -10,6 +11,8 @@ from attngan_jax import storage
 from attngan_jax.errors import UserError
 from attngan_jax.storage import write_text
 from configs import default
+
+Config: TypeAlias = ml_collections.ConfigDict
 
 # Keys that may differ between two starts of one run: they change no result.
 FREE_KEYS = (
@@ -83,7 +86,7 @@ CHOICES = {
 }
 
 
-def check(config: ml_collections.ConfigDict) -> None:
+def check(config: Config) -> None:
     """Raises `UserError` naming a value that no run can work with."""
     for key, value in flatten(config.to_dict()).items():
         if key.endswith(COUNTS) and value < 1:
@@ -112,7 +115,7 @@ def config_path(workdir: storage.PathLike) -> storage.Path:
     return storage.path(workdir) / "config.json"
 
 
-def save_workdir_config(config: ml_collections.ConfigDict, workdir: storage.PathLike) -> None:
+def save_workdir_config(config: Config, workdir: storage.PathLike) -> None:
     """Writes `config` to the workdir, or checks that the workdir is of the same config.
 
     Raises `UserError` naming the first keys that differ, `FREE_KEYS` and `FREE_SECTIONS` aside.
@@ -129,7 +132,7 @@ def save_workdir_config(config: ml_collections.ConfigDict, workdir: storage.Path
     write_text(path, json.dumps(config.to_dict(), indent=2) + "\n")
 
 
-def load_workdir_config(workdir: storage.PathLike) -> ml_collections.ConfigDict:
+def load_workdir_config(workdir: storage.PathLike) -> Config:
     """The locked config of a workdir, with every key of configs/default.py.
 
     A key that is younger than the run has what the run did before there was one: its value in
@@ -201,7 +204,7 @@ def _log_once(line: str) -> None:
     logging.info("%s", line)  # a workdir is read several times by one command
 
 
-def differences(old: ml_collections.ConfigDict, new: ml_collections.ConfigDict) -> list[str]:
+def differences(old: Config, new: Config) -> list[str]:
     """A line for each key whose value is another, by name, but for what is free to differ."""
     old, new = flatten(old.to_dict()), flatten(json.loads(json.dumps(new.to_dict())))
     missing = "no such key"

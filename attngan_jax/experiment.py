@@ -7,6 +7,7 @@ import json
 from absl import logging
 
 from attngan_jax import configuration, storage
+from attngan_jax.configuration import Config
 from attngan_jax.data import dataset_report, datasets
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.evaluation import suite
@@ -17,7 +18,6 @@ from attngan_jax.sampling.trained_model import load_encoders
 from attngan_jax.training import loop, multihost, parallel, wall_clock, warm_start
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.damsm_task import DamsmTask
-from attngan_jax.training.networks import Config
 from attngan_jax.workdir import check_has_image_encoder
 
 

@@ -14,6 +14,7 @@ import os
 import pathlib
 import re
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import numpy as np
 from etils import epath
@@ -28,8 +29,8 @@ _CLIENTS = ("google.api_core", "google.auth", "google.cloud", "gcsfs", "aiohttp"
 _SECONDS = 15.0  # for the first question to a bucket
 _LAST = "commit_success.txt"  # by which Orbax knows a checkpoint as whole
 
-PathLike = str | os.PathLike
-Path = pathlib.Path | epath.Path
+PathLike: TypeAlias = str | os.PathLike[str]
+Path: TypeAlias = pathlib.Path | epath.Path
 
 
 def is_address(place: PathLike) -> bool:

@@ -18,7 +18,7 @@ from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.checkpoints import Checkpoints
 from attngan_jax.training.damsm_task import DamsmTask
 from attngan_jax.training.state import AttnganState, DamsmState, Network, stage_key
-from attngan_jax.workdir import RECORD
+from attngan_jax.workdir import Workdir
 
 
 def write_workdir(
@@ -69,7 +69,7 @@ def _write(config: ConfigDict, workdir: storage.Path, model: OriginalModel, step
         "image_encoder": model.image_encoder is not None,
         "discriminators": sorted(model.discriminators),
     }
-    storage.write_text(workdir / RECORD, json.dumps(record, indent=2) + "\n")
+    storage.write_text(Workdir(workdir).imported, json.dumps(record, indent=2) + "\n")
     save_workdir_config(config, workdir)
 
 

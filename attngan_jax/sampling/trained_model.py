@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from attngan_jax import storage
-from attngan_jax.configuration import load_workdir_config
+from attngan_jax.configuration import Config, load_workdir_config
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.losses.damsm import region_attention
 from attngan_jax.models.generator import draw
@@ -15,7 +15,7 @@ from attngan_jax.training import parallel
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.checkpoints import Checkpoints
 from attngan_jax.training.damsm_task import DamsmTask
-from attngan_jax.training.networks import Config, normalise, word_mask
+from attngan_jax.training.networks import normalise, word_mask
 from attngan_jax.training.state import AttnganState, stage_key
 
 

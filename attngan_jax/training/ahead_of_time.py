@@ -18,11 +18,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from attngan_jax import WITHOUT_TPU, configuration
+from attngan_jax.configuration import Config
 from attngan_jax.errors import UserError
 from attngan_jax.training import parallel
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.damsm_task import DamsmTask
-from attngan_jax.training.networks import Config
 from benchmarks.tpu import collectives, hlo, traffic
 
 TASKS = {task.name: task for task in (DamsmTask, AttnganTask)}

@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from attngan_jax.configuration import Config
 from attngan_jax.losses import adversarial
 from attngan_jax.training import parallel
 from attngan_jax.training.accumulation import microbatched
 from attngan_jax.training.damsm_task import matching_losses, update
 from attngan_jax.training.networks import (
-    Config,
     build_discriminators,
     build_generator,
     build_image_encoder,

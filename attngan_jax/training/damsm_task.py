@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from attngan_jax.configuration import Config
 from attngan_jax.losses.damsm import DamsmLoss, damsm_loss
 from attngan_jax.training import parallel
 from attngan_jax.training.accumulation import microbatched
 from attngan_jax.training.networks import (
-    Config,
     build_image_encoder,
     build_text_encoder,
     normalise,

@@ -2,15 +2,13 @@
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 
+from attngan_jax.configuration import Config
 from attngan_jax.models.discriminator import Discriminator
 from attngan_jax.models.generator import Generator, stage_sizes
 from attngan_jax.models.image_encoder import ImageEncoder
 from attngan_jax.models.text_encoder import TextEncoder
 from attngan_jax.training.parallel import AXIS
-
-Config = ml_collections.ConfigDict
 
 
 def _common(config: Config) -> dict:

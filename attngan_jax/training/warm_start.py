@@ -7,12 +7,12 @@ import shutil
 from absl import logging
 
 from attngan_jax import configuration, storage
+from attngan_jax.configuration import Config
 from attngan_jax.errors import UserError
 from attngan_jax.interop.inception_weights import InceptionWeights, chosen_inception_weights
 from attngan_jax.training import loop, wall_clock
 from attngan_jax.training.checkpoints import Checkpoints
 from attngan_jax.training.damsm_task import PRETRAINED, DamsmTask
-from attngan_jax.training.networks import Config
 from attngan_jax.training.state import DamsmState
 
 STAGE = DamsmTask.name

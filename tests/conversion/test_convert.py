@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.interop.original_weights import assert_same, seeded
 
 from attngan_jax.conversion.export_run import export
 from attngan_jax.conversion.import_run import write_workdir
@@ -27,6 +26,7 @@ from attngan_jax.training import loop, parallel
 from attngan_jax.training.damsm_task import DamsmTask
 from attngan_jax.workdir import has_image_encoder
 from configs import default
+from tests.interop.original_weights import assert_same, seeded
 
 WORDS = ["<end>", "a", "red", "bird"]
 DIMENSIONS = {
