@@ -18,7 +18,7 @@ from attngan_jax.sampling.trained_model import load_encoders
 from attngan_jax.training import loop, multihost, parallel, wall_clock, warm_start
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.damsm_task import DamsmTask
-from attngan_jax.workdir import check_has_image_encoder
+from attngan_jax.workdir import Workdir, check_has_image_encoder
 
 
 def train_and_evaluate(
@@ -48,33 +48,25 @@ def train_and_evaluate(
 
     damsm = DamsmTask(config, len(dataset.vocabulary))
     attngan = AttnganTask(config, len(dataset.vocabulary))
-    if _is_finished(attngan, workdir):
-        logging.info("both stages are trained already")
-    else:
-        if not _is_finished(damsm, workdir):
-            loop.train(
-                damsm,
-                dataset,
-                workdir,
-                score=RetrievalScore(damsm, dataset),
-                start=trunk and functools.partial(warm_start.with_trunk, weights=trunk),
-            )
-        encoders = load_encoders(config, len(dataset.vocabulary), workdir)
-        r_precision = None
-        if config.attngan.best_checkpoint:
-            r_precision = GeneratorScore(attngan, dataset, encoders)
+    if not _is_finished(damsm, workdir):
         loop.train(
-            attngan,
+            damsm,
             dataset,
             workdir,
-            frozen=encoders,
-            score=r_precision,
-            on_sample=multihost.is_first()
-            and SampleWriter(attngan, dataset, parallel.on_this_host(encoders), workdir),
+            score=RetrievalScore(damsm, dataset),
+            start=trunk and functools.partial(warm_start.with_trunk, weights=trunk),
         )
-    if not multihost.from_first(
-        lambda: suite.is_finished(workdir, config.attngan.num_train_steps, config), "scored"
-    ):
+    if not _is_finished(attngan, workdir):
+        encoders = load_encoders(config, len(dataset.vocabulary), workdir)
+        score, on_sample = None, None
+        if config.attngan.best_checkpoint:
+            score = GeneratorScore(attngan, dataset, encoders)
+        if multihost.is_first():
+            here = parallel.on_this_host(encoders)
+            on_sample = SampleWriter(attngan, dataset, here, workdir)
+        loop.train(attngan, dataset, workdir, frozen=encoders, score=score, on_sample=on_sample)
+    steps = config.attngan.num_train_steps
+    if not multihost.from_first(lambda: suite.is_finished(workdir, steps, config), "scored"):
         suite.evaluate(workdir)
     return multihost.on_first(lambda: page.write_report(workdir), "report")
 
@@ -104,12 +96,10 @@ def prepare(config: Config, workdir: storage.Path) -> datasets.Dataset:
     dataset = datasets.load(config)
     report = datasets.report(config)
     if report is not None:
-        configuration.write_text(
-            workdir / dataset_report.REPORT_FILE, json.dumps(report, indent=2) + "\n"
-        )
+        storage.write_text(Workdir(workdir).prepare_report, json.dumps(report, indent=2) + "\n")
     if "prepare" not in wall_clock.read(workdir):
         clock.save()
-    path = workdir / "vocabulary.txt"
+    path = Workdir(workdir).vocabulary
     if path.exists():
         return dataclasses.replace(dataset, vocabulary=Vocabulary.load(path))
     dataset.vocabulary.save(path)
