@@ -5,23 +5,14 @@ import shutil
 import pytest
 from synthetic_run import finished, unfinished  # noqa: F401
 
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--window-size=1280,900",
-)
+FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run
+    --disable-background-networking --disable-component-update --disable-sync
+    --disable-dev-shm-usage --window-size=1280,900""".split()
 
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
-    """A Chromium without a window, its profile new; skips where none is installed."""
+    """A headless Chromium with a new profile; skips where none is installed."""
     names = ("chromium", "chromium-browser", "google-chrome")
     binary = next(filter(None, map(shutil.which, names)), None)
     driver = shutil.which("chromedriver")
