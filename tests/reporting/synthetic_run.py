@@ -1,42 +1,30 @@
 """The files of a small finished run, as a run writes them."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from attngan_jax.workdir import Workdir
 
-CAPTIONS = [
-    "the bird is red",
-    'a <script>alert(1)</script> & "blue" bird',
-    "a green bird with wings",
-]
-WORDS = [
-    ["the", "bird", "is", "red"],
-    ["a", "blue", "bird"],
-    ["a", "green", "bird", "with", "wings"],
-]
+CAPTIONS = ["the bird is red", 'a <script>alert(1)</script> & "blue" bird', "a tan bird with wings"]
+WORDS = [text.split() for text in ("the bird is red", "a blue bird", "a tan bird with wings")]
 SIZES = (4, 8, 16)
 STEPS = (100, 200, 300)
 PRECISION = {"mean": 73.12, "std": 2.04, "candidates": 50, "num_images": 1000, "fold_size": 250}
+CROWN = {"accuracy": 77.7, "chance": 10.4, "count": 90}
+BEAK = {"accuracy": 88.8, "chance": 33.3, "count": 70}
+CROWN_OF_REAL = {"accuracy": 97.6, "chance": 10.2, "count": 90}
 METRICS = {
     "step": 300,
     "dataset": "procedural_birds",
     "split": "test",
     "r_precision": PRECISION,
     "r_precision_real_images": PRECISION | {"mean": 89.91, "std": 1.23, "num_images": 2000},
-    "attribute_accuracy": {
-        "mean": 65.4,
-        "chance": 10.0,
-        "crown_color": {"accuracy": 77.7, "chance": 10.4, "count": 90},
-        "beak_length": {"accuracy": 88.8, "chance": 33.3, "count": 70},
-    },
-    "attribute_accuracy_real_images": {
-        "mean": 96.5,
-        "chance": 10.1,
-        "crown_color": {"accuracy": 97.6, "chance": 10.2, "count": 90},
-    },
+    "attribute_accuracy": {"mean": 65.4, "chance": 10.0, "crown_color": CROWN, "beak_length": BEAK},
+    "attribute_accuracy_real_images": {"mean": 96.5, "crown_color": CROWN_OF_REAL},
     "inception_score": None,
     "fid": None,
     "reasons": {
@@ -74,16 +62,12 @@ def finished(unfinished):
     write_log(unfinished, damsm + [entry(step, "attngan", **losses) for step in STEPS])
     write_samples(unfinished, {step: SIZES for step in STEPS}, rng)
     words = np.array([[*text, *[""] * (6 - len(text))] for text in WORDS])
+    texts = {"words": words, "captions": np.array(CAPTIONS)}
     maps = {f"attention_{size}": attention_maps(size) for size in SIZES[1:]}
     images = {f"image_{size}": random_images(rng, size) for size in SIZES}
-    np.savez(files.attention, words=words, captions=np.array(CAPTIONS), **images, **maps)
-    np.savez(
-        files.damsm_attention,
-        words=words,
-        captions=np.array(CAPTIONS),
-        image=images["image_16"],
-        attention=maps["attention_8"],
-    )
+    np.savez(files.attention, **texts, **images, **maps)
+    damsm_maps = {"image": images["image_16"], "attention": maps["attention_8"]}
+    np.savez(files.damsm_attention, **texts, **damsm_maps)
     np.savez(
         files.interpolations,
         images=np.stack([random_images(rng, 16)] * 3),
@@ -100,7 +84,7 @@ def random_images(rng, size):
 
 
 def attention_maps(size):
-    """`[N, 6, size / 2, size / 2]`: word t has its peak in cell t, and a higher one than word t - 1."""
+    """`[N, 6, size / 2, size / 2]`: word t has its peak in cell t, higher than those before it."""
     maps = np.full((len(WORDS), 6, (size // 2) ** 2), 0.05, np.float32)
     maps[:, range(6), range(6)] = 0.1 * np.arange(1, 7)
     return maps.reshape(len(WORDS), 6, size // 2, size // 2)
@@ -125,3 +109,9 @@ def entry(step, stage, **scalars):
 def write_log(workdir, lines):
     """Writes metrics.jsonl."""
     Workdir(workdir).metrics_log.write_text("".join(line + "\n" for line in lines))
+
+
+def run_command(name, *arguments):
+    """A command of the package, run to its end."""
+    command = [sys.executable, "-m", f"attngan_jax.{name}", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)

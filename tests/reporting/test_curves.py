@@ -14,10 +14,6 @@ def series(values, every=10):
     return Series(np.arange(1, len(values) + 1) * every, np.asarray(values, float))
 
 
-def line_of(values):
-    return curves.chart("loss", [("", series(values))]).lines[0]
-
-
 def points(text):
     return [tuple(map(float, pair.split(","))) for pair in text.split()]
 
@@ -34,23 +30,19 @@ def test_scalars_that_differ_in_size_share_a_chart():
 
 
 def test_points_span_the_axes_and_rise_upwards():
-    line = line_of([0, 5, 10])
+    chart = curves.chart("loss", [("", series([0, 4, 10]))])
+    (line,) = chart.lines
     (x0, y0), (x1, y1), (x2, y2) = points(line.smooth)
-    assert (x0, x2) == (LEFT, RIGHT)
-    assert x1 == pytest.approx((x0 + x2) / 2) and y1 == pytest.approx((y0 + y2) / 2, abs=0.1)
+    assert (x0, x2) == (LEFT, RIGHT) and x1 == pytest.approx((x0 + x2) / 2)
     assert TOP < y2 < y1 < y0 < BOTTOM
+    low, high = chart.y_range  # maps points back to values
+    assert low + (y1 - BOTTOM) / (TOP - BOTTOM) * (high - low) == pytest.approx(4, abs=0.05)
     assert line.marked == points(line.smooth) and line.raw == ""
 
 
-def test_ranges_map_points_back_to_values():
-    chart = curves.chart("loss", [("", series([2, 5, 11]))])
-    _, y = points(chart.lines[0].smooth)[1]
-    low, high = chart.y_range
-    assert low + (y - BOTTOM) / (TOP - BOTTOM) * (high - low) == pytest.approx(5, abs=0.05)
-
-
 def test_a_long_noisy_line_is_reduced_and_smoothed():
-    line = line_of(3 + np.random.default_rng(0).normal(0, 1, 5000))
+    noise = np.random.default_rng(0).normal(0, 1, 5000)
+    (line,) = curves.chart("loss", [("", series(3 + noise))]).lines
     assert len(points(line.smooth)) == len(points(line.raw)) == curves.MAX_POINTS
     raw, smooth = ([y for _, y in points(text)] for text in (line.raw, line.smooth))
     assert np.std(smooth) < np.std(raw) / 2
@@ -73,18 +65,9 @@ def test_one_point_and_a_constant_stay_inside(values):
         assert chart.x_ticks == [((LEFT + RIGHT) / 2, "10")]
 
 
-@pytest.mark.parametrize(
-    "low, high, expected",
-    [
-        (0, 10, [0, 2, 4, 6, 8, 10]),
-        (0.31, 1.02, [0.4, 0.6, 0.8, 1.0]),
-        (10, 1800, [500, 1000, 1500]),
-    ],
-)
-def test_ticks_are_round_and_inside(low, high, expected):
-    assert curves.ticks(low, high, 4) == pytest.approx(expected)
-
-
-def test_numbers_have_three_digits():
+def test_ticks_are_round_and_inside_and_numbers_have_three_digits():
+    assert curves.ticks(0, 10, 4) == pytest.approx([0, 2, 4, 6, 8, 10])
+    assert curves.ticks(0.31, 1.02, 4) == pytest.approx([0.4, 0.6, 0.8, 1.0])
+    assert curves.ticks(10, 1800, 4) == pytest.approx([500, 1000, 1500])
     values = {0: "0", 12345.6: "12,346", 1.2345: "1.23", 0.00012345: "0.000123"}
     assert {value: curves.number(value) for value in values} == values

@@ -23,23 +23,17 @@ def test_image_grid_places_images_row_by_row():
     assert figures.image_grid(images[:2], columns=9, pad=0).shape == (2, 6, 3)
 
 
-def test_one_hot_cell_brightens_its_corner_and_dims_the_rest():
+def test_the_overlay_is_warm_where_attention_is_high_and_dim_elsewhere():
     attention = np.zeros((4, 4), np.float32)
     attention[0, 3] = 0.3
     overlay = figures.overlay_attention(plain(120, 16), attention).astype(int)
     assert overlay.shape == (16, 16, 3)
-    assert overlay[0, 15].sum() > 3 * 120  # row 0, last column: the hot one
-    for row, column in ((0, 0), (15, 0), (15, 15)):
-        np.testing.assert_array_equal(overlay[row, column], round(figures.DIMMED * 120))
-    assert overlay[0, 15, 0] > overlay[0, 15, 2]  # warm: more red than blue
-
-
-def test_overlay_closed_form_for_full_and_for_no_attention():
-    full = figures.overlay_attention(plain(100), np.full((2, 2), 0.7))
-    expected = 100 + (np.array(figures.HEAT) - 100) * figures.HEAT_STRENGTH
-    np.testing.assert_array_equal(full[3, 3], np.rint(expected))
-    none = figures.overlay_attention(plain(100), np.zeros((2, 2)))
-    assert (none == round(figures.DIMMED * 100)).all()
+    full = 120 + (np.array(figures.HEAT) - 120) * figures.HEAT_STRENGTH  # the closed form
+    np.testing.assert_array_equal(overlay[0, 15], np.rint(full))  # row 0, last column: the hot one
+    dim = round(figures.DIMMED * 120)
+    assert (overlay[[0, 15, 15], [0, 0, 15]] == dim).all()
+    assert overlay[0, 15].sum() > 3 * 120 and overlay[0, 15, 0] > overlay[0, 15, 2]
+    assert (figures.overlay_attention(plain(120), np.zeros((2, 2))) == dim).all()
 
 
 def test_attention_scores_are_the_weight_above_an_even_spread():
@@ -82,17 +76,13 @@ def test_a_figure_is_its_strips_one_below_the_other():
 
 
 def test_captioned_grid_has_the_images_and_text_below(tmp_path):
-    colors = [(200, 0, 0), (0, 200, 0), (0, 0, 200)]
-    images = np.stack([np.full((64, 64, 3), color, np.uint8) for color in colors])
+    images = np.stack([plain(value, 64) for value in (100, 150, 200)])
     path = tmp_path / "new" / "grid.png"
     figures.captioned_grid(images, ["a red one", "a green one", "blue " * 20], path, columns=2)
-    grid = np.asarray(Image.open(path))
-    tile = figures.CAPTION_TILE
+    grid, tile = np.asarray(Image.open(path)), figures.CAPTION_TILE
     assert grid.shape[1] == 2 * (tile + MARGIN) + MARGIN
-    assert tuple(grid[MARGIN + 50, MARGIN + 50]) == colors[0]
-    assert tuple(grid[MARGIN + 50, 2 * MARGIN + tile + 50]) == colors[1]
-    below = grid[MARGIN + tile : MARGIN + tile + 24, MARGIN : MARGIN + tile]
-    assert below.min() < 80  # ink
+    assert (grid[MARGIN + 50, [MARGIN + 50, 2 * MARGIN + tile + 50], 0] == [100, 150]).all()
+    assert grid[MARGIN + tile : MARGIN + tile + 24, MARGIN : MARGIN + tile].min() < 80  # ink
     assert [file.name for file in path.parent.iterdir()] == ["grid.png"]
 
 
@@ -121,39 +111,30 @@ def test_each_stage_has_its_own_five_most_attended_words(finished):
     labels = [[label for label, _ in images] for _, images in strips]
     assert labels[0] == [f"{size} x {size}" for size in SIZES]
     assert labels[1][0] == "the 510%" and labels[2] == ["red 40%", "is 30%", "bird 20%", "the 10%"]
-    assert len(labels[8]) == 5  # "a green bird with wings"
+    assert len(labels[8]) == 5  # "a tan bird with wings"
     image = figures.scaled(attention.images[16][0], figures.RUN_TILE, figures.RUN_TILE)
     red = figures.overlay_attention(image, attention.maps[16][0][3])
     np.testing.assert_array_equal(strips[2][1][0][1], red)
 
 
-def test_damsm_has_its_image_and_words_in_one_strip(finished):
-    strips = figures.top_words(run_files.read_run(finished).damsm_attention)
+def test_damsm_has_one_strip_a_caption_and_samples_end_with_the_real_image(finished):
+    run = run_files.read_run(finished)
+    strips = figures.top_words(run.damsm_attention)
     assert [(title, len(images)) for title, images in strips] == list(zip(CAPTIONS, (5, 4, 6)))
     assert strips[0][1][0][0] == "16 x 16" and strips[0][1][1][0].startswith("red ")
-
-
-def test_the_time_line_has_the_first_and_last_step_and_the_real_image(finished):
-    samples = run_files.read_samples(finished)
-    title, images = figures.time_line(samples)[1]
+    title, images = figures.time_line(run.samples)[1]
     assert title == CAPTIONS[1]
     assert [label for label, _ in images] == [*(f"step {step}" for step in STEPS), "real"]
-    np.testing.assert_array_equal(images[-1][1], samples.real_images[1])
-    np.testing.assert_array_equal(images[0][1], samples.over_time[0][1])
+    np.testing.assert_array_equal(images[-1][1], run.samples.real_images[1])
+    np.testing.assert_array_equal(images[0][1], run.samples.over_time[0][1])
 
 
 def test_a_report_writes_the_figures_for_which_the_run_has_arrays(finished):
     own = {"attention", "damsm_attention", "time_line"}
-    page.write_report(finished)
-    folder = finished / "report" / "figures"
-    between = {"between_captions", "between_noises", "swapped_word"}
-    assert {path.stem for path in folder.iterdir()} == own | between
+    folder = page.write_report(finished).parent / "figures"
+    more = {"between_captions", "between_noises", "swapped_word"}
+    assert {path.stem for path in folder.iterdir()} == own | more
     for path in (*folder.iterdir(), finished / "report" / "interpolations.npz"):
         path.unlink()
     page.write_report(finished)
     assert {path.stem for path in folder.iterdir()} == own
-
-
-def test_a_run_that_has_just_begun_gets_no_folder(unfinished):
-    page.write_report(unfinished)
-    assert not (unfinished / "report" / "figures").exists()

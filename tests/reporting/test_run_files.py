@@ -10,20 +10,15 @@ from attngan_jax.errors import UserError
 from attngan_jax.reporting import run_files
 
 
-def test_the_last_entry_of_a_step_counts_and_steps_are_sorted(unfinished):
-    logged = ((10, 1.0), (30, 3.0), (20, 2.0), (30, 9.0))
-    write_log(unfinished, [entry(step, "damsm", loss=value) for step, value in logged])
-    series = run_files.read_scalars(unfinished / "metrics.jsonl")["damsm"]["train/loss"]
-    np.testing.assert_array_equal(series.steps, [10, 20, 30])
-    np.testing.assert_array_equal(series.values, [1.0, 2.0, 9.0])
-
-
-def test_stages_are_kept_apart_and_non_finite_values_left_out(unfinished):
-    logged = ((10, "damsm", 1.0), (10, "attngan", 7.0), (20, "attngan", float("nan")))
-    write_log(unfinished, [entry(step, stage, loss=value) for step, stage, value in logged])
+def test_of_finite_values_the_last_of_a_step_counts_in_each_stage(unfinished):
+    logged = [(10, 1.0), (30, 3.0), (20, 2.0), (30, 9.0), (40, float("nan"))]
+    lines = [entry(step, "damsm", loss=value) for step, value in logged]
+    write_log(unfinished, [*lines, entry(10, "attngan", loss=7.0)])
     scalars = run_files.read_scalars(unfinished / "metrics.jsonl")
-    assert scalars["damsm"]["train/loss"].values.tolist() == [1.0]
-    assert scalars["attngan"]["train/loss"].values.tolist() == [7.0]
+    damsm, attngan = scalars["damsm"]["train/loss"], scalars["attngan"]["train/loss"]
+    np.testing.assert_array_equal(damsm.steps, [10, 20, 30])
+    np.testing.assert_array_equal(damsm.values, [1.0, 2.0, 9.0])
+    assert attngan.steps.tolist() == [10] and attngan.values.tolist() == [7.0]
 
 
 def test_only_the_last_line_may_be_incomplete(unfinished):
@@ -79,35 +74,25 @@ def test_a_run_with_nothing_but_a_config(unfinished):
     assert run.config["seed"] == 7 and run.num_words == 0
     assert run.scalars == run.wall_seconds == run.interpolations == {}
     assert run.metrics is run.samples is run.attention is run.damsm_attention is None
-
-
-def test_wall_seconds_come_from_the_run_until_it_is_evaluated(unfinished):
     (unfinished / "wall_seconds.json").write_text(json.dumps({"prepare": 3.5}))
     assert run_files.read_run(unfinished).wall_seconds == {"prepare": 3.5}
 
 
-@pytest.mark.parametrize(
-    "name", ["report/attention.npz", "report/metrics.json", "samples/fixed.npz", "config.json"]
-)
+@pytest.mark.parametrize("name", ["report/attention.npz", "report/metrics.json", "config.json"])
 def test_a_broken_file_is_named(finished, name):
     (finished / name).write_bytes((finished / name).read_bytes()[:20])
     with pytest.raises(UserError, match=name):
         run_files.read_run(finished)
 
 
-def test_an_array_that_is_missing_is_named(finished):
+def test_no_config_a_missing_array_and_arrays_of_objects_are_named(finished):
     np.savez(finished / "report" / "damsm_attention.npz", words=[["a"]], captions=["a"])
     with pytest.raises(UserError, match="damsm_attention.npz lacks image, attention: remove it"):
         run_files.read_run(finished)
-
-
-def test_a_folder_without_a_run(tmp_path):
-    with pytest.raises(UserError, match="config.json"):
-        run_files.read_run(tmp_path)
-
-
-def test_arrays_of_objects_are_refused(finished):
     fixed = {"captions": np.array([{}], object), "real_images": np.zeros((1, 4, 4, 3), np.uint8)}
     np.savez(finished / "samples" / "fixed.npz", **fixed)
     with pytest.raises(UserError, match="fixed.npz"):
+        run_files.read_run(finished)
+    (finished / "config.json").unlink()
+    with pytest.raises(UserError, match="it has no config.json"):
         run_files.read_run(finished)
