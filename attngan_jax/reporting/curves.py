@@ -1,4 +1,4 @@
-"""Line charts of a run's scalars, as coordinates of an SVG: the page's style sets the colours."""
+"""Line charts of a run's scalars as SVG coordinates; the page colours them, light or dark."""
 
 import dataclasses
 import math

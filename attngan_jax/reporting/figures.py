@@ -1,7 +1,7 @@
 """Figures as PNGs: grids of images, captions under them, attention maps over them.
 
-`sample` and training write their grids with it, and a report writes its run's figures, for a paper
-or a talk. Images are uint8 RGB; NumPy and Pillow draw everything.
+`sample` writes these figures, training its grids, and a report those of its run, for a paper or a
+talk. Images are uint8 RGB; NumPy and Pillow draw everything.
 """
 
 import functools
@@ -73,7 +73,7 @@ def attention_scores(attention: np.ndarray) -> np.ndarray:
 
 
 def ranked(attention: np.ndarray) -> list[int]:
-    """The most attended words of `[T, h, w]`, the first first."""
+    """Which words of `[T, h, w]` are attended to most, the most attended first."""
     return np.argsort(-attention_scores(attention), kind="stable")[:NUM_TOP_WORDS].tolist()
 
 

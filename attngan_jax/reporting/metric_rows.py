@@ -210,7 +210,8 @@ def _distance(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
     spread = f"{values['confidence']:g} %: {' to '.join(ends)}" if ends else ""
     note = "Lower is better; its expectation does not depend on the number of images."
     if fid:
-        note = "Lower is better; compare only with the same weights and as many images."
+        note = "Lower is better; compare only with the same weights and number of images:"
+        note += " fewer images give a larger FID."
     yield f"{name.split()[0]} ({values['family']})", value, spread, _protocol(values), note
 
 
