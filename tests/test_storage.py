@@ -142,7 +142,7 @@ def test_a_config_and_arrays_and_pictures_come_back(workdir):
     save_arrays(
         workdir / "samples" / "fixed.npz", captions=np.array(["a bird"]), real_images=pixels[None]
     )
-    samples = run_files.read_samples(workdir / "samples")
+    samples = run_files.read_samples(workdir)
     assert samples.steps == [2]
     np.testing.assert_array_equal(samples.last[4][0], pixels)
     figures.save_png(pixels, workdir / "report" / "a.png")
