@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from absl import app, flags, logging
 
-from attngan_jax.data import datasets, decoding, pipeline
+from attngan_jax.data import datasets, pipeline, transforms
 from benchmarks.made_up_cub import make_source
 from configs import cub
 
@@ -79,7 +79,7 @@ def main(argv):
 
         def decode() -> int:
             for record in some:
-                decoding.decode_image(record["image"])
+                transforms.decode_image(record["image"])
             return len(some)
 
         print(f"decoding alone               {rate(decode):6.0f} images/s", flush=True)
