@@ -53,7 +53,7 @@ def records(dataset: datasets.Dataset) -> list[Mapping]:
 
 
 def counts(dataset: datasets.Dataset, key: str) -> dict[str, int]:
-    """How often each reason stands in the report under `key`."""
+    """How often the report gives each reason under `key`."""
     return {reason: row["count"] for reason, row in dataset.report[key].items()}
 
 
@@ -161,7 +161,7 @@ def make_coco(folder: pathlib.Path) -> None:
             write(folder / f"{split}2014" / file, encoded(k))
             images.append({"id": image_id, "file_name": file, "width": 60, "height": 45})
             said += [(i, image_id, text) for i, text in enumerate(captions(k, 6))]
-        annotations = [  # those of one image don't stand together
+        annotations = [  # those of one image are not adjacent
             {"id": 5 * n, "image_id": image_id, "caption": text}
             for n, (_, image_id, text) in enumerate(sorted(said))
         ]

@@ -28,7 +28,7 @@ _BAD_NAMES = (errno.ENAMETOOLONG, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
 
 
 def find_archives(folder: Path) -> list[Path]:
-    """The archives that lie in `folder` itself."""
+    """The archives in `folder` itself, not below it."""
     found = (path for path in folder.iterdir() if path.name.lower().endswith(_ARCHIVE_SUFFIXES))
     return sorted(path for path in found if path.is_file())
 
@@ -36,20 +36,15 @@ def find_archives(folder: Path) -> list[Path]:
 def unpack(archives: list[Path], target: Path, hint: str, depth: int = 1) -> None:
     """Unpacks each archive into a folder of its name under `target`, and zips inside them, too.
 
-    Links, and names that lead out of the folder, are passed over.
-
-    Args:
-      hint: where good archives are to be had, for the error's message.
-      depth: 1 for archives of the source, 2 for those in them, and so on.
-    Raises:
-      UserError: an archive is damaged, cut short or locked, unpacks to more than `MAX_BYTES`, or
-        holds archives in archives without end.
+    Links, and names that lead out of the folder, are passed over. `UserError`, with `hint` at where
+    good archives are to be had, if an archive is damaged, cut short or locked, unpacks to more than
+    `MAX_BYTES`, or holds archives in archives without end (`depth`, 1 for those of the source).
     """
     for archive in archives:
         if depth > _MAX_DEPTH:
             raise UserError(
                 f"the archive {archive} lies in {_MAX_DEPTH} others: unpack it yourself, or leave "
-                f"it away. {hint}"
+                f"it out. {hint}"
             )
         folder = target / archive.name.partition(".")[0]
         try:

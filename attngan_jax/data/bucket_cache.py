@@ -1,11 +1,9 @@
 """Datasets in a bucket: built here and uploaded, or downloaded once and kept.
 
 ArrayRecord reads no addresses, and a training batch is a hundred random reads. So each machine
-keeps a copy of a dataset whose `data_dir` is an address, in `config.data.cache_dir`. Beside the
-copy a list says what was copied: each object's size and hash, as the bucket has them. Where an
-object's differ from the list, the copy is made again.
-
-In a bucket as in a folder the vocabulary is written last: a dataset without it is not finished.
+keeps a copy of a dataset whose `data_dir` is an address, in `config.data.cache_dir`. Beside it a
+list says what was copied: each object's size and hash. Where those in the bucket are others, the
+copy is made again. As in a folder the vocabulary is written last: without it nothing is finished.
 """
 
 import contextlib
@@ -41,7 +39,7 @@ def data_dir(config: Config) -> str:
 
 
 def address(config: Config, folder: Path) -> storage.Path:
-    """Where a dataset lies whose copy, if it needs one, is `folder`."""
+    """The address of a dataset whose copy, if it needs one, is `folder`."""
     if not is_needed(config):
         return folder
     return storage.path(config.data.data_dir) / folder.relative_to(data_dir(config)).as_posix()
@@ -51,10 +49,8 @@ def fetch(source: storage.Path, folder: Path) -> None:
     """Makes `folder` a copy of the dataset at `source`; nothing where that is not finished.
 
     Each file appears whole or not at all, checked by size and hash; what is there already is kept.
-    Several processes may call this together: one copies, the others wait.
-
-    Raises:
-      UserError: the bucket is out of reach, or this machine has no room for the copy.
+    Several processes may call this together: one copies, the others wait. `UserError` if the bucket
+    is out of reach, or this machine has no room for the copy.
     """
     with one_process(folder, "copy.lock"):
         there = facts(source)
@@ -74,26 +70,16 @@ def fetch(source: storage.Path, folder: Path) -> None:
                 f"the copy of the dataset needs {size / 2**30:.1f} GiB and {folder} has "
                 f"{free / 2**30:.1f}: choose another config.data.cache_dir"
             )
-        for name in _with_progress(missing, there, f"Copying {source.parts[-2]} here"):
-            _download(source / name, folder / name, there[name][0])
+        for name in tqdm(missing, f"Copying {source.parts[-2]} here", disable=not missing):
+            content = storage.blob(source / name).download_as_bytes()  # checks the hash
+            if len(content) != there[name][0]:
+                raise UserError(
+                    f"{source / name} has {there[name][0]:,} bytes and {len(content):,} of them "
+                    "arrived: run the same command again"
+                )
+            storage.write_bytes(folder / name, content)
             here[name] = there[name]
             storage.write_text(_list_file(folder), json.dumps(here) + "\n")
-
-
-def _download(source: storage.Path, target: Path, size: int) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        storage.blob(source).download_to_filename(str(unfinished))  # checks the hash
-        arrived = unfinished.stat().st_size
-        if arrived != size:
-            raise UserError(
-                f"{source} has {size:,} bytes and {arrived:,} of them arrived: run the same "
-                "command again"
-            )
-        os.replace(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def publish(folder: Path, target: storage.Path) -> None:
@@ -111,8 +97,8 @@ def publish(folder: Path, target: storage.Path) -> None:
             for name in reversed(_in_order(name for name in there if _rank(name))):
                 storage.blob(target / name).delete()
                 missing |= {name} & here.keys()
-        what = f"Copying {target.parts[-2]} to its bucket"
-        for name in _with_progress(_in_order(missing), here, what):
+        ordered = _in_order(missing)
+        for name in tqdm(ordered, f"Copying {target.parts[-2]} to its bucket", disable=not missing):
             storage.blob(target / name).upload_from_filename(str(folder / name))
         if missing:
             there = facts(target)
@@ -143,15 +129,6 @@ def _rank(name: str) -> int:
 
 def _in_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (_rank(name), name))
-
-
-def _with_progress(names: list[str], sizes: Facts, what: str) -> Iterator[str]:
-    """Yields `names`; the bar counts the bytes of those that are done."""
-    total = sum(sizes[name][0] for name in names)
-    with tqdm(total=total, desc=what, unit="B", unit_scale=True, disable=not names) as bar:
-        for name in names:
-            yield name
-            bar.update(sizes[name][0])
 
 
 def _list_file(folder: Path) -> Path:

@@ -29,7 +29,7 @@ class Coco(PhotographBuilder):
         def find(what: str, *names: str) -> Path:
             found = [source / name for name in names if (source / name).exists()]
             if not found:
-                raise UserError(f"{source} lacks {what}. {self.HOW_TO_GET}")
+                raise self.source_error(f"{source} lacks {what}")
             return found[0]
 
         notes = Notes()
@@ -45,10 +45,7 @@ class Coco(PhotographBuilder):
 def read_entries(path: Path, notes: Notes) -> list[Entry]:
     """The images of an annotation file in its order, each with the captions of its id.
 
-    Args:
-      notes: takes what is repaired or ignored.
-    Raises:
-      UserError: the file is damaged, or isn't of this kind.
+    `notes` takes what is repaired or ignored. `UserError` if the file is damaged or another.
     """
     try:
         content = json.loads(path.read_bytes())

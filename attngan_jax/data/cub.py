@@ -10,7 +10,14 @@ from pathlib import Path
 from absl import logging
 
 from attngan_jax.data import archives
-from attngan_jax.data.photographs import NO_CLASS, Entry, Listing, Notes, PhotographBuilder
+from attngan_jax.data.photographs import (
+    NO_CLASS,
+    UNPACKED,
+    Entry,
+    Listing,
+    Notes,
+    PhotographBuilder,
+)
 from attngan_jax.data.vocabulary import END, Vocabulary
 from attngan_jax.errors import UserError
 from attngan_jax.interop.metadata import read_captions, read_class_ids, read_filenames
@@ -32,13 +39,9 @@ Boxes = dict[str, tuple[float, ...] | None]  # of images by name without suffix;
 
 
 class Cub(PhotographBuilder):
-    """CUB from the released code's layout.
+    """CUB from the released code's layout, unpacked or packed; docs/data.md has it file by file.
 
-    `CUB_200_2011/` with `images/`, `images.txt` and `bounding_boxes.txt`;
-    `text/<class>/<image>.txt`, a caption a line; the split from `train/` and `test/` with
-    `filenames.pickle` and `class_info.pickle`, or from a list of the training classes; the words'
-    numbers from `captions.pickle`, if it is there. What is still packed, as `CUB_200_2011.tgz` and
-    an archive of the captions, is unpacked while the build lasts. A class is its number less one.
+    A class is its number less one. The words' numbers come from `captions.pickle`, if it is there.
     """
 
     MAX_CAPTIONS = 10
@@ -61,7 +64,7 @@ class Cub(PhotographBuilder):
                 "text/<class>/<image>.txt": text,
             }
             lacking = " and ".join(what for what, found in needed.items() if found is None)
-            raise UserError(f"{source} lacks {lacking}. {self.HOW_TO_GET}")
+            raise self.source_error(f"{source} lacks {lacking}")
         boxes, notes = read_boxes(birds), Notes()
         numbers: dict[str, list[tuple[str, int | None]]] = {"train": [], "test": []}
         if pickles := _find(folders, *_PICKLES):
@@ -70,10 +73,9 @@ class Cub(PhotographBuilder):
             for name in boxes:
                 numbers["train" if class_of(name) in classes else "test"].append((name, None))
         else:
-            raise UserError(
+            raise self.source_error(
                 f"{source} does not say which images to train on: it needs train/filenames.pickle "
-                "and test/filenames.pickle, or a list of the 150 training classes in "
-                f"trainvalclasses.txt. {self.HOW_TO_GET}"
+                "and test/filenames.pickle, or the 150 training classes in trainvalclasses.txt"
             )
         splits = {split: [_entry(*row, boxes) for row in rows] for split, rows in numbers.items()}
         roots = dict.fromkeys(splits, (birds / "images").resolve())
@@ -97,8 +99,9 @@ class Cub(PhotographBuilder):
         if not (has_text and (_find(folders, *_PICKLES) or _training_classes(folders) is not None)):
             wanted += texts
         if wanted:
-            archives.unpack(wanted, self.unpacked_dir, self.HOW_TO_GET)
-            folders += _folders(self.unpacked_dir)
+            unpacked = Path(self.data_dir) / UNPACKED
+            archives.unpack(wanted, unpacked, self.HOW_TO_GET)
+            folders += _folders(unpacked)
         return folders
 
     def _download_images(self, dl_manager) -> Path:
@@ -106,15 +109,11 @@ class Cub(PhotographBuilder):
         try:
             path = Path(dl_manager.download(self.IMAGES_URL))
         except Exception as error:  # TFDS raises what its parts raise
-            raise UserError(
-                f"{self.IMAGES_URL} cannot be downloaded ({type(error).__name__}: {error}). "
-                f"{self.HOW_TO_GET}"
-            ) from error
+            problem = f"cannot be downloaded ({type(error).__name__}: {error})"
+            raise self.source_error(f"{self.IMAGES_URL} {problem}") from error
         if sha256(path) != self.IMAGES_SHA256:
-            raise UserError(
-                f"{path} is not the CUB_200_2011.tgz that was published (SHA-256 "
-                f"{self.IMAGES_SHA256}): delete it. {self.HOW_TO_GET}"
-            )
+            published = f"that was published (SHA-256 {self.IMAGES_SHA256})"
+            raise self.source_error(f"{path} is not the CUB_200_2011.tgz {published}: delete it")
         return path
 
 
@@ -196,11 +195,13 @@ def _training_classes(folders: Sequence[Path]) -> set[int] | None:
 
 def _read_words(folders: Sequence[Path], notes: Notes) -> Sequence[str] | None:
     folder = _find(folders, "captions.pickle")
+    if folder is None:
+        return None
     try:
-        words = read_captions(folder / "captions.pickle").words[1:] if folder else None
-        if strange := [word for word in words or () if word.split() != [word]]:
+        words = [END, *read_captions(folder / "captions.pickle").words[1:]]
+        if strange := [word for word in words if word.split() != [word]]:
             raise ValueError(f"{strange[0]!r} is not one word")
-        return None if words is None else Vocabulary([END, *words]).words
+        return Vocabulary(words).words
     except (UserError, ValueError) as error:
         notes.append(("captions.pickle not used: words numbered anew", str(error)))
         return None

@@ -9,7 +9,6 @@ from typing import Any
 from tqdm import tqdm
 
 from attngan_jax import storage
-from attngan_jax.data.source_files import printable
 from attngan_jax.data.vocabulary import END, Vocabulary, tokenise
 from attngan_jax.workdir import Workdir
 
@@ -21,35 +20,35 @@ Notes = list[tuple[str, str]]  # reasons, and the image or place of each
 Records = Sequence[Mapping[str, Any]]
 
 
+def printable(name: str) -> str:
+    """A file's name that need not be UTF-8, as text that can be."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def count_by_reason(notes: Notes) -> dict[str, dict[str, Any]]:
     """`{reason: {"count", "first"}}`: how often and where first, the most frequent reason first."""
-    places: dict[str, list[str]] = {}
-    for reason, place in notes:
-        places.setdefault(reason, []).append(place)
-    ordered = sorted(places.items(), key=lambda item: -len(item[1]))
-    return {
-        reason: {"count": len(found), "first": list(map(printable, found[:NUM_NAMED]))}
-        for reason, found in ordered
-    }
+    report = {}
+    for reason, count in Counter(reason for reason, _ in notes).most_common():
+        places = [printable(place) for found, place in notes if found == reason]
+        report[reason] = {"count": count, "first": places[:NUM_NAMED]}
+    return report
 
 
 def vocabulary_file(folder: Path, min_word_count: int) -> Path:
-    """Where a dataset's words are that occur so often. Its files are called as a workdir's."""
-    return _for_count(Path(Workdir(folder).vocabulary), min_word_count)
+    """Where the words are that occur so often. A dataset's files are called as a workdir's."""
+    return _for_count(Workdir(folder).vocabulary, min_word_count)
 
 
-def _report_file(folder: Path, min_word_count: int) -> Path:
-    return _for_count(Path(Workdir(folder).prepare_report), min_word_count)
-
-
-def _for_count(path: Path, min_word_count: int) -> Path:
-    return path if min_word_count == 1 else path.with_stem(f"{path.stem}_min{min_word_count}")
+def _for_count(path: storage.Path, min_word_count: int) -> Path:
+    suffix = "" if min_word_count == 1 else f"_min{min_word_count}"
+    return Path(path).with_stem(f"{path.stem}{suffix}")
 
 
 def read_report(folder: Path, min_word_count: int) -> dict[str, Any] | None:
     """Reads what `summarise` wrote; None if it isn't there, or is damaged."""
     try:
-        return json.loads(_report_file(folder, min_word_count).read_text(encoding="utf-8"))
+        path = _for_count(Workdir(folder).prepare_report, min_word_count)
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
@@ -65,24 +64,23 @@ def summarise(
 ) -> None:
     """Reads all captions once; writes `report/prepare.json` and then the vocabulary.
 
-    Args:
-      seconds: that the build took, for builders that don't write it down.
+    `seconds` is what the build took, for builders that don't write it down.
     """
     facts = build_facts(folder)
     counts: Counter[str] = Counter()  # in the order in which the words first occur
-    rows: dict[str, dict[str, int]] = {}
-    lengths: dict[str, Counter[int]] = {}
+    rows, lengths = {}, {}
     for split, records in splits.items():
-        lengths[split], class_ids = Counter(), set()
+        class_ids, histogram = set(), Counter[int]()
         for i in tqdm(range(len(records)), desc=f"Words of {split}", unit=" images"):
             record = records[i]
             class_ids.add(int(record["class_id"]))
             for caption in record["captions"]:
                 words = tokenise(caption.decode("utf-8"))
                 counts.update(words)
-                lengths[split][len(words)] += 1
-        captions, classes = lengths[split].total(), len(class_ids - {-1})
+                histogram[len(words)] += 1
+        captions, classes = histogram.total(), len(class_ids - {-1})
         rows[split] = {"images": len(records), "captions": captions, "classes": classes}
+        lengths[split] = dict(sorted(histogram.items()))
     vocabulary, words_from = Vocabulary.from_counts(counts, min_word_count), "captions"
     if "words" in facts and min_word_count == 1:
         vocabulary, words_from = Vocabulary(facts["words"]), "captions.pickle"
@@ -94,14 +92,15 @@ def summarise(
         "words_from": words_from,
         "min_word_count": min_word_count,
         "words_without_number": len(counts.keys() - set(vocabulary.words)),
-        "caption_lengths": {split: dict(sorted(count.items())) for split, count in lengths.items()},
+        "caption_lengths": lengths,
         "listed": facts.get("listed", sum(row["images"] for row in rows.values())),
         "left_out": facts.get("left_out", {}),
         "repaired": facts.get("repaired", {}),
         "seconds": facts.get("seconds", round(seconds, 1)),
         "bytes": sum(path.stat().st_size for path in folder.glob("*.array_record*")),
     }
-    storage.write_text(_report_file(folder, min_word_count), json.dumps(report, indent=2) + "\n")
+    path = _for_count(Workdir(folder).prepare_report, min_word_count)
+    storage.write_text(path, json.dumps(report, indent=2) + "\n")
     vocabulary.save(vocabulary_file(folder, min_word_count))
 
 

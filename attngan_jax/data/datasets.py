@@ -1,6 +1,6 @@
 """The datasets by name: building them on disk and reading them back.
 
-A dataset lies in `data_dir/<builder>/<config>/<version>/`, as TFDS lays it out, in ArrayRecord
+A dataset is in `data_dir/<builder>/<config>/<version>/`, as TFDS lays it out, in ArrayRecord
 files, with `report/prepare.json` and `vocabulary.txt` beside them. TFDS builds into a folder
 called `incomplete.*` and renames it at the end; the vocabulary is written last. Where `data_dir` is
 in a bucket, all of this happens in a copy on this machine (`bucket_cache.py`).
@@ -32,7 +32,7 @@ from attngan_jax.errors import UserError
 SPLITS = ("train", "test")
 
 # `config.data.dataset` -> its TFDS builder, which takes `data_config` (the run's `config.data`) and
-# `source` beside what TFDS asks for, and has
+# `source` beside TFDS's own arguments, and has
 #   CONFIG_CLASS: TFDS's builder config, made from the section of the dataset's name, or None.
 #   check_source(): raises `UserError` where the dataset can't be built, and says what is needed.
 #   num_classes: of train and test together; 0 without classes.
@@ -49,38 +49,31 @@ BUILDERS = {
 class Dataset:
     """A dataset on disk, open for reading.
 
-    Attributes:
-      name: `config.data.dataset`.
-      train, test: records by index. A record holds `image` (encoded bytes), `captions` (UTF-8
-        bytes), `class_id` (-1: none), `bbox` (x, y, width, height in pixels; all 0: none), `name`,
-        and for procedural_birds also `attributes`, `caption_attributes`, `part_labels`.
-      num_classes: of train and test together; 0 without classes.
-      folder: where it lies; an address where `data_dir` is one.
-      report: what its `report/prepare.json` says; None if there is none.
+    A record holds `image` (encoded bytes), `captions` (UTF-8 bytes), `class_id` (-1: none), `bbox`
+    (x, y, width, height in pixels; all 0: none), `name`, and for procedural_birds also
+    `attributes`, `caption_attributes`, `part_labels`.
     """
 
-    name: str
-    train: Sequence[Mapping[str, Any]]
+    name: str  # config.data.dataset
+    train: Sequence[Mapping[str, Any]]  # records by index
     test: Sequence[Mapping[str, Any]]
     vocabulary: Vocabulary
-    num_classes: int
-    folder: storage.Path
-    report: Mapping[str, Any] | None
+    num_classes: int  # of train and test together; 0 without classes
+    folder: storage.Path  # where it lies; an address where `data_dir` is one
+    report: Mapping[str, Any] | None  # its `report/prepare.json`, if there is one
 
 
 def get_builder(config: Config, source: str = "") -> Any:
     """The TFDS builder of `config.data.dataset`, which reads what is on disk; builds nothing yet.
 
-    Raises:
-      UserError: there is no such dataset, or what is on disk can't be read.
+    `UserError` if there is no such dataset, or if what is on disk can't be read.
     """
     name = config.data.dataset
     if name not in BUILDERS:
         raise UserError(f"config.data.dataset is {name!r}; there are {', '.join(sorted(BUILDERS))}")
     builder_class = pkgutil.resolve_name(BUILDERS[name])
-    settings = builder_class.CONFIG_CLASS
     try:
-        settings = settings and settings(**config[name])
+        settings = builder_class.CONFIG_CLASS and builder_class.CONFIG_CLASS(**config[name])
     except ValueError as error:
         raise UserError(f"config.{name}: {error}") from error
     try:
@@ -112,12 +105,9 @@ def check(config: Config) -> None:
 def prepare(config: Config, source: str = "") -> bool:
     """Builds the dataset if it is missing or half built; whether there was anything to do.
 
-    A kill at any moment leaves nothing that is taken for whole; the next call finishes.
-
-    Args:
-      source: the folder to build from, where the dataset needs one; "": config.data.source.
-    Raises:
-      UserError: the disk is full or read-only, or the source can't be used.
+    A kill at any moment leaves nothing that is taken for whole; the next call finishes. `source` is
+    the folder to build from, where the dataset needs one; "": config.data.source. `UserError` if
+    the disk is full or read-only, or the source can't be used.
     """
     builder = get_builder(config, source)
     if not bucket_cache.is_needed(config):
@@ -133,7 +123,7 @@ def prepare(config: Config, source: str = "") -> bool:
 
 def _build(builder: Any, config: Config, source: str) -> bool:
     start, data, folder = time.monotonic(), config.data, Path(builder.data_path)
-    if _is_whole(builder, config):
+    if _has_records(builder) and _vocabulary(builder, config):
         built_from = dataset_report.build_facts(folder).get("source")
         source = source or data.source
         if source and built_from and Path(source).resolve() != Path(built_from):
@@ -153,7 +143,7 @@ def _build(builder: Any, config: Config, source: str) -> bool:
             bucket_cache.forget(folder)
             builder = get_builder(config, source)  # forgets what it read from there
             builder.download_and_prepare()
-        if not _has_vocabulary(builder, config):
+        if not _vocabulary(builder, config):
             splits = {split: _open_split(builder, split) for split in SPLITS}
             seconds = time.monotonic() - start
             dataset_report.summarise(data.dataset, folder, splits, data.min_word_count, seconds)
@@ -168,7 +158,8 @@ def load(config: Config) -> Dataset:
     if bucket_cache.is_needed(config):
         bucket_cache.fetch(place, folder)
         builder = get_builder(config)  # which reads what is there now
-    if not _is_whole(builder, config):
+    vocabulary = _vocabulary(builder, config)
+    if vocabulary is None or not _has_records(builder):
         raise UserError(
             f"the dataset {data.dataset} is not (or not wholly) built in {place}: run python -m "
             "attngan_jax.prepare with this config"
@@ -177,7 +168,7 @@ def load(config: Config) -> Dataset:
         name=data.dataset,
         train=_open_split(builder, "train"),
         test=_open_split(builder, "test"),
-        vocabulary=Vocabulary.load(dataset_report.vocabulary_file(folder, data.min_word_count)),
+        vocabulary=vocabulary,
         num_classes=builder.num_classes,
         folder=place,
         report=dataset_report.read_report(folder, data.min_word_count),
@@ -189,10 +180,6 @@ def _open_split(builder: Any, split: str) -> Sequence[Mapping[str, Any]]:
     images = {k for k, v in builder.info.features.items() if isinstance(v, tfds.features.Image)}
     decoders = dict.fromkeys(images, tfds.decode.SkipDecoding())
     return builder.as_data_source(split, decoders=decoders)
-
-
-def _is_whole(builder: Any, config: Config) -> bool:
-    return _has_records(builder) and _has_vocabulary(builder, config)
 
 
 def _has_records(builder: Any) -> bool:
@@ -209,12 +196,13 @@ def _has_records(builder: Any) -> bool:
         return False
 
 
-def _has_vocabulary(builder: Any, config: Config) -> bool:
+def _vocabulary(builder: Any, config: Config) -> Vocabulary | None:
+    """The dataset's words; None where they are missing or damaged."""
     folder, min_word_count = Path(builder.data_path), config.data.min_word_count
     try:
-        return bool(Vocabulary.load(dataset_report.vocabulary_file(folder, min_word_count)))
+        return Vocabulary.load(dataset_report.vocabulary_file(folder, min_word_count))
     except UserError:
-        return False
+        return None
 
 
 @contextlib.contextmanager

@@ -22,18 +22,12 @@ Rows = list[tuple[Entry, str]]  # images with their splits, "" where the source 
 
 @dataclasses.dataclass(eq=False)
 class FolderConfig(tfds.core.BuilderConfig):
-    """Which images, and how they are split where they don't say it themselves.
-
-    Attributes:
-      title: of the collection; the records' folder has its name from it and from the split.
-      test_fraction: share of the images that are tested on.
-      seed: of the choice, which depends on the images' names alone.
-    """
+    """Which images, and how they are split where they don't say it themselves."""
 
     name: str = dataclasses.field(init=False, default="")
-    title: str = "pictures"
-    test_fraction: float = 0.1
-    seed: int = 1
+    title: str = "pictures"  # of the collection; part of the name of its records' folder
+    test_fraction: float = 0.1  # share of the images that are tested on
+    seed: int = 1  # of the choice, which depends on the images' names alone
 
     def __post_init__(self):
         if not self.title.replace("_", "").replace("-", "").isalnum():

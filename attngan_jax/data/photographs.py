@@ -21,53 +21,38 @@ from tqdm import tqdm
 
 from attngan_jax.configuration import Config
 from attngan_jax.data import dataset_report, source_files
-from attngan_jax.data.dataset_report import NUM_NAMED, Notes, count_by_reason
-from attngan_jax.data.source_files import LeftOut, printable
+from attngan_jax.data.dataset_report import NUM_NAMED, Notes, count_by_reason, printable
+from attngan_jax.data.source_files import LeftOut
 from attngan_jax.errors import UserError
 
 NO_CLASS = -1
+UNPACKED = "unpacked"  # holds a source's archives, in the folder of the unfinished dataset
 _IMAGES_PER_SHARD = 1_000
 _BYTES_PER_SHARD = 200_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """An image that a source lists.
+    """An image that a source lists."""
 
-    Attributes:
-      name: what it is called there, and in its record.
-      image: its file, relative to the folder of the images.
-      captions: their file, relative to the folder of the texts; or the captions.
-      bbox: x, y, width, height in pixels, as listed.
-      repaired: what the lists needed for it.
-      left_out: why it can't be used, if the lists say so already.
-    """
-
-    name: str
-    image: str
-    captions: str | Sequence[str]
+    name: str  # what it is called there, and in its record
+    image: str  # its file, relative to the folder of the images
+    captions: str | Sequence[str]  # their file, relative to the folder of the texts; or themselves
     class_id: int = NO_CLASS
-    bbox: Sequence[float] | None = None
-    repaired: tuple[str, ...] = ()
-    left_out: str = ""
+    bbox: Sequence[float] | None = None  # x, y, width, height in pixels, as listed
+    repaired: tuple[str, ...] = ()  # what the lists needed for it
+    left_out: str = ""  # why it can't be used, if the lists say so already
 
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """What a source holds.
+    """What a source holds."""
 
-    Attributes:
-      splits: the images of each split, in order.
-      image_roots: split -> the folder of the images, resolved.
-      text_root: folder of the caption files, resolved.
-      words: numbered words that the source brings along, `<end>` first; None: its captions' words.
-      notes: what was found and ignored, or repaired for the whole source.
-    """
-
-    splits: Mapping[str, Sequence[Entry]]
-    image_roots: Mapping[str, Path]
-    text_root: Path
-    words: Sequence[str] | None = None
+    splits: Mapping[str, Sequence[Entry]]  # the images of each, in order
+    image_roots: Mapping[str, Path]  # of each split: the folder of the images, resolved
+    text_root: Path  # folder of the caption files, resolved
+    words: Sequence[str] | None = None  # numbered ones, `<end>` first; None: those of the captions
+    # What was found and ignored, or repaired for the whole source.
     notes: Notes = dataclasses.field(default_factory=list)
 
     def unlisted_images(self) -> list[str]:
@@ -108,24 +93,23 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
             return self.NUM_CLASSES
         return dataset_report.build_facts(Path(self.data_path))["num_classes"]
 
-    @property
-    def unpacked_dir(self) -> Path:
-        """For a source's archives while the build lasts; goes with a build that fails."""
-        return Path(self.data_dir) / "unpacked"
-
     def check_source(self) -> Path:
         """The folder to build from; `UserError` says what is needed if there is none."""
         if not self._source:
-            raise UserError(
+            raise self.source_error(
                 f"the dataset {self.name} is not in {self._config.data_dir} yet: build it with "
-                f"--source FOLDER (in main: --config.data.source=FOLDER). {self.HOW_TO_GET}"
+                "--source FOLDER (in main: --config.data.source=FOLDER)"
             )
         if not Path(self._source).is_dir():
-            raise UserError(
+            raise self.source_error(
                 f"the source {self._source} is no folder: give the folder that holds the files of "
-                f"{self.name}. {self.HOW_TO_GET}"
+                f"{self.name}"
             )
         return Path(self._source).resolve()
+
+    def source_error(self, problem: str) -> UserError:
+        """An error with a source, which says what is needed."""
+        return UserError(f"{problem}. {self.HOW_TO_GET}")
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {
@@ -135,9 +119,8 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
             "bbox": tfds.features.Tensor(shape=(4,), dtype=np.float32),
             "name": tfds.features.Text(),
         }
-        return tfds.core.DatasetInfo(
-            builder=self, disable_shuffling=True, features=tfds.features.FeaturesDict(features)
-        )
+        features = tfds.features.FeaturesDict(features)
+        return tfds.core.DatasetInfo(builder=self, disable_shuffling=True, features=features)
 
     def _log_download_bytes(self) -> None:
         """TFDS would speak of a download of unknown size."""
@@ -175,29 +158,26 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
         }
         if self._listing.words is not None:
             facts["words"] = list(self._listing.words)
-        (Path(self.data_dir) / dataset_report.BUILD_FILE).write_text(
-            json.dumps(facts), encoding="utf-8"
-        )
-        shutil.rmtree(self.unpacked_dir, ignore_errors=True)
+        path = Path(self.data_dir) / dataset_report.BUILD_FILE
+        path.write_text(json.dumps(facts), encoding="utf-8")
+        shutil.rmtree(Path(self.data_dir) / UNPACKED, ignore_errors=True)
 
     def _checked_listing(self, source: Path, dl_manager) -> Listing:
         try:
             listing = self.list_entries(source, dl_manager)
         except PermissionError as error:
             raise UserError(
-                f"{error.filename} cannot be read ({error.strerror}): mend its permissions"
+                f"{error.filename} cannot be read ({error.strerror}): change its permissions"
             ) from error
         except IsADirectoryError as error:
-            raise UserError(
-                f"{error.filename} is a folder, where a file of that name is needed. "
-                f"{self.HOW_TO_GET}"
-            ) from error
+            problem = "is a folder, where a file of that name is needed"
+            raise self.source_error(f"{error.filename} {problem}") from error
         for split, entries in listing.splits.items():
             if not entries:
-                raise UserError(f"{self._source} has no {split} images. {self.HOW_TO_GET}")
+                raise self.source_error(f"{self._source} has no {split} images")
         return listing
 
-    def _shard_iterators_per_split(self, dl_manager):
+    def _shard_iterators_per_split(self, dl_manager) -> dict[str, list]:
         """Shards by number and by bytes, for TFDS holds a whole shard in memory."""
         iterators = {}
         for split, entries in self._listing.splits.items():
@@ -245,15 +225,12 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
         return {"image": encoded, "captions": captions, "class_id": entry.class_id, "bbox": bbox}
 
     def _check_left_out(self, *, finished: bool) -> None:
-        """Raises `UserError` with the first ten when too many images are left out.
-
-        Before the end (`finished`), only once there are ten to name.
-        """
+        """Stops with the first ten when too many are left out; before the end, if there are ten."""
         count, total, limit = len(self._left_out), self._num_listed, self._config.max_left_out
         if count > limit * total and (finished or count >= NUM_NAMED):
             named = "; ".join(f"{name} ({reason})" for reason, name in self._left_out[:NUM_NAMED])
             raise UserError(
                 f"{count} of {total} images cannot be used{'' if finished else ' so far'}, more "
-                f"than config.data.max_left_out = {limit:g} of them: {named}. Mend the source, or "
-                "raise that value"
+                f"than config.data.max_left_out = {limit:g} of them: {named}. Repair the source, "
+                "or raise that value"
             )

@@ -5,10 +5,11 @@ batches don't depend on the number of worker processes, and hosts only share the
 shares of one global batch, concatenated, are the batch that a single host would read.
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -39,30 +40,21 @@ def train_iterator(
     Args:
       dataset: from `datasets.load`.
       config: reads `config.data`.
-      batch_size: global; a multiple of `process_count`.
+      batch_size: global; a multiple of `process_count`, the number of hosts.
       image_sizes: S of every image wanted, all from one crop.
       max_words: T, the words of a caption; `overflow_rule` says what happens to more.
       seed: of the order, crops, flips, caption choices and cut captions.
-      process_index, process_count: which host this is, of how many.
     Returns:
-      An iterator with `get_state()`, `set_state()` (JSON, the same on every host, good for
-      another number of workers or hosts) and `close()`. Its batches hold, with B this host's
-      share: `image_{S}` uint8 [B, S, S, 3], `caption` int32 [B, T], `caption_length`,
-      `class_id` and `index` (of the record) int32 [B].
+      An iterator with `close()`, `get_state()` and `set_state()` (JSON, the same on every host,
+      good for another number of workers or hosts). Its batches hold, with B this host's share:
+      `image_{S}` uint8 [B, S, S, 3], `caption` int32 [B, T], and int32 [B] `caption_length`,
+      `class_id` and `index` (of the record).
     """
     seed = seed % 2**32
     make = ExampleMaker(config.data, dataset.vocabulary, tuple(image_sizes), max_words)
     examples = _numbered(dataset.train).shuffle(seed=seed).repeat()
     examples = examples.random_map(make.train_example, seed=seed)
-    read_options, workers = _loader_options(config)
-    iterator = grain.experimental.ElasticIterator(
-        _ContiguousShares(examples, batch_size, process_count),
-        batch_size,
-        grain.sharding.ShardOptions(process_index, process_count),
-        read_options=read_options,
-        multiprocessing_options=workers,
-    )
-    return iter(iterator)
+    return _batches(examples, config, batch_size, process_index, process_count)
 
 
 def eval_batches(
@@ -79,8 +71,7 @@ def eval_batches(
     """(image, caption) pairs in a fixed order, complete, with nothing random.
 
     Pair n shows record i = n mod (number of records) with caption i + n div (number of records),
-    counted round: the first pass over the records takes one caption of each, further passes
-    take the others.
+    counted round: further passes over the records show other captions of them.
 
     Args:
       split: `dataset.train` or `dataset.test`.
@@ -89,43 +80,38 @@ def eval_batches(
     Returns:
       A sized iterable of batches, as often as wanted. Beside the keys of training they hold
       `caption_index` int32 [B] and `valid` bool [B] (False: fills the last batch); where records
-      have them, `attributes` int32 [B, A], `caption_attributes` int32 [B, A] of the caption
-      shown and `part_labels` uint8 [B, S, S] at the largest S.
+      have them, `attributes` and `caption_attributes` (of the caption shown) int32 [B, A] and
+      `part_labels` uint8 [B, S, S] at the largest S.
     """
     num_examples = len(split) if num_examples is None else num_examples
     num_batches = math.ceil(num_examples / batch_size)
     make = ExampleMaker(config.data, vocabulary, tuple(image_sizes), config.data.eval_max_words)
     pairs = _numbered(split).repeat()[: num_batches * batch_size]
     pairs = pairs.map_with_index(functools.partial(make.eval_example, num_examples))
-    share = _ContiguousShares(pairs, batch_size, process_count)[process_index::process_count]
-    read_options, workers = _loader_options(config)
-    batches = share.batch(batch_size // process_count).to_iter_dataset(read_options)
-    return EvalBatches(batches.mp_prefetch(workers) if workers else batches, num_batches)
+    hosts = process_index, process_count
+    return EvalBatches(functools.partial(_batches, pairs, config, batch_size, *hosts), num_batches)
 
 
 @dataclasses.dataclass(frozen=True)
 class EvalBatches:
     """Batches to iterate over, from the start each time."""
 
-    dataset: grain.IterDataset
+    make_iterator: Callable[[], grain.DatasetIterator]
     num_batches: int
 
     def __len__(self) -> int:
         return self.num_batches
 
     def __iter__(self) -> Iterator[Batch]:
-        iterator = iter(self.dataset)
-        try:
+        with contextlib.closing(self.make_iterator()) as iterator:
             yield from iterator
-        finally:
-            iterator.close()
 
 
 @dataclasses.dataclass(frozen=True)
 class ExampleMaker:
-    """Turns records into examples, which are batches without the axis B."""
+    """Turns records into examples, which are batches without the axis B; from `config.data`."""
 
-    config: Config  # config.data
+    config: Config
     vocabulary: Vocabulary
     image_sizes: tuple[int, ...]
     max_words: int
@@ -158,11 +144,9 @@ class ExampleMaker:
     def _view(self, record: Record, **random) -> tuple[Image.Image, transforms.View]:
         """The image and the view of its largest size; smaller ones are resized from that."""
         image, bbox = transforms.decode_with_box(record["image"], record["bbox"])
+        random |= {"bbox": bbox if self.config.crop_to_box else None}
         size, ratio = max(self.image_sizes), self.config.resize_ratio
-        box = bbox if self.config.crop_to_box else None
-        view = transforms.choose_view(
-            *image.size, size=size, resize_ratio=ratio, bbox=box, **random
-        )
+        view = transforms.choose_view(*image.size, size=size, resize_ratio=ratio, **random)
         return image, view
 
     def _num_captions(self, record: Record) -> int:
@@ -193,6 +177,26 @@ def _add_number(num_records: int, n: int, record: Record) -> Record:
     return {**record, "index": n % num_records, "epoch": n // num_records}
 
 
+def _batches(
+    examples: grain.MapDataset,
+    config: Config,
+    batch_size: int,
+    process_index: int,
+    process_count: int,
+) -> grain.DatasetIterator:
+    """This host's share of each global batch of `examples`."""
+    threads, workers = config.data.read_threads, config.data.num_workers
+    buffer_size = max(threads, config.data.prefetch_batches)
+    iterator = grain.experimental.ElasticIterator(
+        _ContiguousShares(examples, batch_size, process_count),
+        batch_size,
+        grain.sharding.ShardOptions(process_index, process_count),
+        read_options=grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer_size),
+        multiprocessing_options=grain.MultiprocessingOptions(workers) if workers else None,
+    )
+    return iter(iterator)
+
+
 class _ContiguousShares(grain.MapDataset):
     """Reorders examples so that the k-th of H hosts, which takes every H-th example, gets
     the k-th block of each global batch."""
@@ -204,8 +208,7 @@ class _ContiguousShares(grain.MapDataset):
                 f"the global batch size {batch_size} is not a multiple of the number of hosts, "
                 f"{process_count}"
             )
-        self._batch_size = batch_size
-        self._process_count = process_count
+        self._batch_size, self._process_count = batch_size, process_count
 
     def __len__(self) -> int:
         return len(self._parent)
@@ -217,16 +220,6 @@ class _ContiguousShares(grain.MapDataset):
         place_in_share, process = divmod(place, self._process_count)
         share = self._batch_size // self._process_count
         return self._parent[batch * self._batch_size + process * share + place_in_share]
-
-
-def _loader_options(
-    config: Config,
-) -> tuple[grain.ReadOptions, grain.MultiprocessingOptions | None]:
-    """Threads of each process, and the processes, if other than this one."""
-    threads, workers = config.data.read_threads, config.data.num_workers
-    buffer_size = max(threads, config.data.prefetch_batches)
-    read_options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer_size)
-    return read_options, grain.MultiprocessingOptions(num_workers=workers) if workers else None
 
 
 @dataclasses.dataclass(frozen=True)

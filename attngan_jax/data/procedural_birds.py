@@ -22,22 +22,14 @@ CAPTIONS_PER_IMAGE = 10
 
 @dataclasses.dataclass(eq=False)
 class ProceduralBirdsConfig(tfds.core.BuilderConfig):
-    """What is drawn; the name, and so the folder of the records, follows from it.
-
-    Attributes:
-      image_size: side of the images in pixels.
-      num_species: of train and test together.
-      test_species: how many of them, the last ones, are drawn in the test split only.
-      images_per_species: in either split.
-      seed: of the species, the images and the captions.
-    """
+    """What is drawn; the name, and so the folder of the records, follows from it."""
 
     name: str = dataclasses.field(init=False, default="")
-    image_size: int = 64
-    num_species: int = 900
-    test_species: int = 100
-    images_per_species: int = 10
-    seed: int = 1
+    image_size: int = 64  # side of the images in pixels
+    num_species: int = 900  # of train and test together
+    test_species: int = 100  # how many of them, the last ones, are drawn in the test split only
+    images_per_species: int = 10  # in either split
+    seed: int = 1  # of the species, the images and the captions
 
     def __post_init__(self):
         for field in ("image_size", "images_per_species"):
@@ -82,19 +74,17 @@ class ProceduralBirds(tfds.core.GeneratorBasedBuilder):
         return self.builder_config.num_species
 
     def _info(self) -> tfds.core.DatasetInfo:
-        side, num_attributes = self.builder_config.image_size, len(ATTRIBUTES)
-        image, tensor = tfds.features.Image, tfds.features.Tensor
+        side, stated = self.builder_config.image_size, (CAPTIONS_PER_IMAGE, len(ATTRIBUTES))
+        kinds = tfds.features
         features = {
-            "image": image(shape=(side, side, 3), encoding_format=image_encoding(side)),
-            "captions": tfds.features.Sequence(tfds.features.Text(), length=CAPTIONS_PER_IMAGE),
+            "image": kinds.Image(shape=(side, side, 3), encoding_format=image_encoding(side)),
+            "captions": kinds.Sequence(kinds.Text(), length=CAPTIONS_PER_IMAGE),
             "class_id": np.int64,
-            "bbox": tensor(shape=(4,), dtype=np.float32),
-            "name": tfds.features.Text(),
-            "attributes": tensor(shape=(num_attributes,), dtype=np.int32),
-            "caption_attributes": tensor(
-                shape=(CAPTIONS_PER_IMAGE, num_attributes), dtype=np.int32
-            ),
-            "part_labels": image(shape=(side, side, 1), encoding_format="png"),
+            "bbox": kinds.Tensor(shape=(4,), dtype=np.float32),
+            "name": kinds.Text(),
+            "attributes": kinds.Tensor(shape=stated[1:], dtype=np.int32),
+            "caption_attributes": kinds.Tensor(shape=stated, dtype=np.int32),
+            "part_labels": kinds.Image(shape=(side, side, 1), encoding_format="png"),
         }
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 

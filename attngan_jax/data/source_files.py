@@ -34,11 +34,6 @@ class LeftOut(Exception):
     """An image can't be part of the dataset. The message is the reason, and names no file."""
 
 
-def printable(name: str) -> str:
-    """A file's name that need not be UTF-8, as text that can be."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def is_image_name(name: str) -> bool:
     """Whether a file's name is that of an image; hidden files are none."""
     return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
@@ -76,18 +71,16 @@ def unlisted_images(root: Path, listed: Iterable[str]) -> list[str]:
         return stem + suffix.lower()
 
     names = {comparable(name) for name in listed}
-    images = (
-        str(where / name) for where, _, files in walk(root) for name in files if is_image_name(name)
-    )
+    found = (place / name for place, _, files in walk(root) for name in files)
+    images = (str(path) for path in found if is_image_name(path.name))
     return [name for name in images if comparable(name) not in names]
 
 
 def find_file(root: Path, name: str, missing: str = "image missing") -> Path:
     """The file called `name` under the resolved folder `root`; see also `existing`.
 
-    Raises:
-      LeftOut: the name or a link leads out of `root`, or no ordinary file is there; `missing` is
-        the reason if nothing is.
+    `LeftOut` if the name or a link leads out of `root`, or no ordinary file is there; `missing` is
+    the reason if nothing is.
     """
     pure = PurePosixPath(name.replace("\\", "/"))
     if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\0" in name:
@@ -114,12 +107,9 @@ def size_of(root: Path, name: str) -> int:
 
 
 def read_image(path: Path) -> tuple[bytes, int, int]:
-    """Reads and checks an image.
+    """An image's bytes; its width and height in pixels as stored, before any turn by EXIF.
 
-    Returns:
-      The file's bytes; width and height in pixels as stored, before any turn that EXIF asks for.
-    Raises:
-      LeftOut: it is empty, no image, cut short, or of more than `MAX_PIXELS`.
+    `LeftOut` if it is empty, no image, cut short, or of more than `MAX_PIXELS`.
     """
     try:
         size = path.stat().st_size
@@ -158,26 +148,24 @@ def usable_box(
 ) -> np.ndarray:
     """The part of a box (x, y, width, height in pixels) in an image of `width` x `height`.
 
-    Returns:
-      float32 [4]; all 0: no box, the whole image is used.
+    Returns float32 [4]; all 0: no box, the whole image is used.
     """
-    nothing = np.zeros(4, np.float32)
     if bbox is None:
-        return nothing
-    box = np.asarray(bbox, np.float64)
+        return np.zeros(4, np.float32)
+    box, reason = np.asarray(bbox, np.float64), ""
     if box.shape != (4,) or not np.isfinite(box).all():
-        repaired.append("box that is not four numbers: whole image used")
-        return nothing
-    start = np.maximum(box[:2], 0)
-    end = np.minimum(box[:2] + box[2:], (width, height))
-    if (end - start < 1).any() or (box[2:] < 1).any():
-        repaired.append("box empty or outside the image: whole image used")
-        return nothing
-    clipped = np.concatenate([start, end - start])
-    if np.abs(clipped - box).max() <= 1:  # rounded over the edge: the released code's crop is kept
-        return box.astype(np.float32)
-    repaired.append("box cut to the image")
-    return clipped.astype(np.float32)
+        box, reason = np.zeros(4), "box that is not four numbers: whole image used"
+    else:
+        start = np.maximum(box[:2], 0)
+        size = np.minimum(box[:2] + box[2:], (width, height)) - start
+        clipped = np.concatenate([start, size])
+        if (size < 1).any() or (box[2:] < 1).any():
+            box, reason = np.zeros(4), "box empty or outside the image: whole image used"
+        elif np.abs(clipped - box).max() > 1:  # up to 1 it was rounded: the released code's crop
+            box, reason = clipped, "box cut to the image"
+    if reason:
+        repaired.append(reason)
+    return box.astype(np.float32)
 
 
 def decode_text(content: bytes) -> tuple[str, bool]:
@@ -213,12 +201,12 @@ def usable_captions(
     texts = [" ".join(caption.split()) for caption in captions]
     # Lone surrogates become question marks.
     kept = [text.encode("utf-8", "replace").decode("utf-8") for text in texts if tokenise(text)]
-    if not all(texts):
-        repaired.append("empty caption dropped")
-    if len(kept) < sum(map(bool, texts)):
-        repaired.append("caption without a word dropped")
     if not kept:
         raise LeftOut("no caption with a word")
-    if len(kept) < wanted:
-        repaired.append("fewer captions than wanted")
+    reasons = {
+        "empty caption dropped": not all(texts),
+        "caption without a word dropped": len(kept) < sum(map(bool, texts)),
+        "fewer captions than wanted": len(kept) < wanted,
+    }
+    repaired += [reason for reason, holds in reasons.items() if holds]
     return kept[:limit]

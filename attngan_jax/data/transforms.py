@@ -97,29 +97,18 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 class View(NamedTuple):
-    """Which part of an image is shown, and how.
+    """Which part of an image is shown; left, top, right, bottom of its rectangles in pixels."""
 
-    Attributes:
-      bounds: left, top, right, bottom in whole pixels: what the box crop keeps.
-      window: the same of the random crop inside these bounds, in (fractional) pixels.
-      flip: mirrored left to right.
-    """
-
-    bounds: tuple[int, int, int, int]
-    window: tuple[float, float, float, float]
-    flip: bool
+    bounds: tuple[int, int, int, int]  # what the box crop keeps
+    window: tuple[float, float, float, float]  # the random crop inside it, fractional
+    flip: bool  # mirrored left to right
 
 
 def box_bounds(width: int, height: int, bbox: Sequence[float]) -> tuple[int, int, int, int]:
     """The released code's square around a box, clipped to the image (`datasets.py`, `get_imgs`).
 
-    Its half side is 0.75 of the box's longer side, so the square's side is 1.5 times it.
-
-    Args:
-      width, height: of the image, in pixels.
-      bbox: x, y, width, height of the box in pixels; all zero means none.
-    Returns:
-      left, top, right, bottom; of the whole image where there is no box in it.
+    Its half side is 0.75 of the box's longer side. `bbox` is x, y, width, height in pixels, all
+    zero for none. Returns left, top, right, bottom: of the whole image where no box is in it.
     """
     x, y, box_width, box_height = (int(value) for value in bbox)
     half_side = int(max(box_width, box_height) * BOX_SCALE)
@@ -191,13 +180,10 @@ def pad_caption(
     rng: np.random.Generator,
     overflow_rule: str = "random_subset",
 ) -> tuple[np.ndarray, int]:
-    """A caption cut to `max_words` and padded with zeros.
+    """A caption cut to `max_words` (T) and padded with zeros, int32 [T], and how many are words.
 
-    Args:
-      overflow_rule: what a longer caption keeps: by the released code's rule a "random_subset"
-        of its words, in their order; or the "first" ones.
-    Returns:
-      int32 [T] with T = `max_words`, and how many of them are words.
+    A longer caption keeps by the released code's rule a "random_subset" of its words, in their
+    order; or by `overflow_rule` the "first" ones.
     """
     if overflow_rule == "first":
         numbers = numbers[:max_words]

@@ -46,9 +46,6 @@ class Vocabulary:
     def __eq__(self, other) -> bool:
         return isinstance(other, Vocabulary) and self.words == other.words
 
-    def __hash__(self) -> int:
-        return hash(self.words)
-
     def encode(self, words: Iterable[str]) -> list[int]:
         """The numbers of the known words; the others, which `unknown` lists, are dropped."""
         return [self._index[word] for word in words if word in self._index]

@@ -52,6 +52,13 @@ def build(config, source):
     return dataset, records
 
 
+def named(dataset, key):
+    """Where each reason of the report occurred, which must be all of its places."""
+    rows = dataset.report[key]
+    assert all(row["count"] == len(row["first"]) for row in rows.values())
+    return {reason: set(row["first"]) for reason, row in rows.items()}
+
+
 def _png(width: int, height: int) -> bytes:
     """A whole PNG but for its pixels."""
 
@@ -71,32 +78,65 @@ def _saved(image, kind="JPEG", **options):
 
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (45, 60, 3), np.uint8))
-BAD_IMAGES = {
-    "damaged or cut short image": [
-        _saved(NOISE)[:-300],
-        _saved(NOISE, progressive=True)[:-300],
-        encoded(7, kind="PNG")[:-60],
-    ],
-    "empty file": [b""],
-    "not an image": [b"this is no image\n", b"\xff\xd8\xff", _png(0, 45)],
-    "enormous image (over 100 megapixels)": [_png(10_001, 10_000), _png(60_000, 60_000)],
+BAD_IMAGES = {  # by number, and why they are left out
+    "damaged or cut short image": {
+        0: _saved(NOISE)[:-300],
+        1: _saved(NOISE, progressive=True)[:-300],
+        2: encoded(7, kind="PNG")[:-60],
+    },
+    "empty file": {3: b""},
+    "not an image": {4: b"this is no image\n", 5: b"\xff\xd8\xff", 6: _png(0, 45)},
+    "enormous image (over 100 megapixels)": {7: _png(10_001, 10_000), 8: _png(60_000, 60_000)},
+}
+CAPTIONS = {
+    9: "\n\n".join(captions(9)) + "\n \n",
+    10: "...\n" + captions(10)[0] + "\n\u9ce5\n",
+    11: (captions(11)[0] + " \u00e9t\u00e9 caf\u00e9").encode("cp1252"),
+    12: captions(12)[0].encode("utf-16"),
+    13: "\n\n",
+    14: "?!\n",
+    15: "\ufeff" + "\r\n".join(captions(15)),
+    16: b"",
 }
 
 
-def test_images_that_are_left_out(config, source):
-    config.data.max_left_out = 0.5
-    bad = [(reason, content) for reason, contents in BAD_IMAGES.items() for content in contents]
-    expected = {}
-    for k, (reason, content) in enumerate(bad):
+def test_images_and_captions_that_are_left_out_or_repaired(config, source, tmp_path):
+    bad = {reason: set(map(str, images)) for reason, images in BAD_IMAGES.items()}
+    for k, content in (item for images in BAD_IMAGES.values() for item in images.items()):
         write(source / f"{k}.jpg", content)
-        expected.setdefault(reason, set()).add(str(k))
+    for k, text in CAPTIONS.items():
+        write(source / f"{k}.txt", text)
+    (source / "17.txt").unlink()
+    (source / "17.txt").symlink_to(write(tmp_path / "secret.txt", "a secret bird"))
+    (source / "18.txt").rename(source / "inner.txt")
+    write(source / "19.png", encoded(19, kind="PNG"))  # 19.txt can belong to one image alone
+    write(source / "a b" / "two words.jpg", encoded(30))
+    write(source / "a b" / "two words.txt", "\n".join(captions(30)))
+    config.data.captions_per_image, config.data.max_left_out = 2, 0.9
 
     dataset, records = build(config, source)
 
-    assert sorted(map(int, records)) == list(range(len(bad), COUNT))
-    found = {reason: row["first"] for reason, row in dataset.report["left_out"].items()}
-    assert {reason: set(names) for reason, names in found.items()} == expected
-    assert counts(dataset, "left_out") == {key: len(names) for key, names in expected.items()}
+    left_out = bad | {
+        "no caption with a word": {"13", "14", "16"},
+        "link that leads out of the source": {"17"},
+        "caption file missing": {"18"},
+        "listed twice": {"19"},
+    }
+    assert named(dataset, "left_out") == left_out
+    assert named(dataset, "repaired") == {
+        "empty caption dropped": {"9"},
+        "caption without a word dropped": {"10"},
+        "captions not in UTF-8": {"11", "12"},
+        "fewer captions than wanted": {"10", "11", "12"},
+        "text without an image ignored": {"inner.txt"},
+    }
+    kept = {*map(str, range(COUNT)), "a b/two words"} - set().union(*left_out.values())
+    assert records.keys() == kept | {"19"}
+    assert made_up_sources.shown(records["a b/two words"]) == 30
+    assert [len(records[str(k)]["captions"]) for k in (9, 10, 11, 12, 15)] == [10, 1, 1, 1, 10]
+    assert records["11"]["captions"][0].decode().endswith("caf\u00e9")
+    words = set(dataset.vocabulary.words)
+    assert {"caf", "t"} < words and "secret" not in words
 
 
 def test_images_of_every_kind_are_kept_as_they_are(config, source):
@@ -122,79 +162,39 @@ def test_images_of_every_kind_are_kept_as_they_are(config, source):
     for name, content in fine.items():
         assert records[name]["image"] == content
         assert decode_image(content).mode == "RGB"
-    assert dataset.report["left_out"] == dataset.report["repaired"] == {}
+    assert named(dataset, "left_out") == named(dataset, "repaired") == {}
 
 
-def test_names_and_links_that_lead_out_of_the_source(config, source, tmp_path):
+def test_names_links_and_lines_of_a_list(config, source, tmp_path):
     outside = write(tmp_path / "outside.jpg", encoded(3))
-    write(tmp_path / "outside.txt", "a secret bird")
-    names = ["../outside.jpg", str(outside), "linked.jpg", "sub/../../outside.jpg", "pipe.jpg"]
-    names += ["x" * 300 + ".jpg", "nul\0.jpg"]
-    rows = [row(k) for k in range(COUNT)] + [{"file": name, "captions": "a bird"} for name in names]
     (source / "linked.jpg").symlink_to(outside)
     (source / "inner link.jpg").symlink_to(source / "3.jpg")
     os.mkfifo(source / "pipe.jpg")
-    write_list(source, [*rows, {"file": "inner link.jpg", "captions": ["a linked bird"]}])
-    config.data.max_left_out = 0.5
-
-    dataset = made_up_sources.build(config, source)
-
-    assert counts(dataset, "left_out") == {
-        "name that leads out of the source": 4,
-        "link that leads out of the source": 1,
-        "not an ordinary file": 1,
-        "image missing": 1,
+    left_out = {
+        "name that leads out of the source": {
+            "../a.jpg",
+            str(outside),
+            "b/../../c.jpg",
+            "nul\0.jpg",
+        },
+        "link that leads out of the source": {"linked.jpg"},
+        "not an ordinary file": {"pipe.jpg"},
+        "image missing": {"x" * 300 + ".jpg", "none.jpg"},
     }
-    assert "secret" not in dataset.vocabulary.words
-    assert len(dataset.train) + len(dataset.test) == COUNT + 1
-
-
-def test_a_caption_file_that_leads_out_of_the_source(config, source, tmp_path):
-    (source / "5.txt").unlink()
-    (source / "5.txt").symlink_to(write(tmp_path / "secret.txt", "a secret bird"))
-    (source / "6.txt").unlink()
-    (source / "inner.txt").symlink_to(source / "7.txt")
-
-    dataset, _ = build(config, source)
-
-    assert dataset.report["left_out"] == {
-        "link that leads out of the source": {"count": 1, "first": ["5"]},
-        "caption file missing": {"count": 1, "first": ["6"]},
-    }
-    ignored = {"count": 1, "first": ["inner.txt"]}
-    assert dataset.report["repaired"] == {"text without an image ignored": ignored}
-
-
-def test_captions_that_are_repaired(config, source):
-    texts = {
-        1: "\n\n".join(captions(1)) + "\n \n",
-        2: "...\n" + captions(2)[0] + "\n\u9ce5\n",
-        3: (captions(3)[0] + " \u00e9t\u00e9 caf\u00e9").encode("cp1252"),
-        4: captions(4)[0].encode("utf-16"),
-        5: "\n\n",
-        6: "?!\n",
-        7: "\ufeff" + "\r\n".join(captions(7)),
-        8: b"",
-    }
-    for k, text in texts.items():
-        write(source / f"{k}.txt", text)
-    config.data.captions_per_image = 2
+    names = [*set().union(*left_out.values()), "inner link.jpg"]
+    rows = [row(k) for k in range(COUNT)] + [{"file": name, "captions": "a bird"} for name in names]
+    rows += ["{", "[1]", "null", '{"file": 3, "captions": ["x"]}']
+    rows += [row(0, split="eval") | {"file": "4.JPG"}]
+    write_list(source, rows)
+    config.data.max_left_out = 0.9
 
     dataset, records = build(config, source)
 
-    repaired = {reason: found["first"] for reason, found in dataset.report["repaired"].items()}
-    assert dataset.report["left_out"] == {
-        "no caption with a word": {"count": 3, "first": ["5", "6", "8"]}
-    }
-    assert repaired == {
-        "empty caption dropped": ["1"],
-        "caption without a word dropped": ["2"],
-        "captions not in UTF-8": ["3", "4"],
-        "fewer captions than wanted": ["2", "3", "4"],
-    }
-    assert [len(records[str(k)]["captions"]) for k in (1, 2, 3, 4, 7)] == [10, 1, 1, 1, 10]
-    assert records["3"]["captions"][0].decode().endswith("caf\u00e9")
-    assert {"caf", "t"} < set(dataset.vocabulary.words)
+    lines = {f"captions.jsonl, line {n}" for n in range(len(rows) - 4, len(rows))}
+    left_out["line of captions.jsonl that names no file"] = lines
+    left_out["unknown split (train and test are known)"] = {"4.JPG"}
+    assert named(dataset, "left_out") == left_out
+    assert records.keys() == {*(f"{k}.jpg" for k in range(COUNT)), "inner link.jpg"}
 
 
 CUT, EMPTY = "box cut to the image", "box empty or outside the image: whole image used"
@@ -225,31 +225,6 @@ def test_boxes(config, source):
     reasons = [reason for _, _, reason in BOXES if reason]
     expected = {reason: reasons.count(reason) for reason in reasons}
     assert {key: counts(dataset, "repaired")[key] for key in expected} == expected
-
-
-def test_names_with_spaces_and_names_twice(config, source):
-    write(source / "a b" / "two words.jpg", encoded(30))
-    write(source / "a b" / "two words.txt", captions(30)[0])
-    write(source / "3.png", encoded(3, kind="PNG"))  # 3.txt can belong to one image alone
-
-    dataset, records = build(config, source)
-
-    assert made_up_sources.shown(records["a b/two words"]) == 30
-    assert dataset.report["left_out"] == {"listed twice": {"count": 1, "first": ["3"]}}
-
-
-def test_lines_of_a_list_that_say_nothing(config, source):
-    rows = [row(k) for k in range(COUNT)]
-    rows += ["{", "[1]", "null", '{"file": 3, "captions": ["x"]}']
-    rows += ['{"file": "3.jpg", "split": "eval"}', '{"file": "none.jpg", "captions": ["x"]}']
-    write_list(source, rows)
-    config.data.max_left_out = 0.5
-
-    left_out = build(config, source)[0].report["left_out"]
-
-    lines = sorted(left_out["line of captions.jsonl that names no file"]["first"])
-    assert lines == [f"captions.jsonl, line {n}" for n in (25, 26, 27, 28)]
-    assert left_out["image missing"] == {"count": 1, "first": ["none.jpg"]}
 
 
 def test_a_file_is_found_by_its_own_name_before_others(tmp_path):

@@ -116,7 +116,7 @@ def test_the_choice_depends_on_names_and_seed_alone():
 
     assert len(chosen) == 20 and chosen == choose_test(names[::-1], 0.2, seed=1)
     assert chosen != choose_test(names, 0.2, seed=2)
-    # One image more changes nobody's place but, at most, one's.
+    # One image more moves at most one of the others.
     assert len(chosen - choose_test([*names, "another"], 0.2, seed=1)) <= 1
     assert [len(choose_test(names[:n], 0.01, seed=1)) for n in (0, 1, 2, 3)] == [0, 0, 1, 1]
 

@@ -52,13 +52,9 @@ _CIRCLE = np.stack([np.cos(np.arange(12) * np.pi / 6), np.sin(np.arange(12) * np
 
 _HEAD_SCALE = {"small": 1.10, "medium": 1.0, "large": 0.91}
 _BEAK_LENGTH = {"short": 0.085, "medium": 0.135, "long": 0.21}
-# Of each shape: half the depth at the root, how far the tip drops as a share of the length, and
-# the depth in the middle as a share of that at the root.
-_BEAK_SHAPE = {
-    "pointed": (0.036, 0.0, 0.5),
-    "curved": (0.036, 0.5, 0.75),
-    "thick": (0.056, 0.1, 0.85),
-}
+# Half the depth at the root, how far the tip drops as a share of the length, and the depth in the
+# middle as a share of that at the root.
+_BEAKS = {"pointed": (0.036, 0.0, 0.5), "curved": (0.036, 0.5, 0.75), "thick": (0.056, 0.1, 0.85)}
 _TAIL_LENGTH = {"short": 0.15, "long": 0.31}
 
 Affine = Callable[[np.ndarray], np.ndarray]  # of points [..., 2]
@@ -125,10 +121,8 @@ def _tail(species: Species, tilt: float, body: Affine) -> list[Stroke]:
     ribs = [np.array([(0, y), (-length, 1.3 * y)]) for y in (-0.02, 0.02)]
     swing = affine(rotation(tilt - 41), np.zeros(2), _TAIL_ROOT)
     paint = PAINT["tail"]
-    return [
-        Stroke(paint, body(swing(fan))),
-        *(Stroke(paint + DARK, body(swing(rib)), 0.007) for rib in ribs),
-    ]
+    rib_strokes = (Stroke(paint + DARK, body(swing(rib)), 0.007) for rib in ribs)
+    return [Stroke(paint, body(swing(fan))), *rib_strokes]
 
 
 def _legs(body: Affine) -> list[Stroke]:
@@ -150,11 +144,11 @@ def _mantle(outline: np.ndarray, body: Affine, head: Affine) -> list[Stroke]:
 
     base = (outline[0] + outline[round(_CHIN * _STEPS)])[None] / 2
     under_crown = head(_EYE)[None]
-    breast = np.concatenate(
-        [arc(_FLANK, _CHIN), base, under_crown, ragged(curve(body(_BREAST_EDGE)))]
-    )
-    back = np.concatenate([arc(_NAPE, _RUMP), ragged(curve(body(_BACK_EDGE))), under_crown])
-    crown = np.concatenate([arc(_FOREHEAD, _NAPE), ragged(curve(head(_CHEEK))), base])
+    edges = (body(_BREAST_EDGE), body(_BACK_EDGE), head(_CHEEK))
+    front, rear, cheek = (ragged(curve(edge)) for edge in edges)
+    breast = np.concatenate([arc(_FLANK, _CHIN), base, under_crown, front])
+    back = np.concatenate([arc(_NAPE, _RUMP), rear, under_crown])
+    crown = np.concatenate([arc(_FOREHEAD, _NAPE), cheek, base])
     parts = {"breast": breast, "back": back, "crown": crown}
     return [Stroke(PAINT[part], points) for part, points in parts.items()]
 
@@ -174,10 +168,8 @@ def _wing(species: Species, tilt: float, body: Affine) -> list[Stroke]:
         return (1 - _ACROSS_WING) * top[at] + _ACROSS_WING * bottom[at] + _BOW
 
     paint = PAINT["wing"]
-    parts = [
-        Stroke(paint, np.concatenate([top, bottom[::-1]])),
-        Stroke(paint + DARK, bottom, 0.009),
-    ]
+    whole = np.concatenate([top, bottom[::-1]])
+    parts = [Stroke(paint, whole), Stroke(paint + DARK, bottom, 0.009)]
     parts += [Stroke(paint + DARK, feather(height, 0.5, 1), 0.006) for height in (0.3, 0.55, 0.8)]
     parts += [Stroke(paint + LIGHT, feather(height, 0.5, 0.9), 0.004) for height in (0.36, 0.61)]
     parts += [Stroke(paint + DARK, across(along), 0.005) for along in (0.2, 0.48)]
@@ -189,20 +181,17 @@ def _wing(species: Species, tilt: float, body: Affine) -> list[Stroke]:
 def _beak(species: Species, head: Affine) -> list[Stroke]:
     """Two halves, the lower one darker below."""
     length = _BEAK_LENGTH[species.value("beak_length")]
-    depth, drop, bulge = _BEAK_SHAPE[species.value("beak_shape")]
+    depth, drop, bulge = _BEAKS[species.value("beak_shape")]
     drop, bulge = drop * length, bulge * depth
     root = np.array((0.785, 0.318))
     tip = (length, 0.25 * depth + drop)
     middle = 0.55 * length
     upper = [(-0.012, -depth), (middle, -bulge + 0.25 * drop), tip]
     lower = [(middle, 0.75 * bulge + 0.35 * drop), (-0.012, depth)]
-    gape = np.array([(-0.01, 0.1 * depth), (middle, 0.1 * depth + 0.3 * drop), tip])
+    gape = curve(np.array([(-0.01, 0.1 * depth), (middle, 0.1 * depth + 0.3 * drop), tip]))
     paint = PAINT["beak"]
     outline = np.concatenate([curve(np.array(upper)), np.array(lower)])
-    return [
-        Stroke(paint, head(root + outline)),
-        Stroke(paint + DARK, head(root + curve(gape)), 0.008),
-    ]
+    return [Stroke(paint, head(root + outline)), Stroke(paint + DARK, head(root + gape), 0.008)]
 
 
 def _eye(species: Species, head: Affine) -> list[Stroke]:
@@ -211,10 +200,8 @@ def _eye(species: Species, head: Affine) -> list[Stroke]:
     circles = [(DARK, 0.027, 0), (BASE, 0.022, 0), (LIGHT, 0.007, (0.007, -0.008))]
     if species.value("eye_ring") != "none":
         circles.insert(0, (ACCENT, 0.039, 0))
-    center = head(_EYE)
-    return [
-        Stroke(paint + tone, center + shift + radius * _CIRCLE) for tone, radius, shift in circles
-    ]
+    eye = head(_EYE)
+    return [Stroke(paint + tone, eye + shift + radius * _CIRCLE) for tone, radius, shift in circles]
 
 
 def rotation(degrees: float) -> np.ndarray:
@@ -225,7 +212,7 @@ def rotation(degrees: float) -> np.ndarray:
 
 
 def affine(matrix: np.ndarray, center: np.ndarray, to: np.ndarray) -> Affine:
-    """`matrix` [2, 2] applied around `center`, which itself comes to lie at `to`."""
+    """`matrix` [2, 2] applied around `center`, which moves to `to`."""
     offset = to - center @ matrix
     return lambda points: points @ matrix + offset
 
@@ -238,8 +225,7 @@ def ragged(points: np.ndarray) -> np.ndarray:
 def curve(points: np.ndarray, closed: bool = False) -> np.ndarray:
     """The Catmull-Rom curve through `points` [N, 2], from the first to the last or back to it.
 
-    Returns:
-      [N * _STEPS, 2] for a closed curve, [(N - 1) * _STEPS + 1, 2] for an open one.
+    Of [N * _STEPS, 2] points where it is closed, [(N - 1) * _STEPS + 1, 2] where it is open.
     """
     return _spline(len(points), closed) @ points
 
@@ -248,12 +234,7 @@ def curve(points: np.ndarray, closed: bool = False) -> np.ndarray:
 def _spline(num_points: int, closed: bool) -> np.ndarray:
     """The matrix that `curve` applies to its points."""
     t = np.arange(_STEPS)[:, None] / _STEPS
-    cubics = (
-        -t + 2 * t**2 - t**3,
-        2 - 5 * t**2 + 3 * t**3,
-        t + 4 * t**2 - 3 * t**3,
-        -(t**2) + t**3,
-    )
+    cubics = [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2]
     weights = np.concatenate(cubics, 1) / 2
     spans = num_points if closed else num_points - 1
     matrix = np.zeros((spans * _STEPS, num_points))

@@ -34,23 +34,18 @@ COLOR_WORDS = {
     "black": _options("black*9, dark black, jet black, solid black"),
     "white": _options("white*9, bright white, pure white, snowy white"),
 }
+_VALUE_WORDS = {  # in the order of their values
+    "beak_length": ("short*2, small, stubby", "medium length", "long*2, elongated"),
+    "beak_shape": (
+        "pointed*2, sharp, pointy",
+        "curved*2, hooked",
+        "thick*2, stout, blunt, conical",
+    ),
+    "size": ("small*4, tiny, little", "medium sized, medium, average sized", "large*2, big"),
+    "tail_length": ("short", "long*2, elongated, lengthy"),
+}
 VALUE_WORDS = {
-    "beak_length": {
-        "short": _options("short*2, small, stubby"),
-        "medium": ("medium length",),
-        "long": _options("long*2, elongated"),
-    },
-    "beak_shape": {
-        "pointed": _options("pointed*2, sharp, pointy"),
-        "curved": _options("curved*2, hooked"),
-        "thick": _options("thick*2, stout, blunt, conical"),
-    },
-    "size": {
-        "small": _options("small*4, tiny, little"),
-        "medium": _options("medium sized, medium, average sized"),
-        "large": _options("large*2, big"),
-    },
-    "tail_length": {"short": ("short",), "long": _options("long*2, elongated, lengthy")},
+    name: dict(zip(ATTRIBUTES[name], map(_options, words))) for name, words in _VALUE_WORDS.items()
 }
 
 # Nouns for each part.

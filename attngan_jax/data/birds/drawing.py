@@ -52,14 +52,10 @@ _LABELS = [paint // NUM_TONES for paint in range(256)]
 def draw_bird(
     species: Species, rng: np.random.Generator, size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draws a bird of `species` in a random pose, place and light.
+    """Draws a bird of `species` in a random pose, place and light, `size` (S) pixels square.
 
     The same generator gives the same bird at every size.
 
-    Args:
-      species: gives the palette and the shape.
-      rng: gives everything else.
-      size: side S of the image in pixels.
     Returns:
       The image, uint8 [S, S, 3]; the label map, uint8 [S, S]: 0 for the background, i + 1 where
       PARTS[i] is topmost; and the bird's box, float32 [4]: x, y, width and height in pixels.

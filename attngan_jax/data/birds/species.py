@@ -56,18 +56,11 @@ class Proportions(NamedTuple):
 
 
 class Species(NamedTuple):
-    """One species.
+    """One species."""
 
-    Attributes:
-      class_id: its number, from 0.
-      name: in the form of CUB's class names, "017.Corvins_Finch".
-      attributes: the index of each attribute's value, in the order of `ATTRIBUTES`.
-      proportions: shape beyond the attributes.
-    """
-
-    class_id: int
-    name: str
-    attributes: tuple[int, ...]
+    class_id: int  # its number, from 0
+    name: str  # in the form of CUB's class names, "017.Corvins_Finch"
+    attributes: tuple[int, ...]  # the index of each attribute's value, in the order of ATTRIBUTES
     proportions: Proportions
 
     def value(self, attribute: str) -> str:
