@@ -19,18 +19,12 @@ from attngan_jax.errors import UserError
 
 MAX_BYTES = 20_000_000_000  # unpacked, of one archive; CUB's images are 1.2 GB
 _MAX_DEPTH = 3  # archives in archives
-_ARCHIVE_SUFFIXES = (".tgz", ".tar.gz", ".tar", ".zip")
+ARCHIVE_SUFFIXES = (".tgz", ".tar.gz", ".tar", ".zip")
 _WANTED_SUFFIXES = (*IMAGE_SUFFIXES, ".txt", ".pickle", ".zip")
 _UNWANTED_FOLDERS = {"attributes", "parts", "segmentations", "__MACOSX"}
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error)
 # Names that can't be, or not beside each other: too long, a file where a folder is.
 _BAD_NAMES = (errno.ENAMETOOLONG, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
-
-
-def find_archives(folder: Path) -> list[Path]:
-    """The archives in `folder` itself, not below it."""
-    found = (path for path in folder.iterdir() if path.name.lower().endswith(_ARCHIVE_SUFFIXES))
-    return sorted(path for path in found if path.is_file())
 
 
 def unpack(archives: list[Path], target: Path, hint: str, depth: int = 1) -> None:

@@ -87,7 +87,8 @@ class Cub(PhotographBuilder):
         Where only the images are lacking, they are downloaded.
         """
         folders = list(_folders(source))
-        packed = archives.find_archives(source)
+        packed = [path for path in sorted(source.iterdir()) if path.is_file()]
+        packed = [p for p in packed if p.name.lower().endswith(archives.ARCHIVE_SUFFIXES)]
         images = [path for path in packed if path.name.lower().startswith("cub_200_2011")]
         texts = [path for path in packed if path not in images]
         has_text = _find_text(folders) is not None

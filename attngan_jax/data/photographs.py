@@ -9,6 +9,7 @@ import abc
 import dataclasses
 import functools
 import json
+import posixpath
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -56,11 +57,22 @@ class Listing:
     notes: Notes = dataclasses.field(default_factory=list)
 
     def unlisted_images(self) -> list[str]:
-        """The images in `image_roots` that no entry names."""
-        by_root: dict[Path, list[str]] = {}
-        for split, root in self.image_roots.items():  # the splits may share one
-            by_root.setdefault(root, []).extend(entry.image for entry in self.splits[split])
-        return [name for item in by_root.items() for name in source_files.unlisted_images(*item)]
+        """The images in `image_roots` that no entry names, whatever the case of their suffixes."""
+
+        def comparable(name: str) -> str:
+            stem, suffix = posixpath.splitext(posixpath.normpath(name.replace("\\", "/")))
+            return stem + suffix.lower()
+
+        unlisted = []
+        for root in dict.fromkeys(self.image_roots.values()):  # the splits may share one
+            entries = (
+                e for split, r in self.image_roots.items() if r == root for e in self.splits[split]
+            )
+            listed = {comparable(entry.image) for entry in entries}
+            paths = (place / name for place, _, files in source_files.walk(root) for name in files)
+            images = (str(path) for path in paths if source_files.is_image_name(path.name))
+            unlisted += [name for name in images if comparable(name) not in listed]
+        return unlisted
 
 
 class PhotographBuilder(tfds.core.ShardBasedBuilder):
@@ -184,7 +196,11 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
             root, size = self._listing.image_roots[split], 0
             shards: list[list[Entry]] = [[]]
             for entry in entries:
-                file_size = source_files.size_of(root, entry.image)
+                try:
+                    file_size = source_files.existing(root / entry.image).stat().st_size
+                except (OSError, ValueError):  # missing, or no name that a file can have
+                    file_size = 0
+                file_size = min(file_size, source_files.MAX_IMAGE_BYTES)
                 size += file_size
                 is_full = len(shards[-1]) == _IMAGES_PER_SHARD or size > _BYTES_PER_SHARD
                 if shards[-1] and is_full:

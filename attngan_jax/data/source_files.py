@@ -10,7 +10,6 @@ import codecs
 import io
 import itertools
 import os
-import posixpath
 import re
 import stat
 import warnings
@@ -63,19 +62,6 @@ def walk(root: Path, on_error: Callable[[OSError], None] | None = None) -> Itera
         yield PurePosixPath(Path(folder).relative_to(root).as_posix()), folders, sorted(files)
 
 
-def unlisted_images(root: Path, listed: Iterable[str]) -> list[str]:
-    """The images under `root` that `listed` does not name, whatever the case of their suffixes."""
-
-    def comparable(name: str) -> str:
-        stem, suffix = posixpath.splitext(posixpath.normpath(name.replace("\\", "/")))
-        return stem + suffix.lower()
-
-    names = {comparable(name) for name in listed}
-    found = (place / name for place, _, files in walk(root) for name in files)
-    images = (str(path) for path in found if is_image_name(path.name))
-    return [name for name in images if comparable(name) not in names]
-
-
 def find_file(root: Path, name: str, missing: str = "image missing") -> Path:
     """The file called `name` under the resolved folder `root`; see also `existing`.
 
@@ -96,14 +82,6 @@ def find_file(root: Path, name: str, missing: str = "image missing") -> Path:
     if not stat.S_ISREG(mode):  # reading a pipe would wait for ever
         raise LeftOut("not an ordinary file")
     return resolved
-
-
-def size_of(root: Path, name: str) -> int:
-    """The bytes that an image of a source takes in its record, at most; 0 where there is none."""
-    try:
-        return min(existing(root / name).stat().st_size, MAX_IMAGE_BYTES)
-    except (OSError, ValueError):  # missing, or no name that a file can have
-        return 0
 
 
 def read_image(path: Path) -> tuple[bytes, int, int]:

@@ -171,12 +171,7 @@ def test_names_links_and_lines_of_a_list(config, source, tmp_path):
     (source / "inner link.jpg").symlink_to(source / "3.jpg")
     os.mkfifo(source / "pipe.jpg")
     left_out = {
-        "name that leads out of the source": {
-            "../a.jpg",
-            str(outside),
-            "b/../../c.jpg",
-            "nul\0.jpg",
-        },
+        "name that leads out of the source": {"../a.jpg", str(outside), "b/../../c", "nul\0.jpg"},
         "link that leads out of the source": {"linked.jpg"},
         "not an ordinary file": {"pipe.jpg"},
         "image missing": {"x" * 300 + ".jpg", "none.jpg"},

@@ -18,9 +18,8 @@ from attngan_jax.data.birds.captions import (
 from attngan_jax.data.birds.species import ATTRIBUTES, BODY_COLORS, COLOR_ATTRIBUTES, make_species
 
 SPECIES = make_species(150, seed=5)
-COLOR_OF_WORD = {
-    phrase.split()[-1]: color for color, phrases in COLOR_WORDS.items() for phrase in phrases
-}
+LAST_WORDS = {color: {phrase.split()[-1] for phrase in COLOR_WORDS[color]} for color in COLOR_WORDS}
+COLOR_OF_WORD = {word: color for color, words in LAST_WORDS.items() for word in words}
 
 
 def words_of(text):
@@ -115,9 +114,8 @@ def test_shape_words_are_true_and_stated_words_are_there():
     }
     for species, text, names in WRITTEN:
         for attribute in VALUE_WORDS.keys() & names:
-            assert any(
-                says(text, word) for word in VALUE_WORDS[attribute][species.value(attribute)]
-            )
+            words = VALUE_WORDS[attribute][species.value(attribute)]
+            assert any(says(text, word) for word in words)
         for attribute, words in only.items():
             for word in words.split(", "):
                 assert attribute in names or not says(text, word), (word, text)

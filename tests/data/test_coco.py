@@ -68,10 +68,8 @@ def test_rows_that_do_not_fit_together(config, source):
     dataset = build(config, source)
 
     assert [shown(record) for record in dataset.train] == [k for k in range(12) if k not in (3, 5)]
-    assert counts(dataset, "left_out") == {
-        "name that leads out of the source": 1,
-        "id listed twice": 1,
-    }
+    left_out = {"name that leads out of the source": 1, "id listed twice": 1}
+    assert counts(dataset, "left_out") == left_out
     # The image whose id was lost took its own captions with it.
     assert counts(dataset, "repaired") == {
         "captions of an image that is not listed ignored": 2,

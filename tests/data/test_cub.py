@@ -82,12 +82,11 @@ def test_words_come_from_captions_pickle_where_it_is(config, source):
     assert report["words_without_number"] == 13
 
 
+ONE_LIST = "".join(f"{number:03d}.Some_Name\n" for number in (1, 2, 4, 5, 6))
+TWO_LISTS = ("001.A\n002.B\n004.C\n", "005.D\n006.E\n")
 CLASS_LISTS = {
-    "one list": {"trainvalclasses.txt": "".join(f"{n:03d}.Some_Name\n" for n in (1, 2, 4, 5, 6))},
-    "Reed et al.'s two": {
-        "trainclasses.txt": "001.A\n002.B\n004.C\n",
-        "valclasses.txt": "005.D\n006.E\n",
-    },
+    "one list": {"trainvalclasses.txt": ONE_LIST},
+    "Reed et al.'s two": dict(zip(("trainclasses.txt", "valclasses.txt"), TWO_LISTS)),
 }
 
 

@@ -188,13 +188,8 @@ def test_curves_pass_through_their_points_and_keep_straight_lines():
     np.testing.assert_allclose(line[:, 1], 2 * line[:, 0], atol=1e-12)
 
 
-SETTINGS = {
-    "image_size": 32,
-    "num_species": 5,
-    "test_species": 2,
-    "images_per_species": 3,
-    "seed": 7,
-}
+SETTINGS = {"image_size": 32, "num_species": 5, "test_species": 2, "seed": 7}
+SETTINGS |= {"images_per_species": 3}
 
 
 def decode(encoded):

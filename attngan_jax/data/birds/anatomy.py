@@ -144,8 +144,9 @@ def _mantle(outline: np.ndarray, body: Affine, head: Affine) -> list[Stroke]:
 
     base = (outline[0] + outline[round(_CHIN * _STEPS)])[None] / 2
     under_crown = head(_EYE)[None]
-    edges = (body(_BREAST_EDGE), body(_BACK_EDGE), head(_CHEEK))
-    front, rear, cheek = (ragged(curve(edge)) for edge in edges)
+    edges = (curve(edge) for edge in (body(_BREAST_EDGE), body(_BACK_EDGE), head(_CHEEK)))
+    tips = np.array(((1, -1), (-1, 1)))  # of feathers, which make an edge ragged
+    front, rear, cheek = (edge + 0.006 * tips[np.arange(len(edge)) % 2] for edge in edges)
     breast = np.concatenate([arc(_FLANK, _CHIN), base, under_crown, front])
     back = np.concatenate([arc(_NAPE, _RUMP), rear, under_crown])
     crown = np.concatenate([arc(_FOREHEAD, _NAPE), cheek, base])
@@ -215,11 +216,6 @@ def affine(matrix: np.ndarray, center: np.ndarray, to: np.ndarray) -> Affine:
     """`matrix` [2, 2] applied around `center`, which moves to `to`."""
     offset = to - center @ matrix
     return lambda points: points @ matrix + offset
-
-
-def ragged(points: np.ndarray) -> np.ndarray:
-    """An edge [N, 2] with the tips of feathers."""
-    return points + 0.006 * np.array(((1, -1), (-1, 1)))[np.arange(len(points)) % 2]
 
 
 def curve(points: np.ndarray, closed: bool = False) -> np.ndarray:

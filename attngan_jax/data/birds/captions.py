@@ -133,9 +133,16 @@ class _Writer:
         """Draws what to say and how to say it."""
         subject = f"{self._say('size')} bird" if self._chance(0.4) else "bird"
         color = self._main_color() if self._chance(0.5) else None
-        phrases = self._phrases(self._parts())
+        keys = {part: self._random() ** (1 / weight) for part, weight in _READINESS.items()}
+        parts = sorted(keys, key=keys.__getitem__, reverse=True)[: self._pick(_NUM_COLORS)]
+        # Two colours in all at least: with the main one stated, the beak's if need be.
+        parts = [part for part in parts if part not in self.stated] or ["beak_color"]
+        phrases = self._phrases(parts)
         if color is None and self._chance(0.2):
-            return self._predicates(subject, phrases)
+            # As in "the crown of this bird is red, its wings are black, and the beak is short".
+            clauses = ["the " + phrases[0].predicate(f" of this {subject}")]
+            clauses += [f"{self._pick(('the', 'its'))} {one.predicate()}" for one in phrases[1:]]
+            return self._join(clauses, (", and ", " and "))
         if color is not None and self._chance(0.5):
             opening = self._pick(_COLOR_OPENINGS).format(subject, color)
         else:
@@ -149,18 +156,6 @@ class _Writer:
             text = phrase.predicate(" that") if self._chance(0.06) else phrase.bare()
             listed.append(phrase.article() + text)
         return f"{opening} {self._join(listed)}"
-
-    def _predicates(self, subject: str, phrases: list[Phrase]) -> str:
-        """As in "the crown of this bird is red, its wings are black, and the beak is short"."""
-        clauses = ["the " + phrases[0].predicate(f" of this {subject}")]
-        clauses += [f"{self._pick(('the', 'its'))} {phrase.predicate()}" for phrase in phrases[1:]]
-        return self._join(clauses, (", and ", " and "))
-
-    def _parts(self) -> list[str]:
-        """Draws the colour attributes to name besides those already stated; two in all at least."""
-        keys = {part: self._random() ** (1 / weight) for part, weight in _READINESS.items()}
-        parts = sorted(keys, key=keys.__getitem__, reverse=True)[: self._pick(_NUM_COLORS)]
-        return [part for part in parts if part not in self.stated] or ["beak_color"]
 
     def _phrases(self, parts: list[str]) -> list[Phrase]:
         """Phrases for the colours of `parts`, and now and then for a shape."""
