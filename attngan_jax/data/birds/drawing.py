@@ -7,42 +7,31 @@ part that each paint belongs to) follow from that map, so they agree in every pi
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 
 from attngan_jax.data.birds import anatomy
 from attngan_jax.data.birds.anatomy import ACCENT, BASE, DARK, LIGHT, NUM_TONES, PAINT
-from attngan_jax.data.birds.species import COLOR_ATTRIBUTES, PARTS, Species
+from attngan_jax.data.birds.species import COLOR_ATTRIBUTES, COLORS, PARTS, Species
 
-RGB = {
-    "red": (205, 32, 38),
-    "orange": (240, 124, 20),
-    "yellow": (252, 222, 50),
-    "green": (52, 148, 58),
-    "blue": (38, 92, 205),
-    "purple": (134, 58, 170),
-    "brown": (122, 76, 42),
-    "grey": (138, 140, 146),
-    "black": (34, 34, 40),
-    "white": (244, 244, 240),
-}
-_EYE_RGB = {BASE: (20, 16, 18), DARK: (64, 46, 34), LIGHT: (250, 250, 250)}
-_LEGS_RGB = ((112, 84, 66), (78, 74, 76), (168, 120, 84))
+
+def _rgb(codes: str) -> list[tuple[int, ...]]:
+    """Red, green and blue of hexadecimal codes."""
+    return [ImageColor.getrgb(code) for code in codes.split()]
+
+
+_COLOR_CODES = "#cd2026 #f07c14 #fcde32 #34943a #265ccd #863aaa #7a4c2a #8a8c92 #222228 #f4f4f0"
+RGB = dict(zip(COLORS, _rgb(_COLOR_CODES)))
+_EYE_RGB = dict(zip((BASE, DARK, LIGHT), _rgb("#141012 #402e22 #fafafa")))
+_LEGS_RGB = _rgb("#705442 #4e4a4c #a87854")
+_PERCHES = _rgb("#705a46 #867868 #646652")
+_LEAVES = _rgb("#6e8c54 #86965c #968454")
+# Pairs of colours, top and bottom, that a background runs between.
+_TOPS = _rgb("#bad4ec #b6d0c0 #e4d8be #ced8de #e8dcd6 #acc6d6")
+_BOTTOMS = _rgb("#dee8ec #9cbc94 #d0c09e #b2c2bc #d0c6ca #bcccac")
 
 _SCALE = {"small": 0.92, "medium": 0.98, "large": 1.04}
 _LARGEST = 0.94  # of a bird's longer side
 _NUM_FLECKS = 110
-
-# Pairs of colours, top and bottom, that a background runs between.
-_SCENES = (
-    ((186, 212, 236), (222, 232, 236)),
-    ((182, 208, 192), (156, 188, 148)),
-    ((228, 216, 190), (208, 192, 158)),
-    ((206, 216, 222), (178, 194, 188)),
-    ((232, 220, 214), (208, 198, 202)),
-    ((172, 198, 214), (188, 204, 172)),
-)
-_PERCHES = ((112, 90, 70), (134, 120, 104), (100, 102, 82))
-_LEAVES = ((110, 140, 84), (134, 150, 92), (150, 132, 84))
 
 # Tables over paints: opaque or not, and the label.
 _MASK = [0] + [255] * 255
@@ -143,7 +132,8 @@ def _palette(species: Species, rng: np.random.Generator) -> list[int]:
 
 def _scene(rng: np.random.Generator) -> Image.Image:
     """A background out of focus: a gradient with soft spots, 6 pixels square."""
-    top, bottom = np.array(_SCENES[rng.integers(len(_SCENES))], np.float32)
+    place = rng.integers(len(_TOPS))
+    top, bottom = np.array((_TOPS[place], _BOTTOMS[place]), np.float32)
     height = np.linspace(0, 1, 6)[:, None, None]
     spots = rng.normal(0, 5, (6, 6, 1)) + rng.normal(0, 1.5, (6, 6, 3))
     colors = (1 - height) * top + height * bottom + spots + rng.uniform(-12, 8)
