@@ -91,10 +91,11 @@ def prepare(config: Config, workdir: storage.Path) -> datasets.Dataset:
     A workdir that has a vocabulary keeps it: its networks know these words, in this order.
     """
     clock = wall_clock.Clock(workdir, "prepare")
-    if datasets.prepare(config):
-        logging.info("the dataset is built\n%s", dataset_report.table(datasets.report(config)))
+    was_built = datasets.prepare(config)
     dataset = datasets.load(config)
-    report = datasets.report(config)
+    report = dataset.report
+    if was_built and report:
+        logging.info("the dataset is built\n%s", dataset_report.table(report))
     if report is not None:
         storage.write_text(Workdir(workdir).prepare_report, json.dumps(report, indent=2) + "\n")
     if "prepare" not in wall_clock.read(workdir):

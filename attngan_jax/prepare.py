@@ -26,12 +26,11 @@ def main(argv):
     config.data.data_dir = _DATA_DIR.value or config.data.data_dir
     datasets.prepare(config, _SOURCE.value)
     dataset = datasets.load(config)
-    report = datasets.report(config)
-    if report is not None:
-        print(dataset_report.table(report))
+    if dataset.report is not None:
+        print(dataset_report.table(dataset.report))
     print(
         f"{dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test images, "
-        f"{len(dataset.vocabulary)} words, in {datasets.folder(config)} "
+        f"{len(dataset.vocabulary)} words, in {dataset.folder} "
         f"({time.time() - start:.0f} s)"
     )
 

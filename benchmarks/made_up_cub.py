@@ -1,4 +1,4 @@
-"""A source in CUB's layout, of any size, with images as heavy as CUB's."""
+"""A source in CUB's layout, of any size, with image files as large as CUB's."""
 
 import pathlib
 import pickle
@@ -48,7 +48,7 @@ def make_source(folder: pathlib.Path, num_images: int) -> int:
 
 
 def _encode(rng: np.random.Generator, path: pathlib.Path) -> bytes:
-    """An image as heavy as a photograph: about 100 kB, with details of every size."""
+    """An image file as large as a photograph's: about 100 kB, with details of every size."""
     width, height = rng.integers(440, 501), rng.integers(333, 401)
     coarse = Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8)).resize(
         (width, height), Image.Resampling.BICUBIC

@@ -5,9 +5,8 @@
 
 Builds a small CUB of made-up images of about 500 x 375 (see benchmarks/made_up_cub.py) and reads
 it as the training of `configs/cub.py` does: JPEG to a random crop around the box at 64, 128 and 256
-pixels, for DAMSM at 299, with a caption's word numbers. Everything runs on one core, unless more
-threads or worker processes are asked for. The files are read once before, so that they lie in the
-file cache.
+pixels, for DAMSM at 299, with a caption's word numbers. Everything runs on one core, unless flags
+give more threads or worker processes. All files are read once before, into the file cache.
 """
 
 import os
@@ -18,7 +17,7 @@ from collections.abc import Callable
 
 from absl import app, flags, logging
 
-from attngan_jax.data import datasets, decoding, pipeline
+from attngan_jax.data import datasets, pipeline, transforms
 from benchmarks.made_up_cub import make_source
 from configs import cub
 
@@ -30,7 +29,7 @@ _FOLDER = flags.DEFINE_string("folder", None, "Where to work; default: the syste
 
 
 def build(folder: pathlib.Path):
-    """A dataset in CUB's layout, open, and its config."""
+    """An open dataset in CUB's layout, and its config."""
     (folder / "source").mkdir()
     make_source(folder / "source", _NUM_IMAGES.value)
     config = cub.get_config()
@@ -42,7 +41,7 @@ def build(folder: pathlib.Path):
 
 
 def rate(step: Callable[[], int]) -> float:
-    """How many things a second `step` does, which returns how many it has done."""
+    """Things per second that `step` does; each call returns how many it has done."""
     step()
     count, start = 0, time.perf_counter()
     while time.perf_counter() - start < _SECONDS.value:
@@ -79,7 +78,7 @@ def main(argv):
 
         def decode() -> int:
             for record in some:
-                decoding.decode_image(record["image"])
+                transforms.decode_image(record["image"])
             return len(some)
 
         print(f"decoding alone               {rate(decode):6.0f} images/s", flush=True)

@@ -22,7 +22,7 @@ _FOLDER = flags.DEFINE_string("folder", None, "Where to work; default: the syste
 
 
 def main(argv):
-    """Prints what a build took."""
+    """Prints the time and memory of a build."""
     del argv
     root = pathlib.Path(__file__).parents[1]
     with tempfile.TemporaryDirectory(dir=_FOLDER.value) as folder:

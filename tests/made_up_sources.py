@@ -1,18 +1,23 @@
-"""Small sources in the layouts of CUB, COCO and a folder, with images that say who they are.
+"""Small sources in the layouts of CUB, COCO and a folder, with images that can be told apart.
 
 Image number k of a source is of one colour all over (`color(k)`), and each of its captions
-names k in words: a test that reads both knows when they have come apart.
+names k in words: a test that reads both sees when an image has another's captions.
 """
 
+import collections
+import hashlib
 import io
 import json
 import pathlib
 import pickle
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from PIL import Image
 
 from attngan_jax.data import datasets
+from attngan_jax.data.vocabulary import Vocabulary, tokenise
+from tests.tiny_configs import coco, cub
 
 _NUMBERS = "zero one two three four five six seven eight nine".split()
 _CLASSES = (
@@ -27,10 +32,45 @@ _CLASSES = (
 )
 
 
+def config_for(name: str, folder: pathlib.Path):
+    """The tiny config of the dataset cub, coco or folder, which it keeps in `folder`."""
+    config = (coco if name == "coco" else cub).get_config()
+    config.data.dataset = name
+    config.data.data_dir = str(folder / "data")
+    config.data.max_left_out = 0.2
+    return config
+
+
 def build(config, source: pathlib.Path) -> datasets.Dataset:
     """The dataset that `source` becomes."""
     datasets.prepare(config, str(source))
     return datasets.load(config)
+
+
+def records(dataset: datasets.Dataset) -> list[Mapping]:
+    """All records, training first."""
+    return [*dataset.train, *dataset.test]
+
+
+def counts(dataset: datasets.Dataset, key: str) -> dict[str, int]:
+    """How often the report gives each reason under `key`."""
+    return {reason: row["count"] for reason, row in dataset.report[key].items()}
+
+
+def vocabulary_of(captions: Iterable[str]) -> Vocabulary:
+    """Every word of the captions, in the order in which they first occur."""
+    words = (word for caption in captions for word in tokenise(caption))
+    return Vocabulary.from_counts(collections.Counter(words))
+
+
+def digest(examples: Iterable[Mapping]) -> str:
+    """A hash of names, types, shapes and values of dicts of arrays, numbers and texts."""
+    sha = hashlib.sha256()
+    for example in examples:
+        for key, value in sorted(example.items()):
+            array = np.asarray(value)
+            sha.update(f"{key} {array.dtype} {array.shape}".encode() + array.tobytes())
+    return sha.hexdigest()[:16]
 
 
 def color(k: int) -> tuple[int, int, int]:
@@ -67,8 +107,9 @@ def shown(record) -> int:
     return int("".join(str(_NUMBERS.index(word)) for word in words.split()))
 
 
-def is_picture(record, k: int) -> bool:
-    """Whether the record's image has the colour of image k."""
+def is_whole(record) -> bool:
+    """Whether the record's image has the colour of the image that its captions speak of."""
+    k = shown(record)
     middle = np.asarray(Image.open(io.BytesIO(record["image"])).convert("RGB"))[20, 20]
     return bool(np.abs(middle.astype(int) - color(k)).max() <= 4)
 
@@ -80,16 +121,14 @@ def write(path: pathlib.Path, content: str | bytes) -> pathlib.Path:
     return path
 
 
-def make_cub(
-    folder: pathlib.Path,
-    images_per_class: int = 3,
-    train_classes=(1, 2, 4, 5, 6),
-    captions_per_image: int = 10,
-) -> list[str]:
-    """The released code's layout with eight classes, of which five are trained on.
+def write_list(folder: pathlib.Path, rows: Iterable[Mapping | str]) -> pathlib.Path:
+    """Writes `captions.jsonl`; texts are written as they are."""
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    return write(folder / "captions.jsonl", "\n".join(lines) + "\n")
 
-    Returns the names of the images, `class/image`; the k-th is image k.
-    """
+
+def make_cub(folder: pathlib.Path, images_per_class: int = 3) -> None:
+    """The released code's layout with eight classes: 1, 2, 4, 5 and 6 are trained on."""
     names = [
         f"{number:03d}.{bird}/{bird}_{i:04d}_{100 * number + i}"
         for number, bird in enumerate(_CLASSES, 1)
@@ -98,45 +137,36 @@ def make_cub(
     birds = folder / "CUB_200_2011"
     for k, name in enumerate(names):
         write(birds / "images" / f"{name}.jpg", encoded(k))
-        write(folder / "text" / f"{name}.txt", "\n".join(captions(k, captions_per_image)) + "\n")
+        write(folder / "text" / f"{name}.txt", "\n".join(captions(k)) + "\n")
     lines = [f"{k + 1} {name}.jpg" for k, name in enumerate(names)]
     write(birds / "images.txt", "\n".join(lines) + "\n")
     boxes = [f"{k + 1} {10.0 + k % 5} 5.0 30.0 {20.0 + k % 7}" for k in range(len(names))]
     write(birds / "bounding_boxes.txt", "\n".join(boxes) + "\n")
-    for split, wanted in (("train", True), ("test", False)):
-        chosen = [name for name in names if (int(name[:3]) in train_classes) == wanted][::-1]
+    for split, is_train in (("train", True), ("test", False)):
+        chosen = [name for name in names if (int(name[:3]) in (1, 2, 4, 5, 6)) == is_train][::-1]
+        class_ids = [np.int64(name[:3]) for name in chosen]
         write(folder / split / "filenames.pickle", pickle.dumps(chosen, 0))
-        write(
-            folder / split / "class_info.pickle",
-            pickle.dumps([np.int64(name[:3]) for name in chosen], 2),
-        )
-    return names
+        write(folder / split / "class_info.pickle", pickle.dumps(class_ids, 2))
 
 
-def make_coco(
-    folder: pathlib.Path, num_train: int = 12, num_val: int = 6, captions_per_image: int = 6
-) -> None:
-    """`captions_{train,val}2014.json` and two folders; ids and order are not the images'."""
-    k = 0
-    for split, count in (("train", num_train), ("val", num_val)):
-        images, annotations = [], []
-        for _ in range(count):
+def make_coco(folder: pathlib.Path) -> None:
+    """`captions_{train,val}2014.json` and two folders; ids and order are not the images'.
+
+    12 images to train on and 6 to test on, of six captions each.
+    """
+    for split, numbers in (("train", range(12)), ("val", range(12, 18))):
+        images, said = [], []
+        for k in numbers:
             image_id, file = 1000 - 7 * k, f"COCO_{split}2014_{1000 - 7 * k:012d}.jpg"
             write(folder / f"{split}2014" / file, encoded(k))
             images.append({"id": image_id, "file_name": file, "width": 60, "height": 45})
-            annotations += [
-                (j, image_id, text) for j, text in enumerate(captions(k, captions_per_image))
-            ]
-            k += 1
-        # Captions of one image don't stand together.
-        annotations = [
+            said += [(i, image_id, text) for i, text in enumerate(captions(k, 6))]
+        annotations = [  # those of one image are not adjacent
             {"id": 5 * n, "image_id": image_id, "caption": text}
-            for n, (_, image_id, text) in enumerate(sorted(annotations))
+            for n, (_, image_id, text) in enumerate(sorted(said))
         ]
-        write(
-            folder / "annotations" / f"captions_{split}2014.json",
-            json.dumps({"images": images, "annotations": annotations}),
-        )
+        content = json.dumps({"images": images, "annotations": annotations})
+        write(folder / "annotations" / f"captions_{split}2014.json", content)
 
 
 def make_folder(folder: pathlib.Path, count: int = 20) -> None:
@@ -149,18 +179,10 @@ def make_folder(folder: pathlib.Path, count: int = 20) -> None:
 
 def make_jsonl(folder: pathlib.Path, count: int = 20, num_test: int = 5) -> None:
     """Images with a `captions.jsonl` that has every field; classes are words."""
-    lines = []
+    rows = []
     for k in range(count):
-        write(folder / "pictures" / f"{k}.jpg", encoded(k))
-        lines.append(
-            json.dumps(
-                {
-                    "file": f"pictures/{k}.jpg",
-                    "captions": captions(k, 3),
-                    "class": f"kind {k % 4}",
-                    "split": "test" if k >= count - num_test else "train",
-                    "bbox": [5, 5, 40, 30],
-                }
-            )
-        )
-    write(folder / "captions.jsonl", "\n".join(lines) + "\n")
+        file = write(folder / "pictures" / f"{k}.jpg", encoded(k)).relative_to(folder).as_posix()
+        split = "test" if k >= count - num_test else "train"
+        row = {"file": file, "captions": captions(k, 3), "class": f"kind {k % 4}", "split": split}
+        rows.append(row | {"bbox": [5, 5, 40, 30]})
+    write_list(folder, rows)

@@ -2,46 +2,59 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from attngan_jax.configuration import write_text
-from attngan_jax.data.photographs import BUILD_FILE
+from attngan_jax import storage
 from attngan_jax.data.vocabulary import END, Vocabulary, tokenise
+from attngan_jax.workdir import Workdir
 
-REPORT_FILE = Path("report", "prepare.json")  # in a workdir, and beside the records
+BUILD_FILE = "build.json"  # what the builder writes of the build, beside the records
+NUM_NAMED = 10  # images of each reason
 _BAR = 40  # characters of the histogram's longest bar
 
+Notes = list[tuple[str, str]]  # reasons, and the image or place of each
 Records = Sequence[Mapping[str, Any]]
 
 
+def printable(name: str) -> str:
+    """A file's name that need not be UTF-8, as text that can be."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def count_by_reason(notes: Notes) -> dict[str, dict[str, Any]]:
+    """`{reason: {"count", "first"}}`: how often and where first, the most frequent reason first."""
+    report = {}
+    for reason, count in Counter(reason for reason, _ in notes).most_common():
+        places = [printable(place) for found, place in notes if found == reason]
+        report[reason] = {"count": count, "first": places[:NUM_NAMED]}
+    return report
+
+
 def vocabulary_file(folder: Path, min_word_count: int) -> Path:
-    """Where the words are that occur so often."""
-    return folder / f"vocabulary{_suffix(min_word_count)}.txt"
+    """Where the words are that occur so often. A dataset's files are called as a workdir's."""
+    return _for_count(Workdir(folder).vocabulary, min_word_count)
 
 
-def report_file(folder: Path, min_word_count: int) -> Path:
-    """Where the report is of a vocabulary of the words that occur so often."""
-    return folder / REPORT_FILE.with_stem(f"{REPORT_FILE.stem}{_suffix(min_word_count)}")
-
-
-def _suffix(min_word_count: int) -> str:
-    return "" if min_word_count == 1 else f"_min{min_word_count}"
+def _for_count(path: storage.Path, min_word_count: int) -> Path:
+    suffix = "" if min_word_count == 1 else f"_min{min_word_count}"
+    return Path(path).with_stem(f"{path.stem}{suffix}")
 
 
 def read_report(folder: Path, min_word_count: int) -> dict[str, Any] | None:
-    """What `summarise` wrote; None if it isn't there, or is damaged."""
+    """Reads what `summarise` wrote; None if it isn't there, or is damaged."""
     try:
-        return json.loads(report_file(folder, min_word_count).read_text(encoding="utf-8"))
+        path = _for_count(Workdir(folder).prepare_report, min_word_count)
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
 
 def build_facts(folder: Path) -> dict[str, Any]:
-    """What the builder wrote down of the build; {} from builders that don't."""
+    """Reads what the builder wrote of the build; {} from builders that write nothing."""
     path = folder / BUILD_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
@@ -51,94 +64,73 @@ def summarise(
 ) -> None:
     """Reads all captions once; writes `report/prepare.json` and then the vocabulary.
 
-    Args:
-      seconds: that the build took, for builders that don't write it down.
+    `seconds` is what the build took, for builders that don't write it down.
     """
     facts = build_facts(folder)
     counts: Counter[str] = Counter()  # in the order in which the words first occur
     rows, lengths = {}, {}
     for split, records in splits.items():
-        lengths[split], classes = Counter(), set()
-        for record in _with_progress(records, split):
-            classes.add(int(record["class_id"]))
+        class_ids, histogram = set(), Counter[int]()
+        for i in tqdm(range(len(records)), desc=f"Words of {split}", unit=" images"):
+            record = records[i]
+            class_ids.add(int(record["class_id"]))
             for caption in record["captions"]:
                 words = tokenise(caption.decode("utf-8"))
                 counts.update(words)
-                lengths[split][len(words)] += 1
-        rows[split] = {
-            "images": len(records),
-            "captions": lengths[split].total(),
-            "classes": len(classes - {-1}),
-        }
-    imported = "words" in facts and min_word_count == 1
-    vocabulary = (
-        Vocabulary(facts["words"]) if imported else Vocabulary.from_counts(counts, min_word_count)
-    )
+                histogram[len(words)] += 1
+        captions, classes = histogram.total(), len(class_ids - {-1})
+        rows[split] = {"images": len(records), "captions": captions, "classes": classes}
+        lengths[split] = dict(sorted(histogram.items()))
+    vocabulary, words_from = Vocabulary.from_counts(counts, min_word_count), "captions"
+    if "words" in facts and min_word_count == 1:
+        vocabulary, words_from = Vocabulary(facts["words"]), "captions.pickle"
     report = {
         "dataset": name,
         "source": facts.get("source"),
         "splits": rows,
         "words": len(vocabulary),
-        "words_from": "captions.pickle" if imported else "captions",
+        "words_from": words_from,
         "min_word_count": min_word_count,
         "words_without_number": len(counts.keys() - set(vocabulary.words)),
-        "caption_lengths": {
-            split: dict(sorted(histogram.items())) for split, histogram in lengths.items()
-        },
+        "caption_lengths": lengths,
         "listed": facts.get("listed", sum(row["images"] for row in rows.values())),
         "left_out": facts.get("left_out", {}),
         "repaired": facts.get("repaired", {}),
         "seconds": facts.get("seconds", round(seconds, 1)),
         "bytes": sum(path.stat().st_size for path in folder.glob("*.array_record*")),
     }
-    write_text(report_file(folder, min_word_count), json.dumps(report, indent=2) + "\n")
+    path = _for_count(Workdir(folder).prepare_report, min_word_count)
+    storage.write_text(path, json.dumps(report, indent=2) + "\n")
     vocabulary.save(vocabulary_file(folder, min_word_count))
-
-
-def _with_progress(records: Records, split: str) -> Iterator[Mapping[str, Any]]:
-    for i in tqdm(range(len(records)), desc=f"Words of {split}", unit=" images"):
-        yield records[i]
 
 
 def table(report: Mapping[str, Any]) -> str:
     """A report as text."""
     lines = [f"{'':14}{'images':>10}{'captions':>12}{'classes':>10}"]
     for split, row in report["splits"].items():
-        lines.append(
-            f"{split:14}{row['images']:>10,}{row['captions']:>12,}{row['classes'] or '-':>10}"
-        )
+        classes = row["classes"] or "-"
+        lines.append(f"{split:14}{row['images']:>10,}{row['captions']:>12,}{classes:>10}")
+    unnumbered = report["words_without_number"]
+    others = f"; {unnumbered:,} others have no number" if unnumbered else ""
     lines += [
-        f"{'words':14}{report['words']:>10,}   with {END}, from {report['words_from']}"
-        + (
-            f"; {report['words_without_number']:,} others have no number"
-            if report["words_without_number"]
-            else ""
-        ),
+        f"{'words':14}{report['words']:>10,}   with {END}, from {report['words_from']}{others}",
         f"{'megabytes':14}{report['bytes'] / 1e6:>10,.1f}",
         f"{'seconds':14}{report['seconds']:>10,.1f}",
         "words a caption",
     ]
-    lines += _histogram(report["caption_lengths"])
+    groups: Counter[int] = Counter()  # of five lengths each; those from 40 on are one
+    for histogram in report["caption_lengths"].values():
+        for length, count in histogram.items():
+            groups[min(int(length) // 5, 8)] += count
+    for group, count in sorted(groups.items()):
+        title = f"{5 * group} to {5 * group + 4}" if group < 8 else "40 and more"
+        bar = "#" * round(_BAR * count / max(groups.values()))
+        lines.append(f"{title:>14}{count:>10,}   {bar}".rstrip())
     for key, title in (("left_out", "left out"), ("repaired", "repaired")):
         total = sum(reason["count"] for reason in report[key].values())
         share = f" ({100 * total / report['listed']:.2f} %)" if key == "left_out" else ""
         lines.append(f"{title:14}{total:>10,}{share}")
-        lines += [
-            f"{'':14}{reason['count']:>10,}   {what}: {', '.join(reason['first'][:3])}"
-            f"{', ...' if reason['count'] > 3 else ''}"
-            for what, reason in report[key].items()
-        ]
+        for what, reason in report[key].items():
+            named = ", ".join(reason["first"][:3]) + ", ..." * (reason["count"] > 3)
+            lines.append(f"{'':14}{reason['count']:>10,}   {what}: {named}")
     return "\n".join(lines)
-
-
-def _histogram(lengths: Mapping[str, Mapping[str, int]]) -> list[str]:
-    groups: Counter[int] = Counter()  # of five lengths each; those from 40 on are one
-    for histogram in lengths.values():
-        for length, count in histogram.items():
-            groups[min(int(length) // 5, 8)] += count
-    longest = max(groups.values(), default=1)
-    return [
-        f"{f'{5 * group} to {5 * group + 4}' if group < 8 else '40 and more':>14}"
-        f"{count:>10,}   {'#' * round(_BAR * count / longest)}".rstrip()
-        for group, count in sorted(groups.items())
-    ]

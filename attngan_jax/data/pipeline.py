@@ -2,27 +2,31 @@
 
 Everything random follows from the seed and an example's place in the endless training order, so
 batches don't depend on the number of worker processes, and hosts only share the work out: the
-shares of one global batch, laid end to end, are the batch that a single host would read.
+shares of one global batch, concatenated, are the batch that a single host would read.
 """
 
+import contextlib
 import dataclasses
+import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import grain
 import numpy as np
 from PIL import Image
 
-from attngan_jax.data import decoding, transforms
+from attngan_jax.configuration import Config
+from attngan_jax.data import transforms
 from attngan_jax.data.vocabulary import Vocabulary
 
 Batch = dict[str, np.ndarray]
+Record = Mapping[str, Any]
 
 
 def train_iterator(
     dataset,
-    config,
+    config: Config,
     *,
     batch_size: int,
     image_sizes: Sequence[int],
@@ -36,264 +40,161 @@ def train_iterator(
     Args:
       dataset: from `datasets.load`.
       config: reads `config.data`.
-      batch_size: global; a multiple of `process_count`.
+      batch_size: global; a multiple of `process_count`, the number of hosts.
       image_sizes: S of every image wanted, all from one crop.
-      max_words: T, the words of a caption; what happens to more is `overflow_rule`'s.
+      max_words: T, the words of a caption; `overflow_rule` says what happens to more.
       seed: of the order, crops, flips, caption choices and cut captions.
-      process_index, process_count: which host this is, of how many.
     Returns:
-      An iterator with `get_state()`, `set_state()` (JSON, the same on every host, good for
-      another number of workers or hosts) and `close()`. Its batches hold, with B this host's
-      share: `image_{S}` uint8 [B, S, S, 3], `caption` int32 [B, T], `caption_length`,
-      `class_id` and `index` (of the record) int32 [B].
+      An iterator with `close()`, `get_state()` and `set_state()` (JSON, the same on every host,
+      good for another number of workers or hosts). Its batches hold, with B this host's share:
+      `image_{S}` uint8 [B, S, S, 3], `caption` int32 [B, T], and int32 [B] `caption_length`,
+      `class_id` and `index` (of the record).
     """
     seed = seed % 2**32
-    make_example = TrainExample(
-        _ExampleSettings.from_config(config.data, max_words, dataset.vocabulary, image_sizes),
-        config.data.random_flip,
-    )
-    examples = (
-        grain.MapDataset.source(_Numbered(dataset.train))
-        .shuffle(seed=seed)
-        .repeat()
-        .random_map(make_example, seed=seed)
-    )
-    return iter(
-        grain.experimental.ElasticIterator(
-            _ContiguousShares(examples, batch_size, process_count),
-            batch_size,
-            grain.sharding.ShardOptions(process_index, process_count),
-            read_options=_read_options(config),
-            multiprocessing_options=_worker_options(config),
-        )
-    )
+    make = ExampleMaker(config.data, dataset.vocabulary, tuple(image_sizes), max_words)
+    examples = _numbered(dataset.train).shuffle(seed=seed).repeat()
+    examples = examples.random_map(make.train_example, seed=seed)
+    return _batches(examples, config, batch_size, process_index, process_count)
 
 
 def eval_batches(
-    split,
-    config,
+    split: Sequence[Record],
+    config: Config,
     *,
     vocabulary: Vocabulary,
     batch_size: int,
     image_sizes: Sequence[int],
     num_examples: int | None = None,
-    captions: str = "one",
     process_index: int = 0,
     process_count: int = 1,
 ) -> "EvalBatches":
     """(image, caption) pairs in a fixed order, complete, with nothing random.
 
     Pair n shows record i = n mod (number of records) with caption i + n div (number of records),
-    counted round: the first pass over the records takes one caption of each, further passes
-    take the others.
+    counted round: further passes over the records show other captions of them.
 
     Args:
       split: `dataset.train` or `dataset.test`.
       num_examples: pairs wanted; None means one for each record. May exceed the records.
-      captions: "all" adds every caption of the record to its image.
       The others are as in `train_iterator`.
     Returns:
       A sized iterable of batches, as often as wanted. Beside the keys of training they hold
       `caption_index` int32 [B] and `valid` bool [B] (False: fills the last batch); where records
-      have them, `attributes` int32 [B, A], `caption_attributes` int32 [B, A] of the caption
-      shown and `part_labels` uint8 [B, S, S] at the largest S; with captions="all" also
-      `all_captions` int32 [B, M, T] and `all_caption_lengths` int32 [B, M].
+      have them, `attributes` and `caption_attributes` (of the caption shown) int32 [B, A] and
+      `part_labels` uint8 [B, S, S] at the largest S.
     """
-    if captions not in ("one", "all"):
-        raise ValueError(f"captions must be 'one' or 'all', not {captions!r}")
-    make_example = EvalExample(
-        _ExampleSettings.from_config(
-            config.data, config.data.eval_max_words, vocabulary, image_sizes
-        ),
-        captions == "all",
-    )
     num_examples = len(split) if num_examples is None else num_examples
-    pairs = grain.MapDataset.source(_Pairs(split, num_examples, batch_size)).map(make_example)
-    share = _ContiguousShares(pairs, batch_size, process_count)[process_index::process_count]
-    batches = share.batch(batch_size // process_count).to_iter_dataset(_read_options(config))
-    options = _worker_options(config)
-    return EvalBatches(
-        batches if options is None else batches.mp_prefetch(options), len(pairs) // batch_size
-    )
-
-
-class EvalBatches:
-    """Batches to go through, from the start each time."""
-
-    def __init__(self, dataset: grain.IterDataset, num_batches: int):
-        self._dataset = dataset
-        self._num_batches = num_batches
-
-    def __len__(self) -> int:
-        return self._num_batches
-
-    def __iter__(self) -> Iterator[Batch]:
-        iterator = iter(self._dataset)
-        try:
-            yield from iterator
-        finally:
-            iterator.close()
+    num_batches = math.ceil(num_examples / batch_size)
+    make = ExampleMaker(config.data, vocabulary, tuple(image_sizes), config.data.eval_max_words)
+    pairs = _numbered(split).repeat()[: num_batches * batch_size]
+    pairs = pairs.map_with_index(functools.partial(make.eval_example, num_examples))
+    hosts = process_index, process_count
+    return EvalBatches(functools.partial(_batches, pairs, config, batch_size, *hosts), num_batches)
 
 
 @dataclasses.dataclass(frozen=True)
-class _ExampleSettings:
-    """What training and evaluation examples are both made with."""
+class EvalBatches:
+    """Batches to iterate over, from the start each time."""
 
+    make_iterator: Callable[[], grain.DatasetIterator]
+    num_batches: int
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        with contextlib.closing(self.make_iterator()) as iterator:
+            yield from iterator
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleMaker:
+    """Turns records into examples, which are batches without the axis B; from `config.data`."""
+
+    config: Config
     vocabulary: Vocabulary
     image_sizes: tuple[int, ...]
     max_words: int
-    captions_per_image: int
-    crop_to_box: bool
-    resize_ratio: float
-    overflow_rule: str
 
-    @classmethod
-    def from_config(
-        cls, data, max_words: int, vocabulary: Vocabulary, image_sizes: Sequence[int]
-    ) -> "_ExampleSettings":
-        return cls(
-            vocabulary,
-            tuple(image_sizes),
-            max_words,
-            data.captions_per_image,
-            data.crop_to_box,
-            data.resize_ratio,
-            data.overflow_rule,
-        )
+    def train_example(self, record: Record, rng: np.random.Generator) -> Batch:
+        """Random crop, flip and caption."""
+        image, view = self._view(record, random_flip=self.config.random_flip, rng=rng)
+        number = int(rng.integers(self._num_captions(record)))
+        return self._example(record, image, view, number, rng)
 
-    def picture(self, record: Mapping[str, Any], **kwargs) -> tuple[Image.Image, transforms.View]:
+    def eval_example(self, num_examples: int, n: int, record: Record) -> Batch:
+        """Pair `n` of `num_examples`: the central crop, the caption, and ground truth if any."""
+        image, view = self._view(record)
+        number = (record["index"] + record["epoch"]) % self._num_captions(record)
+        fixed = np.random.default_rng((record["index"], number))
+        example = self._example(record, image, view, number, fixed)
+        example["caption_index"] = np.asarray(number, np.int32)
+        example["valid"] = np.asarray(n < num_examples)
+        if "attributes" in record:
+            example["attributes"] = np.asarray(record["attributes"], np.int32)
+            stated = record["caption_attributes"][number]
+            example["caption_attributes"] = np.asarray(stated, np.int32)
+        if "part_labels" in record:
+            labels = transforms.decode_labels(record["part_labels"])
+            nearest = Image.Resampling.NEAREST
+            shown = transforms.render(labels, view, max(self.image_sizes), resample=nearest)
+            example["part_labels"] = np.asarray(shown)
+        return example
+
+    def _view(self, record: Record, **random) -> tuple[Image.Image, transforms.View]:
         """The image and the view of its largest size; smaller ones are resized from that."""
-        image, bbox = decoding.decode_with_box(record["image"], record["bbox"])
-        return image, transforms.choose_view(
-            *image.size,
-            size=max(self.image_sizes),
-            resize_ratio=self.resize_ratio,
-            bbox=bbox if self.crop_to_box else None,
-            **kwargs,
-        )
+        image, bbox = transforms.decode_with_box(record["image"], record["bbox"])
+        random |= {"bbox": bbox if self.config.crop_to_box else None}
+        size, ratio = max(self.image_sizes), self.config.resize_ratio
+        view = transforms.choose_view(*image.size, size=size, resize_ratio=ratio, **random)
+        return image, view
 
-    def images(self, image: Image.Image, view: transforms.View) -> Batch:
+    def _num_captions(self, record: Record) -> int:
+        return min(len(record["captions"]), self.config.captions_per_image)
+
+    def _example(self, record: Record, image, view, number: int, rng) -> Batch:
+        """The images of a view and caption `number`; one without a known word is `<end>` alone."""
         crop = transforms.render(image, view, max(self.image_sizes))
         levels = transforms.pyramid(crop, self.image_sizes)
-        return {f"image_{size}": level for size, level in levels.items()}
-
-    def num_captions(self, record: Mapping[str, Any]) -> int:
-        return min(len(record["captions"]), self.captions_per_image)
-
-    def caption(
-        self, record: Mapping[str, Any], number: int, rng: np.random.Generator
-    ) -> tuple[np.ndarray, int]:
-        """Caption `number` as a row; one without a known word is the single word `<end>`."""
         words = self.vocabulary.tokenise(record["captions"][number].decode("utf-8"))
-        row, length = transforms.pad_caption(
-            self.vocabulary.encode(words), self.max_words, rng, self.overflow_rule
-        )
-        return row, max(length, 1)
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainExample:
-    """A record to one training example: random crop, flip and caption."""
-
-    settings: _ExampleSettings
-    random_flip: bool
-
-    def __call__(self, record: Mapping[str, Any], rng: np.random.Generator) -> Batch:
-        image, view = self.settings.picture(record, random_flip=self.random_flip, rng=rng)
-        number = int(rng.integers(self.settings.num_captions(record)))
-        caption, length = self.settings.caption(record, number, rng)
-        return self.settings.images(image, view) | {
+        numbers, rule = self.vocabulary.encode(words), self.config.overflow_rule
+        caption, length = transforms.pad_caption(numbers, self.max_words, rng, rule)
+        return {f"image_{size}": level for size, level in levels.items()} | {
             "caption": caption,
-            "caption_length": np.int32(length),
-            "class_id": np.int32(record["class_id"]),
-            "index": np.int32(record["index"]),
+            "caption_length": np.asarray(max(length, 1), np.int32),
+            "class_id": np.asarray(record["class_id"], np.int32),
+            "index": np.asarray(record["index"], np.int32),
         }
 
 
-@dataclasses.dataclass(frozen=True)
-class EvalExample:
-    """A record and the caption asked for to one evaluation example: the central crop."""
-
-    settings: _ExampleSettings
-    all_captions: bool
-
-    def __call__(self, record: Mapping[str, Any]) -> Batch:
-        image, view = self.settings.picture(record)
-        num_captions = self.settings.num_captions(record)
-        number = record["caption_index"] % num_captions
-        caption, length = self._caption(record, number)
-        example = self.settings.images(image, view) | {
-            "caption": caption,
-            "caption_length": length,
-            "class_id": np.int32(record["class_id"]),
-            "index": np.int32(record["index"]),
-            "caption_index": np.int32(number),
-            "valid": np.bool_(record["valid"]),
-        }
-        if self.all_captions:
-            chosen = [
-                self._caption(record, i % num_captions)
-                for i in range(self.settings.captions_per_image)
-            ]
-            captions, lengths = zip(*chosen)
-            example["all_captions"] = np.stack(captions)
-            example["all_caption_lengths"] = np.stack(lengths)
-        return example | self._truth(record, view, number)
-
-    def _caption(self, record: Mapping[str, Any], number: int) -> tuple[np.ndarray, np.int32]:
-        fixed = np.random.default_rng((record["index"], number))
-        caption, length = self.settings.caption(record, number, fixed)
-        return caption, np.int32(length)
-
-    def _truth(self, record: Mapping[str, Any], view: transforms.View, number: int) -> Batch:
-        """What only procedural records know about themselves."""
-        truth = {}
-        if "attributes" in record:
-            truth["attributes"] = np.asarray(record["attributes"], np.int32)
-            truth["caption_attributes"] = np.asarray(record["caption_attributes"][number], np.int32)
-        if "part_labels" in record:
-            labels = transforms.render(
-                decoding.decode_labels(record["part_labels"]),
-                view,
-                max(self.settings.image_sizes),
-                resample=Image.Resampling.NEAREST,
-            )
-            truth["part_labels"] = np.asarray(labels)
-        return truth
+def _numbered(split: Sequence[Record]) -> grain.MapDataset:
+    """Records with their `index`, and the `epoch` where they are repeated."""
+    number = functools.partial(_add_number, len(split))
+    return grain.MapDataset.source(split).map_with_index(number)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Numbered:
-    """Records that know their index."""
-
-    records: Sequence[Mapping[str, Any]]
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return {**self.records[index], "index": index}
+def _add_number(num_records: int, n: int, record: Record) -> Record:
+    return {**record, "index": n % num_records, "epoch": n // num_records}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Pairs:
-    """The records with the caption that evaluation shows, filled up to whole batches."""
-
-    records: Sequence[Mapping[str, Any]]
-    num_examples: int
-    batch_size: int
-
-    def __len__(self) -> int:
-        return math.ceil(self.num_examples / self.batch_size) * self.batch_size
-
-    def __getitem__(self, n: int) -> dict[str, Any]:
-        passes, index = divmod(n, len(self.records))
-        return {
-            **self.records[index],
-            "index": index,
-            "caption_index": index + passes,
-            "valid": n < self.num_examples,
-        }
+def _batches(
+    examples: grain.MapDataset,
+    config: Config,
+    batch_size: int,
+    process_index: int,
+    process_count: int,
+) -> grain.DatasetIterator:
+    """This host's share of each global batch of `examples`."""
+    threads, workers = config.data.read_threads, config.data.num_workers
+    buffer_size = max(threads, config.data.prefetch_batches)
+    iterator = grain.experimental.ElasticIterator(
+        _ContiguousShares(examples, batch_size, process_count),
+        batch_size,
+        grain.sharding.ShardOptions(process_index, process_count),
+        read_options=grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer_size),
+        multiprocessing_options=grain.MultiprocessingOptions(workers) if workers else None,
+    )
+    return iter(iterator)
 
 
 class _ContiguousShares(grain.MapDataset):
@@ -304,11 +205,10 @@ class _ContiguousShares(grain.MapDataset):
         super().__init__(parent)
         if batch_size % process_count:
             raise ValueError(
-                f"the global batch size {batch_size} is not a multiple of the number "
-                f"of hosts, {process_count}"
+                f"the global batch size {batch_size} is not a multiple of the number of hosts, "
+                f"{process_count}"
             )
-        self._batch_size = batch_size
-        self._process_count = process_count
+        self._batch_size, self._process_count = batch_size, process_count
 
     def __len__(self) -> int:
         return len(self._parent)
@@ -322,27 +222,15 @@ class _ContiguousShares(grain.MapDataset):
         return self._parent[batch * self._batch_size + process * share + place_in_share]
 
 
-def _read_options(config) -> grain.ReadOptions:
-    threads = config.data.read_threads
-    return grain.ReadOptions(
-        num_threads=threads, prefetch_buffer_size=max(threads, config.data.prefetch_batches)
-    )
-
-
-def _worker_options(config) -> grain.MultiprocessingOptions | None:
-    workers = config.data.num_workers
-    return grain.MultiprocessingOptions(num_workers=workers) if workers else None
-
-
 @dataclasses.dataclass(frozen=True)
 class EvenSubset:
-    """`count` records of a split at even distances, so that they are not all of one class."""
+    """`count` evenly spaced records of a split, so that they are not all of one class."""
 
-    split: Sequence[Mapping[str, Any]]
+    split: Sequence[Record]
     count: int
 
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, n: int) -> Mapping[str, Any]:
+    def __getitem__(self, n: int) -> Record:
         return self.split[n * len(self.split) // self.count]

@@ -1,7 +1,7 @@
 """Procedural birds: made-up species, drawn and described by this package (TFDS, ArrayRecord).
 
-Nothing is downloaded. The truth about every image is known and part of its record: what the
-attributes of the bird are, which of them each caption states, and where each part lies.
+Nothing is downloaded. The ground truth of every image is part of its record: the attributes of the
+bird, which of them each caption states, and where each part lies.
 """
 
 import dataclasses
@@ -11,30 +11,25 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from attngan_jax.configuration import Config
 from attngan_jax.data.birds.captions import write_captions
 from attngan_jax.data.birds.drawing import draw_bird
 from attngan_jax.data.birds.species import ATTRIBUTES, Species, make_species
+from attngan_jax.errors import UserError
 
 CAPTIONS_PER_IMAGE = 10
 
 
 @dataclasses.dataclass(eq=False)
 class ProceduralBirdsConfig(tfds.core.BuilderConfig):
-    """What is drawn; the name, and so the folder of the records, follows from it.
-
-    image_size: side of the images in pixels.
-    num_species: of train and test together.
-    test_species: how many of them, the last ones, are drawn in the test split only.
-    images_per_species: in either split.
-    seed: of the species, the images and the sentences.
-    """
+    """What is drawn; the name, and so the folder of the records, follows from it."""
 
     name: str = dataclasses.field(init=False, default="")
-    image_size: int = 64
-    num_species: int = 900
-    test_species: int = 100
-    images_per_species: int = 10
-    seed: int = 1
+    image_size: int = 64  # side of the images in pixels
+    num_species: int = 900  # of train and test together
+    test_species: int = 100  # how many of them, the last ones, are drawn in the test split only
+    images_per_species: int = 10  # in either split
+    seed: int = 1  # of the species, the images and the captions
 
     def __post_init__(self):
         for field in ("image_size", "images_per_species"):
@@ -42,8 +37,8 @@ class ProceduralBirdsConfig(tfds.core.BuilderConfig):
                 raise ValueError(f"{field} must be positive, not {getattr(self, field)}")
         if not 0 < self.test_species < self.num_species:
             raise ValueError(
-                f"test_species must lie between 0 and num_species = "
-                f"{self.num_species}, not {self.test_species}"
+                f"test_species must lie between 0 and num_species = {self.num_species}, "
+                f"not {self.test_species}"
             )
         self.name = (
             f"{self.image_size}px_{self.num_species}species_{self.test_species}test_"
@@ -62,41 +57,36 @@ class ProceduralBirds(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
 
-    def __init__(
-        self,
-        *,
-        config: ProceduralBirdsConfig | None = None,
-        file_format: str = "array_record",
-        **kwargs,
-    ):
-        super().__init__(
-            config=config or ProceduralBirdsConfig(), file_format=file_format, **kwargs
-        )
+    CONFIG_CLASS = ProceduralBirdsConfig
+
+    def __init__(self, *, data_config: Config | None = None, source: str = "", **kwargs):
+        del data_config
+        if source:
+            raise UserError("procedural_birds is drawn by the program: leave --source away")
+        super().__init__(**kwargs)
+
+    def check_source(self) -> None:
+        """There is nothing to build from."""
+
+    @property
+    def num_classes(self) -> int:
+        """Of train and test together."""
+        return self.builder_config.num_species
 
     def _info(self) -> tfds.core.DatasetInfo:
-        side = self.builder_config.image_size
-        encoding = image_encoding(side)
-        return tfds.core.DatasetInfo(
-            builder=self,
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=(side, side, 3), encoding_format=encoding),
-                    "captions": tfds.features.Sequence(
-                        tfds.features.Text(), length=CAPTIONS_PER_IMAGE
-                    ),
-                    "class_id": np.int64,
-                    "bbox": tfds.features.Tensor(shape=(4,), dtype=np.float32),
-                    "name": tfds.features.Text(),
-                    "attributes": tfds.features.Tensor(shape=(len(ATTRIBUTES),), dtype=np.int32),
-                    "caption_attributes": tfds.features.Tensor(
-                        shape=(CAPTIONS_PER_IMAGE, len(ATTRIBUTES)), dtype=np.int32
-                    ),
-                    "part_labels": tfds.features.Image(
-                        shape=(side, side, 1), encoding_format="png"
-                    ),
-                }
-            ),
-        )
+        side, stated = self.builder_config.image_size, (CAPTIONS_PER_IMAGE, len(ATTRIBUTES))
+        kinds = tfds.features
+        features = {
+            "image": kinds.Image(shape=(side, side, 3), encoding_format=image_encoding(side)),
+            "captions": kinds.Sequence(kinds.Text(), length=CAPTIONS_PER_IMAGE),
+            "class_id": np.int64,
+            "bbox": kinds.Tensor(shape=(4,), dtype=np.float32),
+            "name": kinds.Text(),
+            "attributes": kinds.Tensor(shape=stated[1:], dtype=np.int32),
+            "caption_attributes": kinds.Tensor(shape=stated, dtype=np.int32),
+            "part_labels": kinds.Image(shape=(side, side, 1), encoding_format="png"),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
     def _split_generators(self, dl_manager):
         config = self.builder_config
@@ -114,7 +104,7 @@ class ProceduralBirds(tfds.core.GeneratorBasedBuilder):
 
 
 def make_record(species: Species, image_number: int, config: ProceduralBirdsConfig) -> dict:
-    """Image number `image_number` of a species, whatever was drawn before it."""
+    """Makes image number `image_number` of a species, independent of what was made before it."""
 
     def generator(purpose: int) -> np.random.Generator:
         return np.random.default_rng([config.seed, purpose, species.class_id, image_number])
@@ -138,7 +128,7 @@ def image_encoding(image_size: int) -> str:
 
 
 def _encode(pixels: np.ndarray, encoding: str) -> bytes:
-    """Pillow's bytes; TFDS would load TensorFlow for it wherever it finds it."""
+    """Encodes with Pillow; TFDS would load TensorFlow for it wherever it finds it."""
     encoded = io.BytesIO()
     Image.fromarray(pixels).save(encoded, encoding, quality=95, compress_level=4)
     return encoded.getvalue()

@@ -1,55 +1,122 @@
-"""What happens to one image and one caption on the way into a batch.
+"""What happens to one image and one caption on the way into a batch: pure functions.
 
-Pure functions of their arguments; what is random takes a `np.random.Generator`. An image's
-geometry is chosen first (`choose_view`) and then applied (`render`), so that a label map
-can go exactly the same way as its image.
+What is random takes a `np.random.Generator`. An image's geometry is chosen first (`choose_view`)
+and then applied (`render`), so that a label map goes exactly the way of its image. Decoding gives
+upright RGB: turned as the EXIF entry says, transparency over white, of 16 bits the upper 8. For CUB
+and COCO that is the released code's `Image.open(path).convert('RGB')`, which ignores the first two
+and turns most of a 16-bit image white.
 """
 
+import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from PIL.Image import Resampling, Transpose
 
 BOX_SCALE = 0.75  # of the box's longer side: half the side of the square around its centre
-OVERFLOW_RULES = ("random_subset", "first")  # which words of a caption that is too long are kept
+
+_ORIENTATION_TAG = 0x0112
+_TRANSPOSE = {  # of each EXIF orientation: how the stored pixels become the upright image
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+
+
+def decode_image(encoded: bytes) -> Image.Image:
+    """An encoded image as upright RGB; raises what Pillow raises for what is none."""
+    return decode_with_box(encoded, (0, 0, 0, 0))[0]
+
+
+def decode_with_box(encoded: bytes, bbox: Sequence[float]) -> tuple[Image.Image, Sequence[float]]:
+    """An encoded image as upright RGB, and its box in the upright image's pixels.
+
+    `bbox` is x, y, width, height in the pixels as they are stored, before any turn that the EXIF
+    entry asks for: what CUB's boxes refer to, and programs that don't know EXIF.
+    """
+    image = Image.open(io.BytesIO(encoded))
+    # Pillow turns a TIFF while loading and drops the entry. A PNG may have it after the pixels.
+    is_tiff = image.format == "TIFF"
+    orientation = _orientation(image) if is_tiff else 1
+    image.load()
+    if not is_tiff:
+        orientation = _orientation(image)
+    upright = _to_rgb(image)
+    if orientation == 1:
+        return upright, bbox
+    if not is_tiff:
+        upright = upright.transpose(_TRANSPOSE[orientation])
+    x, y, width, height = bbox
+    if orientation >= 5:  # these swap the axes
+        x, y, width, height = y, x, height, width
+    if orientation in (2, 3, 6, 7):  # and then mirror x
+        x = upright.width - x - width
+    if orientation in (3, 4, 7, 8):  # and y
+        y = upright.height - y - height
+    return upright, (x, y, width, height)
+
+
+def stored_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an opened, not yet loaded image's pixels as they are stored."""
+    width, height = image.size
+    # Pillow gives a TIFF's size after the turn.
+    is_swapped = image.format == "TIFF" and _orientation(image) >= 5
+    return (height, width) if is_swapped else (width, height)
+
+
+def decode_labels(encoded: bytes) -> Image.Image:
+    """An encoded label map (PNG) as one 8-bit channel."""
+    return Image.open(io.BytesIO(encoded)).convert("L")
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's 1 to 8; 1, upright, where there is none or it makes no sense."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # a broken entry, in whatever way, doesn't break the image
+        return 1
+    return orientation if orientation in _TRANSPOSE else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I"):  # Pillow's own conversion takes everything above 255 for white
+        levels = np.clip(np.asarray(image), 0, 65_535) >> 8
+        return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
 
 
 class View(NamedTuple):
-    """Which part of an image is shown, and how.
+    """Which part of an image is shown; left, top, right, bottom of its rectangles in pixels."""
 
-    bounds: left, top, right, bottom in whole pixels: what the box crop keeps.
-    window: left, top, right, bottom inside these bounds, in (fractional) pixels: what the
-      random crop shows.
-    flip: mirrored left to right.
-    """
-
-    bounds: tuple[int, int, int, int]
-    window: tuple[float, float, float, float]
-    flip: bool
+    bounds: tuple[int, int, int, int]  # what the box crop keeps
+    window: tuple[float, float, float, float]  # the random crop inside it, fractional
+    flip: bool  # mirrored left to right
 
 
 def box_bounds(width: int, height: int, bbox: Sequence[float]) -> tuple[int, int, int, int]:
-    """The released code's square around a box, clipped to the image.
+    """The released code's square around a box, clipped to the image (`datasets.py`, `get_imgs`).
 
-    Its half side is 0.75 of the box's longer side, so the square's side is 1.5 times it.
-
-    Args:
-      width, height: of the image, in pixels.
-      bbox: x, y, width, height of the box in pixels; all zero means none.
-    Returns:
-      left, top, right, bottom; the whole image without a box, and where nothing of the square
-      lies inside the image.
+    Its half side is 0.75 of the box's longer side. `bbox` is x, y, width, height in pixels, all
+    zero for none. Returns left, top, right, bottom: of the whole image where no box is in it.
     """
     x, y, box_width, box_height = (int(value) for value in bbox)
-    if box_width <= 0 or box_height <= 0:
-        return 0, 0, width, height
     half_side = int(max(box_width, box_height) * BOX_SCALE)
     center_x = (2 * x + box_width) // 2
     center_y = (2 * y + box_height) // 2
     left, top = max(0, center_x - half_side), max(0, center_y - half_side)
     right, bottom = min(width, center_x + half_side), min(height, center_y + half_side)
-    if left >= right or top >= bottom:
+    if box_width <= 0 or box_height <= 0 or left >= right or top >= bottom:
         return 0, 0, width, height
     return left, top, right, bottom
 
@@ -75,57 +142,36 @@ def choose_view(
       rng: where the crop and the flip come from; None gives the central crop, unflipped.
     """
     bounds = (0, 0, width, height) if bbox is None else box_bounds(width, height, bbox)
-    inner_width, inner_height = bounds[2] - bounds[0], bounds[3] - bounds[1]
+    inner = bounds[2] - bounds[0], bounds[3] - bounds[1]
     shorter = max(size, int(size * resize_ratio))
-    if inner_width <= inner_height:
-        resized = shorter, shorter * inner_height // inner_width
-    else:
-        resized = shorter * inner_width // inner_height, shorter
+    resized = shorter * inner[0] // min(inner), shorter * inner[1] // min(inner)
     play_x, play_y = resized[0] - size, resized[1] - size
     if rng is None:
         left, top, flip = round(play_x / 2), round(play_y / 2), False
     else:
         left, top = int(rng.integers(play_x + 1)), int(rng.integers(play_y + 1))
         flip = random_flip and bool(rng.integers(2))
-    window = (
-        left * inner_width / resized[0],
-        top * inner_height / resized[1],
-        (left + size) * inner_width / resized[0],
-        (top + size) * inner_height / resized[1],
-    )
-    return View(bounds, window, flip)
+    corners = left, top, left + size, top + size
+    x0, y0, x1, y1 = (corner * inner[i % 2] / resized[i % 2] for i, corner in enumerate(corners))
+    return View(bounds, (x0, y0, x1, y1), flip)
 
 
 def render(
-    image: Image.Image,
-    view: View,
-    size: int,
-    *,
-    resample: Image.Resampling = Image.Resampling.BILINEAR,
+    image: Image.Image, view: View, size: int, *, resample: Resampling = Resampling.BILINEAR
 ) -> Image.Image:
     """The `size` x `size` image that `view` shows.
 
-    Resizing only the window gives the pixels of resizing the whole and then cropping, in a
-    part of the time.
+    Resizing only the window gives the pixels of resizing all and then cropping, in less time.
     """
     if view.bounds != (0, 0, *image.size):
         image = image.crop(view.bounds)
     shown = image.resize((size, size), resample, box=view.window)
-    return shown.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if view.flip else shown
+    return shown.transpose(Transpose.FLIP_LEFT_RIGHT) if view.flip else shown
 
 
 def pyramid(image: Image.Image, sizes: Sequence[int]) -> dict[int, np.ndarray]:
-    """A square image at each of `sizes`, every one resized from `image` itself.
-
-    Returns:
-      uint8 [S, S, 3] for each size S.
-    """
-    return {
-        size: np.asarray(
-            image if image.width == size else image.resize((size, size), Image.Resampling.BILINEAR)
-        )
-        for size in sizes
-    }
+    """A square image at each of `sizes`, uint8 [S, S, 3], each resized from `image` itself."""
+    return {size: np.asarray(image.resize((size, size), Resampling.BILINEAR)) for size in sizes}
 
 
 def pad_caption(
@@ -134,19 +180,16 @@ def pad_caption(
     rng: np.random.Generator,
     overflow_rule: str = "random_subset",
 ) -> tuple[np.ndarray, int]:
-    """A caption cut to `max_words` and padded with zeros.
+    """A caption cut to `max_words` (T) and padded with zeros, int32 [T], and how many are words.
 
-    Args:
-      overflow_rule: what a longer caption keeps: by the released code's rule a "random_subset"
-        of its words, in their order; or the "first" ones.
-    Returns:
-      int32 [T] with T = `max_words`, and how many of them are words.
+    A longer caption keeps by the released code's rule a "random_subset" of its words, in their
+    order; or by `overflow_rule` the "first" ones.
     """
     if overflow_rule == "first":
         numbers = numbers[:max_words]
     elif len(numbers) > max_words:
         kept = np.sort(rng.choice(len(numbers), max_words, replace=False))
-        numbers = np.asarray(numbers)[kept]
+        numbers = [numbers[i] for i in kept]
     caption = np.zeros(max_words, np.int32)
     caption[: len(numbers)] = numbers
     return caption, len(numbers)

@@ -1,7 +1,6 @@
-"""Sentences to word numbers: the released code's tokeniser and its order of words."""
+"""Captions to word numbers: the released code's tokeniser and its order of words."""
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from attngan_jax import storage
@@ -14,22 +13,19 @@ _BROKEN_CHARACTER = "\ufffd\ufffd"  # what CUB's captions hold in place of some 
 
 
 def tokenise(text: str) -> list[str]:
-    """The words of `text`, by the released code's rule.
+    """Splits `text` into words by the released code's rule (its `datasets.py`, `load_captions`).
 
-    A pair of U+FFFD becomes a space, the rest is lower-cased and split at everything that is no
+    A pair of U+FFFD becomes a space. The rest is lower-cased and split at everything that is no
     letter, digit or underscore; then characters outside ASCII are dropped from each word.
     """
     words = _WORD.findall(text.replace(_BROKEN_CHARACTER, " ").lower())
     return [kept for word in words if (kept := word.encode("ascii", "ignore").decode("ascii"))]
 
 
-def count_words(captions: Iterable[str]) -> Counter[str]:
-    """How often each word occurs, in the order in which they first do."""
-    return Counter(word for text in captions for word in tokenise(text))
-
-
 class Vocabulary:
     """Words and their numbers. Number 0 is `<end>`, the others count in the order given."""
+
+    tokenise = staticmethod(tokenise)
 
     def __init__(self, words: Sequence[str]):
         """`words` in order, with `<end>` first and none twice."""
@@ -38,11 +34,6 @@ class Vocabulary:
         self.words = tuple(words)
         self._index = {word: i for i, word in enumerate(self.words)}
         del self._index[END]  # a caption that spells out "<end>" must not end there
-
-    @classmethod
-    def from_captions(cls, captions: Iterable[str]) -> "Vocabulary":
-        """Every word of the captions, in the order in which they first occur."""
-        return cls.from_counts(count_words(captions))
 
     @classmethod
     def from_counts(cls, counts: Mapping[str, int], min_count: int = 1) -> "Vocabulary":
@@ -55,15 +46,8 @@ class Vocabulary:
     def __eq__(self, other) -> bool:
         return isinstance(other, Vocabulary) and self.words == other.words
 
-    def __hash__(self) -> int:
-        return hash(self.words)
-
-    def tokenise(self, text: str) -> list[str]:
-        """See `tokenise`; known and unknown words alike."""
-        return tokenise(text)
-
     def encode(self, words: Iterable[str]) -> list[int]:
-        """The numbers of the known words; unknown ones are dropped, as `unknown` tells."""
+        """The numbers of the known words; the others, which `unknown` lists, are dropped."""
         return [self._index[word] for word in words if word in self._index]
 
     def unknown(self, words: Iterable[str]) -> list[str]:
@@ -80,30 +64,21 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: storage.PathLike) -> "Vocabulary":
-        """Reads what `save` wrote.
-
-        Raises:
-          UserError: the file is missing, not UTF-8, or not a vocabulary.
-        """
+        """Reads what `save` wrote; `UserError` if it is missing or not a vocabulary."""
+        where = f"the vocabulary {path}"
+        repair = "build the dataset again or restore the file"
         try:
             words = storage.path(path).read_text(encoding="utf-8").splitlines()
         except OSError as error:
-            raise UserError(
-                f"the vocabulary {path} cannot be read ({storage.reason(error)})"
-            ) from error
+            raise UserError(f"{where} cannot be read ({storage.reason(error)})") from error
         except UnicodeDecodeError as error:
-            raise UserError(
-                f"the vocabulary {path} is not UTF-8; build the dataset again or restore the file"
-            ) from error
+            raise UserError(f"{where} is not UTF-8; {repair}") from error
         if not words or words[0] != END:
-            raise UserError(
-                f"the vocabulary {path} does not start with the line {END}; "
-                "build the dataset again or restore the file"
-            )
+            raise UserError(f"{where} does not start with the line {END}; {repair}")
         for i, word in enumerate(words[1:], start=2):
             if not word or word.split() != [word]:
-                raise UserError(f"line {i} of the vocabulary {path} is not one word: {word!r}")
+                raise UserError(f"line {i} of {where} is not one word: {word!r}")
         if len(set(words)) != len(words):
             repeated = next(word for i, word in enumerate(words) if word in words[:i])
-            raise UserError(f"the vocabulary {path} holds the word {repeated!r} twice")
+            raise UserError(f"{where} holds the word {repeated!r} twice")
         return cls(words)

@@ -235,7 +235,7 @@ def _references(
     own = _reference(asked, workdir / "reference", encode, trained.variables, asked.damsm)
     if fid is None:
         return own, None
-    shared = datasets.folder(asked.config) / "reference"
+    shared = asked.dataset.folder / "reference"
     return own, _reference(
         asked, shared, lambda v, images: fid(v, images)[0], fid.variables, fid.features
     )
@@ -251,7 +251,7 @@ def _reference(asked: _Asked, folder, function, variables, features: Features) -
         features,
         {
             "dataset": config.data.dataset,
-            "records": datasets.folder(config).parts[-3:],
+            "records": asked.dataset.folder.parts[-3:],
             "split": name,
             "num_images": len(split),
             "image_size": asked.trained.task.image_sizes[-1],

@@ -16,35 +16,37 @@ import pytest
 
 from attngan_jax.data import archives, datasets
 from attngan_jax.data.cub import Cub
-from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.errors import UserError
 from tests import made_up_sources
-from tests.made_up_sources import build
-from tests.tiny_configs import cub
+from tests.made_up_sources import build, counts, encoded, records, shown, vocabulary_of, write
 
 
 @pytest.fixture
 def source(tmp_path):
-    folder = tmp_path / "source"
-    made_up_sources.make_cub(folder)
-    return folder
+    made_up_sources.make_cub(tmp_path / "source")
+    return tmp_path / "source"
 
 
 @pytest.fixture
 def config(tmp_path):
-    config = cub.get_config()
-    config.data.data_dir = str(tmp_path / "data")
-    config.data.max_left_out = 0.2
-    return config
+    return made_up_sources.config_for("cub", tmp_path)
 
 
-def names(records):
-    return [record["name"].decode() for record in records]
+def names(split):
+    return [record["name"].decode() for record in split]
 
 
-def assert_every_caption_is_its_pictures(dataset):
-    for record in (*dataset.train, *dataset.test):
-        assert made_up_sources.is_picture(record, made_up_sources.shown(record)), record["name"]
+def listed(source):
+    """The names in the released lists."""
+    files = (source / split / "filenames.pickle" for split in ("train", "test"))
+    return [pickle.loads(file.read_bytes()) for file in files]
+
+
+def assert_like_the_released_layout(dataset, source):
+    """Of the same records, with the splits in any order."""
+    splits = (dataset.train, dataset.test)
+    assert [sorted(names(split)) for split in splits] == [sorted(split) for split in listed(source)]
+    assert all(map(made_up_sources.is_whole, records(dataset)))
 
 
 def test_the_released_layout(config, source):
@@ -54,128 +56,104 @@ def test_the_released_layout(config, source):
     assert {int(record["class_id"]) for record in dataset.train} == {0, 1, 3, 4, 5}
     assert {int(record["class_id"]) for record in dataset.test} == {2, 6, 7}
     # The released lists' order, which here is the reverse of the source's.
-    listed = pickle.loads((source / "train" / "filenames.pickle").read_bytes())
-    assert names(dataset.train) == listed
-    assert_every_caption_is_its_pictures(dataset)
+    assert [names(dataset.train), names(dataset.test)] == listed(source)
+    assert_like_the_released_layout(dataset, source)
     for record in dataset.train:
-        k = made_up_sources.shown(record)
+        k = shown(record)
         file = source / "CUB_200_2011" / "images" / f"{record['name'].decode()}.jpg"
         assert record["image"] == file.read_bytes()
         assert [text.decode() for text in record["captions"]] == made_up_sources.captions(k)
         np.testing.assert_array_equal(record["bbox"], [10 + k % 5, 5, 30, 20 + k % 7])
-
-
-def test_words_are_numbered_as_the_released_lists_meet_them(config, source):
-    dataset = build(config, source)
-
-    captions = [
-        caption.decode()
-        for record in (*dataset.train, *dataset.test)
-        for caption in record["captions"]
-    ]
-    assert dataset.vocabulary == Vocabulary.from_captions(captions)
+    captions = [text.decode() for record in records(dataset) for text in record["captions"]]
+    assert dataset.vocabulary == vocabulary_of(captions)
 
 
 def test_words_come_from_captions_pickle_where_it_is(config, source):
     words = ["<end>", "feathers", "bird", "this", "unheard"]
     by_index = dict(enumerate(words))
-    made_up_sources.write(
-        source / "captions.pickle",
-        pickle.dumps([[[1, 2]], [[3]], by_index, {word: i for i, word in by_index.items()}], 2),
-    )
+    by_word = {word: i for i, word in by_index.items()}
+    write(source / "captions.pickle", pickle.dumps([[[1, 2]], [[3]], by_index, by_word], 2))
 
     dataset = build(config, source)
 
     assert list(dataset.vocabulary.words) == words
-    report = datasets.report(config)
+    report = dataset.report
     assert (report["words"], report["words_from"]) == (5, "captions.pickle")
     assert report["words_without_number"] == 13
 
 
-def test_a_list_of_training_classes_instead_of_the_pickles(config, source):
-    before = build(config, source)
+ONE_LIST = "".join(f"{number:03d}.Some_Name\n" for number in (1, 2, 4, 5, 6))
+TWO_LISTS = ("001.A\n002.B\n004.C\n", "005.D\n006.E\n")
+CLASS_LISTS = {
+    "one list": {"trainvalclasses.txt": ONE_LIST},
+    "Reed et al.'s two": dict(zip(("trainclasses.txt", "valclasses.txt"), TWO_LISTS)),
+}
+
+
+@pytest.mark.parametrize("lists", CLASS_LISTS.values(), ids=CLASS_LISTS)
+def test_lists_of_training_classes_instead_of_the_pickles(config, source, tmp_path, lists):
     for split in ("train", "test"):
-        for file in (source / split).iterdir():
-            file.unlink()
-    made_up_sources.write(
-        source / "trainvalclasses.txt",
-        "".join(f"{number:03d}.Some_Name\n" for number in (1, 2, 4, 5, 6)),
-    )
-    config.data.data_dir += "2"
+        (source / split).rename(tmp_path / split)
+    for name, content in lists.items():
+        write(source / name, content)
 
     dataset = build(config, source)
 
-    assert sorted(names(dataset.train)) == sorted(names(before.train))
-    assert sorted(names(dataset.test)) == sorted(names(before.test))
-    assert_every_caption_is_its_pictures(dataset)
-
-
-def test_reed_s_two_lists_of_training_classes(config, source):
-    for split in ("train", "test"):
-        (source / split / "filenames.pickle").unlink()
-    made_up_sources.write(source / "trainclasses.txt", "001.A\n002.B\n004.C\n")
-    made_up_sources.write(source / "valclasses.txt", "005.D\n006.E\n")
-
-    dataset = build(config, source)
-
+    assert_like_the_released_layout(dataset, tmp_path)
     assert {int(record["class_id"]) for record in dataset.train} == {0, 1, 3, 4, 5}
 
 
-def _pack(source, target):
+@pytest.fixture
+def packed(source, tmp_path):
     """As published: the images in a .tgz, and a zip of lists with a zip of the texts in it."""
+    target = tmp_path / "packed"
     target.mkdir()
-    with tarfile.open(target / "CUB_200_2011.tgz", "w:gz") as packed:
-        packed.add(source / "CUB_200_2011", "CUB_200_2011")
-    with zipfile.ZipFile(source / "text.zip", "w") as packed:
+    with tarfile.open(target / "CUB_200_2011.tgz", "w:gz") as archive:
+        archive.add(source / "CUB_200_2011", "CUB_200_2011")
+    with zipfile.ZipFile(tmp_path / "text.zip", "w") as archive:
         for file in sorted((source / "text").rglob("*.txt")):
-            packed.write(file, file.relative_to(source))
-    with zipfile.ZipFile(target / "birds.zip", "w") as packed:
-        packed.write(source / "text.zip", "birds/text.zip")
+            archive.write(file, file.relative_to(source))
+    with zipfile.ZipFile(target / "birds.zip", "w") as archive:
+        archive.write(tmp_path / "text.zip", "birds/text.zip")
         for file in sorted(source.glob("t*/*.pickle")):
-            packed.write(file, f"birds/{file.relative_to(source)}")
+            archive.write(file, f"birds/{file.relative_to(source)}")
+    return target
 
 
-def test_archives_as_published(config, source, tmp_path):
-    before = build(config, source)
-    _pack(source, tmp_path / "packed")
-    config.data.data_dir += "2"
+def test_archives_as_published(config, source, packed, tmp_path):
+    with zipfile.ZipFile(packed / "evil.zip", "w") as archive:
+        archive.writestr("../../../../../evil.txt", "evil")
+        archive.writestr("/tmp/evil_of_a_zip.txt", "evil")
 
-    dataset = build(config, tmp_path / "packed")
+    dataset = build(config, packed)
 
-    assert names(dataset.train) == names(before.train)
-    assert names(dataset.test) == names(before.test)
-    assert_every_caption_is_its_pictures(dataset)
-    assert not list((tmp_path / "data2").rglob("unpacked"))
+    assert [names(dataset.train), names(dataset.test)] == listed(source)
+    assert_like_the_released_layout(dataset, source)
+    assert not list((tmp_path / "data").rglob("unpacked"))
+    assert not list(tmp_path.rglob("evil*.txt")) and not os.path.exists("/tmp/evil_of_a_zip.txt")
 
 
-def test_a_damaged_archive_is_named(config, source, tmp_path):
-    _pack(source, tmp_path / "packed")
-    archive = tmp_path / "packed" / "CUB_200_2011.tgz"
+def test_a_damaged_archive_is_named(config, packed, tmp_path):
+    archive = packed / "CUB_200_2011.tgz"
     archive.write_bytes(archive.read_bytes()[:-3000])
 
     with pytest.raises(UserError, match="CUB_200_2011.tgz is damaged or cut short.*SHA-256"):
-        datasets.prepare(config, str(tmp_path / "packed"))
+        datasets.prepare(config, str(packed))
 
     assert not list((tmp_path / "data").rglob("*.array_record*"))
 
 
-def test_names_in_archives_that_lead_outside_are_passed_over(config, source, tmp_path):
-    _pack(source, tmp_path / "packed")
-    with zipfile.ZipFile(tmp_path / "packed" / "evil.zip", "w") as packed:
-        packed.writestr("../../../../../evil.txt", "evil")
-        packed.writestr("/tmp/evil_of_a_zip.txt", "evil")
-
-    build(config, tmp_path / "packed")
-
-    assert not list(tmp_path.rglob("evil*.txt"))
+def _zipped(members, path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in members:
+            packed.writestr(name, content)
 
 
 def _zip_in_zip(depth):
     content = b"word"
     for _ in range(depth):
         buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as packed:
-            packed.writestr("more.zip" if content != b"word" else "more.txt", content)
+        _zipped([("more.zip" if content != b"word" else "more.txt", content)], buffer)
         content = buffer.getvalue()
     return content
 
@@ -193,9 +171,7 @@ def _zip_in_zip(depth):
 )
 def test_archives_that_cannot_be_unpacked_are_named(tmp_path, monkeypatch, members, complaint):
     monkeypatch.setattr(archives, "MAX_BYTES", 1_000_000)
-    with zipfile.ZipFile(tmp_path / "odd.zip", "w", zipfile.ZIP_DEFLATED) as packed:
-        for name, content in members:
-            packed.writestr(name, content)
+    _zipped(members, tmp_path / "odd.zip")
 
     with pytest.raises(UserError, match=rf"(odd|more)\.zip.*{complaint}.*where from"):
         archives.unpack([tmp_path / "odd.zip"], tmp_path / "unpacked", "where from")
@@ -203,9 +179,21 @@ def test_archives_that_cannot_be_unpacked_are_named(tmp_path, monkeypatch, membe
     assert sum(path.stat().st_size for path in (tmp_path / "unpacked").rglob("*.txt")) <= 1_000_000
 
 
+def test_an_archive_does_not_unpack_to_more_than_it_declares(tmp_path):
+    _zipped([("a.txt", b"0" * 2_000_000)], tmp_path / "false.zip")
+    content = (tmp_path / "false.zip").read_bytes()
+    declared = (2_000_000).to_bytes(4, "little")
+    assert content.count(declared) == 2
+    (tmp_path / "false.zip").write_bytes(content.replace(declared, (10).to_bytes(4, "little")))
+
+    with pytest.raises(UserError, match="false.zip is damaged"):
+        archives.unpack([tmp_path / "false.zip"], tmp_path / "unpacked", "where from")
+
+    assert sum(path.stat().st_size for path in (tmp_path / "unpacked").rglob("*.txt")) <= 10
+
+
 def test_an_archive_with_a_password_is_named(tmp_path):
-    with zipfile.ZipFile(tmp_path / "locked.zip", "w") as packed:
-        packed.writestr("a.txt", "1")
+    _zipped([("a.txt", "1")], tmp_path / "locked.zip")
     data = bytearray((tmp_path / "locked.zip").read_bytes())
     data[data.index(b"PK\1\2") + 8] |= 1
     data[data.index(b"PK\3\4") + 6] |= 1
@@ -216,31 +204,26 @@ def test_an_archive_with_a_password_is_named(tmp_path):
 
 
 @pytest.fixture
-def server(tmp_path):
-    """Serves `tmp_path`/served on this machine; gives its address."""
-    (tmp_path / "served").mkdir()
-    handler = functools.partial(
-        http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "served")
-    )
+def server(packed):
+    """Serves the packed files on this machine; gives its address."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(packed))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
-def test_the_pictures_are_downloaded_where_they_alone_are_missing(
-    config, source, tmp_path, server, monkeypatch
+def test_images_are_downloaded_where_they_alone_are_missing(
+    config, source, packed, server, monkeypatch
 ):
-    archive = tmp_path / "served" / "CUB_200_2011.tgz"
-    with tarfile.open(archive, "w:gz") as packed:
-        packed.add(source / "CUB_200_2011", "CUB_200_2011")
     shutil.rmtree(source / "CUB_200_2011")
     monkeypatch.setattr(Cub, "IMAGES_URL", f"{server}/CUB_200_2011.tgz")
 
     with pytest.raises(UserError, match="is not the CUB_200_2011.tgz that was published"):
         datasets.prepare(config, str(source))
-    monkeypatch.setattr(Cub, "IMAGES_SHA256", hashlib.sha256(archive.read_bytes()).hexdigest())
-    assert_every_caption_is_its_pictures(build(config, source))
+    sha256 = hashlib.sha256((packed / "CUB_200_2011.tgz").read_bytes()).hexdigest()
+    monkeypatch.setattr(Cub, "IMAGES_SHA256", sha256)
+    assert_like_the_released_layout(build(config, source), source)
 
     monkeypatch.setattr(Cub, "IMAGES_URL", f"{server}/nothing.tgz")
     config.data.data_dir += "2"
@@ -253,27 +236,20 @@ def test_the_pictures_are_downloaded_where_they_alone_are_missing(
     [
         ("text", r"lacks text/<class>.*birds\.zip"),
         ("train", "which images to train on.*trainvalclasses.txt"),
+        (".", "lacks CUB_200_2011/ with images.txt.* and text/<class>.*0c685df5597a"),
     ],
 )
 def test_what_is_missing_is_asked_for_by_name(config, source, lost, complaint):
     shutil.rmtree(source / lost)
+    source.mkdir(exist_ok=True)
 
     with pytest.raises(UserError, match=complaint):
         datasets.prepare(config, str(source))
 
 
-def test_a_folder_of_something_else(config, tmp_path):
-    with pytest.raises(UserError, match="lacks CUB_200_2011/ with images.txt.*0c685df5597a"):
-        datasets.prepare(config, str(tmp_path))
-
-
 def test_without_a_source_the_files_are_asked_for_by_name(config):
     with pytest.raises(UserError, match="--source FOLDER.*CUB_200_2011.tgz, SHA-256"):
         datasets.check(config)
-
-
-def reasons(config, key):
-    return {reason: row["count"] for reason, row in datasets.report(config)[key].items()}
 
 
 def test_lists_that_disagree_in_length(config, source):
@@ -288,41 +264,31 @@ def test_lists_that_disagree_in_length(config, source):
 
     assert {int(record["class_id"]) for record in dataset.train} == {0, 1, 3, 4, 5}
     for record in dataset.train:
-        k = made_up_sources.shown(record)
+        k = shown(record)
         box = [0, 0, 0, 0] if k in (1, 2, 3) else [10 + k % 5, 5, 30, 20 + k % 7]
         np.testing.assert_array_equal(record["bbox"], box)
         assert record["class_id"] == k // 3
-    assert reasons(config, "repaired") == {
+    assert counts(dataset, "repaired") == {
         "class_info.pickle and filenames.pickle disagree in length: classes from folder names": 2,
         "no box listed: whole image used": 3,
     }
 
 
-def test_endings_in_capitals_and_pictures_of_no_list(config, source):
+def test_suffixes_in_capitals_and_images_of_no_list(config, source):
     images, texts = source / "CUB_200_2011" / "images", source / "text"
-    listed = [
-        name
-        for split in ("train", "test")
-        for name in pickle.loads((source / split / "filenames.pickle").read_bytes())
-    ]
-    for name in listed[:6]:
+    for name in listed(source)[0][:6]:
         (images / f"{name}.jpg").rename(images / f"{name}.JPG")
         (texts / f"{name}.txt").rename(texts / f"{name}.Txt")
-    for extra in ("001.Black_footed_Albatross/extra.JPEG", "009.New/one.jpg", ".hidden/two.jpg"):
-        made_up_sources.write(images / extra, made_up_sources.encoded(30))
+    extras = ["001.Black_footed_Albatross/extra.JPEG", "009.New/one.jpg"]
+    for extra in (*extras, ".hidden/two.jpg"):
+        write(images / extra, encoded(30))
 
     dataset = build(config, source)
 
-    assert sorted(names(dataset.train) + names(dataset.test)) == sorted(listed)
-    assert_every_caption_is_its_pictures(dataset)
-    report = datasets.report(config)
-    assert report["left_out"] == {} and report["listed"] == 24
-    assert report["repaired"] == {
-        "image that is not listed ignored": {
-            "count": 2,
-            "first": ["001.Black_footed_Albatross/extra.JPEG", "009.New/one.jpg"],
-        }
-    }
+    assert_like_the_released_layout(dataset, source)
+    assert dataset.report["left_out"] == {} and dataset.report["listed"] == 24
+    ignored = {"count": 2, "first": extras}
+    assert dataset.report["repaired"] == {"image that is not listed ignored": ignored}
 
 
 def test_class_numbers_that_are_shifted(config, source):
@@ -332,10 +298,9 @@ def test_class_numbers_that_are_shifted(config, source):
 
     dataset = build(config, source)
 
-    assert all(record["class_id"] == made_up_sources.shown(record) // 3 for record in dataset.train)
-    assert reasons(config, "repaired") == {
-        "class number differs from its folder's: folder's used": 5
-    }
+    assert all(record["class_id"] == shown(record) // 3 for record in dataset.train)
+    expected = {"class number differs from its folder's: folder's used": 5}
+    assert counts(dataset, "repaired") == expected
 
 
 class Foreign:
@@ -356,7 +321,7 @@ def test_pickles_with_foreign_objects_are_not_run(config, source, tmp_path):
     dataset = build(config, source)
 
     assert not trap.exists() and len(dataset.train) == 15
-    assert reasons(config, "repaired") == {
+    assert counts(dataset, "repaired") == {
         "class_info.pickle not used: classes from folder names": 1,
         "captions.pickle not used: words numbered anew": 1,
     }
@@ -368,16 +333,13 @@ def test_pickles_with_foreign_objects_are_not_run(config, source, tmp_path):
 
 
 @pytest.mark.parametrize("words", [["<end>", "two words"], ["<end>", "", "small"]])
-def test_a_captions_pickle_with_words_that_are_none_is_not_used(config, source, words):
-    made_up_sources.write(
-        source / "captions.pickle", pickle.dumps([[], [], dict(enumerate(words)), {}], 2)
-    )
+def test_a_captions_pickle_of_something_else_than_words_is_not_used(config, source, words):
+    write(source / "captions.pickle", pickle.dumps([[], [], dict(enumerate(words)), {}], 2))
 
-    assert "small" in build(config, source).vocabulary.words
+    dataset = build(config, source)
 
-    report = datasets.report(config)
-    assert report["words_from"] == "captions"
-    assert "captions.pickle not used: words numbered anew" in report["repaired"]
+    assert "small" in dataset.vocabulary.words and dataset.report["words_from"] == "captions"
+    assert "captions.pickle not used: words numbered anew" in dataset.report["repaired"]
 
 
 @pytest.mark.parametrize("name", ["images.txt", "bounding_boxes.txt"])
@@ -385,9 +347,7 @@ def test_a_list_that_begins_with_a_byte_order_mark(config, source, name):
     path = source / "CUB_200_2011" / name
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
 
-    build(config, source)
-
-    assert datasets.report(config)["repaired"] == {}
+    assert build(config, source).report["repaired"] == {}
 
 
 def test_a_folder_in_place_of_a_list_is_named(config, source):

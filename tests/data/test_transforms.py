@@ -1,15 +1,181 @@
+"""Images of every kind come out upright in the colours that a person would see; crops, captions."""
+
+import io
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
+from PIL.Image import Resampling
 
 from attngan_jax.data import transforms
-from attngan_jax.data.transforms import View
+from attngan_jax.data.transforms import View, decode_image, decode_with_box
 
 
-def _picture(width, height, seed=0):
+def _smooth(width=24, height=16):
+    """Smooth colours, different in every corner."""
+    corners = np.uint8([[[200, 40, 30], [40, 190, 60]], [[30, 60, 210], [220, 210, 60]]])
+    return Image.fromarray(corners).resize((width, height), Resampling.BILINEAR)
+
+
+def _noise(width, height):
     """Smooth noise, so that neighbouring pixels differ but not wildly."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (height // 4 + 1, width // 4 + 1, 3))
-    return Image.fromarray(coarse.astype(np.uint8)).resize((width, height), Image.BICUBIC)
+    coarse = np.random.default_rng(0).integers(0, 256, (height // 4 + 1, width // 4 + 1, 3))
+    return Image.fromarray(coarse.astype(np.uint8)).resize((width, height), Resampling.BICUBIC)
+
+
+def _encoded(image, image_format="PNG", orientation=None, **options):
+    if orientation:
+        options["exif"] = Image.Exif()
+        options["exif"][0x0112] = orientation
+    stream = io.BytesIO()
+    exact = {"quality": 95, "lossless": True, "subsampling": 0}
+    image.save(stream, image_format, **exact | options)
+    return stream.getvalue()
+
+
+def _decoded(encoded):
+    image = decode_image(encoded)
+    assert image.mode == "RGB"
+    return np.asarray(image).astype(int)
+
+
+def _assert_close(array, expected, tolerance):
+    assert np.shape(array) == np.shape(expected)
+    assert np.abs(np.asarray(array).astype(int) - np.asarray(expected)).max() <= tolerance
+
+
+EXACT = {"PNG": ("RGB", "L", "P", "1", "LA", "RGBA"), "GIF": ("P",), "BMP": ("RGB",)}
+CLOSE = {"JPEG": ("L", "RGB", "CMYK"), "WEBP": ("RGB", "RGBA")}
+KINDS = [(kind, mode, 0) for kind, modes in (EXACT | {"TIFF": ("CMYK",)}).items() for mode in modes]
+KINDS += [(kind, mode, 12) for kind, modes in CLOSE.items() for mode in modes]
+
+
+@pytest.mark.parametrize("image_format, mode, tolerance", KINDS)
+def test_decoding_gives_the_colours(image_format, mode, tolerance):
+    image = _smooth().convert(mode)
+
+    _assert_close(_decoded(_encoded(image, image_format)), image.convert("RGB"), tolerance)
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "TIFF", "PPM"])
+def test_of_16_bits_the_upper_8_are_shown(image_format):
+    levels = np.linspace(0, 65_535, 24 * 16).astype(np.uint16).reshape(16, 24)
+
+    decoded = _decoded(_encoded(Image.fromarray(levels), image_format))
+
+    np.testing.assert_array_equal(decoded, np.repeat((levels >> 8)[..., None], 3, -1))
+
+
+def test_what_is_transparent_is_shown_over_white():
+    alpha = np.zeros((16, 24, 1), np.uint8)
+    alpha[4:, :], alpha[12:, :] = 128, 255
+    image = Image.fromarray(np.concatenate([np.asarray(_smooth()), alpha], -1))
+
+    for shown in (image, image.convert("LA")):
+        opaque = np.asarray(shown.convert("RGB"))
+        expected = opaque * (alpha / 255) + 255 * (1 - alpha / 255)
+        _assert_close(_decoded(_encoded(shown)), expected, 1)
+        assert (_decoded(_encoded(shown))[:4] == 255).all()
+
+
+def test_transparent_colours_of_a_palette_and_of_rgb():
+    image = Image.new("P", (4, 2))
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.putpixel((1, 0), 1)
+    expected = np.full((2, 4, 3), 255)
+    expected[0, 1] = 200, 100, 50
+    for encoded in (
+        _encoded(image, "PNG", transparency=0),
+        _encoded(image, "GIF", transparency=0),
+        _encoded(image.convert("RGB"), transparency=(10, 20, 30)),
+    ):
+        np.testing.assert_array_equal(_decoded(encoded), expected)
+
+
+def _turned(image, bbox, orientation):
+    """What a camera held in another way stores: the image and box, turned back by hand."""
+    width, height = image.size
+    x, y, w, h = bbox
+    pixels = np.asarray(image)
+    if orientation in (2, 3, 6, 7):  # the upright image's columns are stored backwards
+        pixels, x = pixels[:, ::-1], width - x - w
+    if orientation in (3, 4, 7, 8):
+        pixels, y = pixels[::-1], height - y - h
+    if orientation >= 5:
+        pixels, (x, y, w, h) = pixels.swapaxes(0, 1), (y, x, h, w)
+    return Image.fromarray(np.ascontiguousarray(pixels)), (x, y, w, h)
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_images_come_out_upright_with_their_boxes(orientation, image_format):
+    upright, bbox = Image.new("RGB", (48, 32), (20, 40, 160)), (32, 16, 8, 8)
+    ImageDraw.Draw(upright).rectangle((32, 16, 39, 23), (250, 220, 60))
+    stored, stored_box = _turned(upright, bbox, orientation)
+    encoded = _encoded(stored, image_format, orientation)
+    if image_format == "JPEG":  # the standard's own words for it, whatever the code does
+        assert stored.size == ((48, 32) if orientation < 5 else (32, 48))
+
+    image, box = decode_with_box(encoded, stored_box)
+
+    assert transforms.stored_size(Image.open(io.BytesIO(encoded))) == stored.size
+    assert tuple(box) == bbox
+    _assert_close(image, upright, 25)
+    yellow = np.asarray(image.crop((32, 16, 40, 24))).mean((0, 1))
+    _assert_close(yellow, (250, 220, 60), 12)
+
+
+def test_orientation_6_is_a_quarter_turn_to_the_right():
+    """By hand: the top of the stored image is the right of the upright one."""
+    stored = Image.new("RGB", (4, 2), "black")
+    stored.putpixel((0, 0), (255, 0, 0))
+
+    decoded = _decoded(_encoded(stored, orientation=6))
+
+    assert decoded.shape == (4, 2, 3)
+    assert np.argwhere(decoded[..., 0] == 255).tolist() == [[0, 1]]
+
+
+BROKEN_EXIF = (b"garbage that is no TIFF header", b"II*\x00\xff\xff\xff\x7f")
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("exif", [*(b"Exif\x00\x00" + e for e in BROKEN_EXIF), b"no exif at all"])
+def test_a_broken_exif_entry_does_not_break_the_image(exif):
+    _assert_close(_decoded(_encoded(_smooth(), "JPEG", exif=exif)), _smooth(), 12)
+
+
+def test_an_orientation_that_does_not_exist_is_upright():
+    np.testing.assert_array_equal(_decoded(_encoded(_smooth(), orientation=77)), _smooth())
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "GIF"])
+def test_what_is_cut_short_or_no_image_is_refused(image_format):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    encoded = _encoded(Image.fromarray(noise), image_format)
+    for broken in (encoded[: len(encoded) // 2], b"", b"not an image", encoded[:20]):
+        with pytest.raises((OSError, SyntaxError, ValueError)):
+            decode_image(broken)
+
+
+def test_a_turned_box_crops_the_same_part():
+    """From bytes to crop: the bird stays in its square whichever way the camera was held."""
+    crops = []
+    for orientation in range(1, 9):
+        stored, stored_box = _turned(_smooth(60, 40), (30, 10, 12, 8), orientation)
+        image, box = decode_with_box(_encoded(stored, orientation=orientation), stored_box)
+        view = transforms.choose_view(*image.size, size=16, resize_ratio=1.0, bbox=box)
+        crops.append(np.asarray(transforms.render(image, view, 16)))
+
+    assert all((crop == crops[0]).all() for crop in crops)
+
+
+def test_label_maps_keep_their_numbers():
+    labels = np.arange(35, dtype=np.uint8).reshape(5, 7)
+
+    decoded = transforms.decode_labels(_encoded(Image.fromarray(labels)))
+
+    np.testing.assert_array_equal(np.asarray(decoded), labels)
 
 
 @pytest.mark.parametrize(
@@ -42,101 +208,88 @@ def test_a_central_view_shows_the_middle():
 
 def test_random_views_cover_all_positions_and_both_sides():
     rng = np.random.default_rng(0)
-    views = {
-        transforms.choose_view(16, 16, size=16, resize_ratio=18 / 16, random_flip=True, rng=rng)
-        for _ in range(400)
-    }
+    settings = {"size": 16, "resize_ratio": 18 / 16, "random_flip": True, "rng": rng}
+    views = {transforms.choose_view(16, 16, **settings) for _ in range(400)}
 
     lefts = {round(view.window[0] * 18 / 16) for view in views}
     tops = {round(view.window[1] * 18 / 16) for view in views}
-    assert lefts == tops == {0, 1, 2}
-    assert len(views) == 3 * 3 * 2
+    assert lefts == tops == {0, 1, 2} and len(views) == 3 * 3 * 2
     assert all(view.window[2] <= 16 and view.window[3] <= 16 for view in views)
-
-
-def test_without_play_and_flip_nothing_is_random():
-    rng = np.random.default_rng(0)
-    views = {transforms.choose_view(64, 64, size=64, resize_ratio=1.0, rng=rng) for _ in range(20)}
-
-    assert views == {View((0, 0, 64, 64), (0.0, 0.0, 64.0, 64.0), False)}
+    # Without play and flip nothing is random.
+    settings |= {"resize_ratio": 1.0, "random_flip": False}
+    views = {transforms.choose_view(16, 16, **settings) for _ in range(20)}
+    assert views == {View((0, 0, 16, 16), (0.0, 0.0, 16.0, 16.0), False)}
 
 
 @pytest.mark.parametrize("width, height", [(97, 61), (61, 97), (33, 33), (200, 151)])
 def test_rendering_is_resize_then_crop_then_flip(width, height):
     """The released code's order, done with Pillow step by step."""
     size, ratio, bbox = 32, 76 / 64, (20, 10, 30, 22)
-    image, rng = _picture(width, height), np.random.default_rng(3)
+    image, rng = _noise(width, height), np.random.default_rng(3)
+    settings = {"size": size, "resize_ratio": ratio, "bbox": bbox, "random_flip": True}
     for _ in range(8):
-        view = transforms.choose_view(
-            width, height, size=size, resize_ratio=ratio, bbox=bbox, random_flip=True, rng=rng
-        )
+        view = transforms.choose_view(width, height, rng=rng, **settings)
         inner = image.crop(transforms.box_bounds(width, height, bbox))
-        shorter = int(size * ratio)
-        scale = shorter / min(inner.size)
-        resized = inner.resize(
-            (int(inner.width * scale + 1e-9), int(inner.height * scale + 1e-9)), Image.BILINEAR
-        )
+        scale = int(size * ratio) / min(inner.size)
+        resized = inner.resize([int(side * scale + 1e-9) for side in inner.size], Image.BILINEAR)
         left = round(view.window[0] * resized.width / inner.width)
         top = round(view.window[1] * resized.height / inner.height)
         expected = np.asarray(resized)[top : top + size, left : left + size]
         expected = expected[:, ::-1] if view.flip else expected
 
-        shown = np.asarray(transforms.render(image, view, size))
-
-        assert np.abs(shown.astype(int) - expected).max() <= 1
+        _assert_close(transforms.render(image, view, size), expected, 1)
 
 
-def test_a_label_map_goes_the_way_of_its_picture():
+def test_a_label_map_goes_the_way_of_its_image():
     """Each label is painted in a grey of its own: the image's grey tells the label."""
     labels = np.zeros((48, 48), np.uint8)
     labels[4:30, 6:40] = 1
     labels[20:44, 30:46] = 2
-    picture = Image.fromarray(np.repeat(labels[..., None] * 100, 3, 2).astype(np.uint8))
+    image = Image.fromarray(np.repeat(labels[..., None] * 100, 3, 2).astype(np.uint8))
     rng = np.random.default_rng(0)
+    settings = {"size": 32, "resize_ratio": 76 / 64, "bbox": (8, 8, 26, 24), "random_flip": True}
     for _ in range(10):
-        view = transforms.choose_view(
-            48, 48, size=32, resize_ratio=76 / 64, bbox=(8, 8, 26, 24), random_flip=True, rng=rng
-        )
-        shown = np.asarray(transforms.render(picture, view, 32)).astype(int)[..., 0]
-        moved = np.asarray(
-            transforms.render(Image.fromarray(labels), view, 32, resample=Image.Resampling.NEAREST)
-        )
+        view = transforms.choose_view(48, 48, rng=rng, **settings)
+        shown = np.asarray(transforms.render(image, view, 32)).astype(int)[..., 0]
+        nearest = Resampling.NEAREST
+        moved = transforms.render(Image.fromarray(labels), view, 32, resample=nearest)
+        moved = np.asarray(moved).astype(int)
 
         assert set(np.unique(moved)) <= {0, 1, 2}
-        agrees = np.abs(shown - 100 * moved.astype(int)) <= 50
+        agrees = np.abs(shown - 100 * moved) <= 50
         assert agrees.mean() > 0.97  # all but some pixels on the edges
-        mirrored = np.abs(shown - 100 * moved[:, ::-1].astype(int)) <= 50
+        mirrored = np.abs(shown - 100 * moved[:, ::-1]) <= 50
         assert mirrored.mean() < 0.9  # the check above can fail
 
 
-def test_pyramid_levels_are_resized_from_the_picture_itself():
-    picture = _picture(64, 64)
+def test_pyramid_levels_are_resized_from_the_image_itself():
+    image = _noise(64, 64)
 
-    levels = transforms.pyramid(picture, (16, 32, 64))
+    levels = transforms.pyramid(image, (16, 32, 64))
 
     assert {size: (level.shape, level.dtype) for size, level in levels.items()} == {
         size: ((size, size, 3), np.uint8) for size in (16, 32, 64)
     }
-    np.testing.assert_array_equal(levels[64], np.asarray(picture))
-    once = np.asarray(picture.resize((16, 16), Image.BILINEAR))
+    np.testing.assert_array_equal(levels[64], np.asarray(image))
+    once = np.asarray(image.resize((16, 16), Resampling.BILINEAR))
     np.testing.assert_array_equal(levels[16], once)
-    twice = np.asarray(picture.resize((32, 32), Image.BILINEAR).resize((16, 16), Image.BILINEAR))
-    assert (once != twice).any()  # the check above can fail
+    twice = image.resize((32, 32), Resampling.BILINEAR).resize((16, 16), Resampling.BILINEAR)
+    assert (once != np.asarray(twice)).any()  # the check above can fail
 
 
-def test_short_captions_are_padded():
-    caption, length = transforms.pad_caption([5, 3, 9], 5, np.random.default_rng(0))
+@pytest.mark.parametrize(
+    "rule, words, expected",
+    [
+        ("random_subset", [5, 3, 9], [5, 3, 9, 0, 0]),
+        ("first", [5, 3], [5, 3, 0, 0, 0]),
+        ("first", [5, 3, 9, 7, 8, 6], [5, 3, 9, 7, 8]),
+    ],
+)
+def test_short_captions_are_padded_and_by_one_rule_the_first_words_kept(rule, words, expected):
+    caption, length = transforms.pad_caption(words, 5, np.random.default_rng(0), rule)
 
-    assert caption.tolist() == [5, 3, 9, 0, 0] and caption.dtype == np.int32 and length == 3
-
-
-def test_by_the_other_rule_long_captions_keep_their_first_words():
-    rng = np.random.default_rng(0)
-    caption, length = transforms.pad_caption([5, 3, 9, 7], 3, rng, "first")
-
-    assert caption.tolist() == [5, 3, 9] and length == 3
-    caption, length = transforms.pad_caption([5, 3], 3, rng, "first")
-    assert caption.tolist() == [5, 3, 0] and length == 2
+    assert caption.tolist() == expected and caption.dtype == np.int32
+    assert length == np.count_nonzero(expected)
 
 
 def test_long_captions_keep_a_uniform_subset_in_order():
@@ -148,7 +301,6 @@ def test_long_captions_keep_a_uniform_subset_in_order():
         assert length == max_words and (np.diff(caption) > 0).all()
         counts[caption] += 1
 
-    expected = draws * max_words / len(words)
-    deviation = np.sqrt(draws * 0.4 * 0.6)
     assert counts[0] == 0
-    assert np.abs(counts[1:] - expected).max() < 4 * deviation
+    deviation = np.sqrt(draws * 0.4 * 0.6)
+    assert np.abs(counts[1:] - draws * max_words / len(words)).max() < 4 * deviation

@@ -1,7 +1,7 @@
-"""Where the parts of a bird lie: strokes of paint, from the back of the image to the front.
+"""The parts of a bird as strokes of paint, from the back of the image to the front.
 
-Lengths are in fractions of the image's side, x to the right and y down; the bird sits
-upright in the middle and looks to the right.
+Lengths are fractions of the image's side, x to the right and y down; the bird sits upright in the
+middle and looks to the right. Points of curves are rows [N, 2].
 """
 
 import functools
@@ -18,24 +18,16 @@ NUM_TONES = 4
 PAINT = {part: NUM_TONES * (i + 1) for i, part in enumerate(PARTS)}
 PERCH, PERCH_DARK, LEAF = 1, 2, 3
 
+
+def _points(text: str) -> np.ndarray:
+    """Reads "x,y x,y ...", the form of an SVG polygon."""
+    return np.array([[float(value) for value in point.split(",")] for point in text.split()])
+
+
 # The outline of a bird of middling shape, clockwise from the forehead.
-_OUTLINE = np.array(
-    [
-        (0.795, 0.270),
-        (0.695, 0.160),
-        (0.560, 0.225),
-        (0.515, 0.345),
-        (0.415, 0.430),
-        (0.295, 0.535),
-        (0.190, 0.655),
-        (0.235, 0.750),
-        (0.360, 0.820),
-        (0.525, 0.830),
-        (0.690, 0.745),
-        (0.790, 0.590),
-        (0.780, 0.450),
-        (0.790, 0.365),
-    ]
+_OUTLINE = _points(
+    "0.795,0.270 0.695,0.160 0.560,0.225 0.515,0.345 0.415,0.430 0.295,0.535 0.190,0.655 "
+    "0.235,0.750 0.360,0.820 0.525,0.830 0.690,0.745 0.790,0.590 0.780,0.450 0.790,0.365"
 )
 _FOREHEAD, _NAPE, _RUMP, _FLANK, _CHIN = 0, 3, 6.5, 10, 13
 _ON_HEAD = [0, 1, 2, 13]
@@ -44,26 +36,26 @@ _STEPS = 6  # of the curve from one point of the outline to the next
 _NECK = np.array((0.65, 0.41))
 _BODY = np.array((0.50, 0.62))
 _ACROSS = np.array((0.69, 0.72))  # unit vector from the back to the belly
-_CHEEK = np.array([(0.585, 0.35), (0.64, 0.36), (0.715, 0.345)])  # where the crown ends
+_CHEEK = _points("0.585,0.35 0.64,0.36 0.715,0.345")  # where the crown ends
 _EYE = np.array((0.712, 0.272))
-_BACK_EDGE = np.array([(0.25, 0.74), (0.40, 0.63), (0.54, 0.55), (0.622, 0.47), (0.628, 0.39)])
-_BREAST_EDGE = np.array([(0.57, 0.42), (0.55, 0.55), (0.585, 0.665), (0.63, 0.72)])
-_WING_TOP = np.array([(0.635, 0.485), (0.56, 0.485), (0.44, 0.565), (0.28, 0.665), (0.135, 0.765)])
-_WING_BOTTOM = np.array([(0.645, 0.56), (0.60, 0.64), (0.48, 0.70), (0.32, 0.735), (0.15, 0.785)])
+_BACK_EDGE = _points("0.25,0.74 0.40,0.63 0.54,0.55 0.622,0.47 0.628,0.39")
+_BREAST_EDGE = _points("0.57,0.42 0.55,0.55 0.585,0.665 0.63,0.72")
+_WING_TOP = _points("0.635,0.485 0.56,0.485 0.44,0.565 0.28,0.665 0.135,0.765")
+_WING_BOTTOM = _points("0.645,0.56 0.60,0.64 0.48,0.70 0.32,0.735 0.15,0.785")
 _ACROSS_WING = np.linspace(0.08, 0.92, 5)[:, None]
 _BOW = 0.02 * np.sin(np.pi * _ACROSS_WING) * (-1, 1)
 _TAIL_ROOT = np.array((0.235, 0.690))
-_HIPS = np.array([(0.435, 0.80), (0.525, 0.805)])
+_HIPS = _points("0.435,0.80 0.525,0.805")
 _PERCH_HEIGHT = 0.915
-_LEAF = np.array(
-    [(0, 0), (0.035, 0.055), (0.10, 0.085), (0.16, 0.085), (0.13, 0.04), (0.07, 0.015)]
-)
+_LEAF = _points("0,0 0.035,0.055 0.10,0.085 0.16,0.085 0.13,0.04 0.07,0.015")
+_CIRCLE = np.stack([np.cos(np.arange(12) * np.pi / 6), np.sin(np.arange(12) * np.pi / 6)], 1)
 
 _HEAD_SCALE = {"small": 1.10, "medium": 1.0, "large": 0.91}
 _BEAK_LENGTH = {"short": 0.085, "medium": 0.135, "long": 0.21}
-_BEAK_DEPTH = {"pointed": 0.036, "curved": 0.036, "thick": 0.056}  # half of it
+# Half the depth at the root, how far the tip drops as a share of the length, and the depth in the
+# middle as a share of that at the root.
+_BEAKS = {"pointed": (0.036, 0.0, 0.5), "curved": (0.036, 0.5, 0.75), "thick": (0.056, 0.1, 0.85)}
 _TAIL_LENGTH = {"short": 0.15, "long": 0.31}
-
 
 Affine = Callable[[np.ndarray], np.ndarray]  # of points [..., 2]
 
@@ -76,87 +68,61 @@ class Stroke(NamedTuple):
     width: float | None = None
 
 
-class Pose(NamedTuple):
-    """How a bird holds itself; in degrees, and the head's shift as a fraction of the side."""
+def random_strokes(species: Species, rng: np.random.Generator) -> list[Stroke]:
+    """All strokes of a bird in a random pose that shows every part, in the order of painting."""
+    tilt, head_tilt = rng.uniform(-6, 6), rng.uniform(-14, 12)  # degrees
+    head_shift = rng.uniform((-0.02, -0.025), (0.02, 0.02))
+    tail_tilt, wing_tilt, perch_tilt = (rng.uniform(-limit, limit) for limit in (12, 5, 8))
 
-    tilt: float
-    head_tilt: float
-    head_shift: np.ndarray
-    tail: float
-    wing: float
-    perch: float
-
-
-def random_pose(rng: np.random.Generator) -> Pose:
-    """A pose that keeps every part in view."""
-    return Pose(
-        tilt=rng.uniform(-6, 6),
-        head_tilt=rng.uniform(-14, 12),
-        head_shift=rng.uniform((-0.02, -0.025), (0.02, 0.02)),
-        tail=rng.uniform(-12, 12),
-        wing=rng.uniform(-5, 5),
-        perch=rng.uniform(-8, 8),
-    )
-
-
-def strokes(species: Species, pose: Pose) -> list[Stroke]:
-    """Everything to paint for a bird of `species` in a pose, in order."""
     proportions = species.proportions
     plump = np.eye(2) + (proportions.plumpness - 1) * np.outer(_ACROSS, _ACROSS)
-    body = affine(plump @ rotation(proportions.posture + pose.tilt), _BODY, _BODY)
+    body = affine(plump @ rotation(proportions.posture + tilt), _BODY, _BODY)
     head_scale = _HEAD_SCALE[species.value("size")] * proportions.head
-    head = affine(head_scale * rotation(pose.head_tilt), _NECK, body(_NECK) + pose.head_shift)
-
+    head = affine(head_scale * rotation(head_tilt), _NECK, body(_NECK) + head_shift)
     outline = body(_OUTLINE)
     outline[_ON_HEAD] = head(_OUTLINE[_ON_HEAD])
-    outline = smooth(outline)
+    outline = curve(outline, closed=True)
     return [
-        *_perch(pose),
+        *_perch(perch_tilt),
         *_legs(body),
         Stroke(PAINT["belly"], outline),
-        *_tail(species, pose, body),
+        *_tail(species, tail_tilt, body),
         *_mantle(outline, body, head),
-        *_wing(species, pose, body),
+        *_wing(species, wing_tilt, body),
         *_beak(species, head),
         *_eye(species, head),
     ]
 
 
-def _perch(pose: Pose) -> list[Stroke]:
+def _perch(tilt: float) -> list[Stroke]:
     """A branch with a few leaves."""
     middle = np.array((0.5, _PERCH_HEIGHT))
-    sway = affine(rotation(pose.perch), middle, middle)
+    sway = affine(rotation(tilt), middle, middle)
     along = np.linspace(-0.6, 1.6, 12)
     wobble = 0.008 * np.sin(9 * along)
     branch = sway(np.stack([along, _PERCH_HEIGHT + wobble], 1))
-    leaves = []
-    for x, side in ((0.94, -1), (0.80, 1), (-0.02, -1), (0.13, 1)):
-        leaf = (x, _PERCH_HEIGHT) + _LEAF * (1, side)
-        leaves.append(Stroke(LEAF, sway(smooth(leaf))))
-    return [*leaves, Stroke(PERCH, branch, 0.044), Stroke(PERCH_DARK, branch + (0, 0.013), 0.012)]
+    leaves = [
+        curve((x, _PERCH_HEIGHT) + _LEAF * (1, side), closed=True)
+        for x, side in ((0.94, -1), (0.80, 1), (-0.02, -1), (0.13, 1))
+    ]
+    return [
+        *(Stroke(LEAF, sway(leaf)) for leaf in leaves),
+        Stroke(PERCH, branch, 0.044),
+        Stroke(PERCH_DARK, branch + (0, 0.013), 0.012),
+    ]
 
 
-def _tail(species: Species, pose: Pose, body: Affine) -> list[Stroke]:
+def _tail(species: Species, tilt: float, body: Affine) -> list[Stroke]:
     """A fan of three feathers, from under the rump."""
     length = _TAIL_LENGTH[species.value("tail_length")]
-    fan = np.array(
-        [
-            (0.06, -0.055),
-            (-0.5 * length, -0.05),
-            (-length, -0.062),
-            (-length - 0.02, 0.0),
-            (-length, 0.062),
-            (-0.5 * length, 0.05),
-            (0.06, 0.055),
-        ]
-    )
+    edge = [(0.06, 0.055), (-0.5 * length, 0.05), (-length, 0.062)]
+    top, bottom = [(x, -y) for x, y in edge], edge[::-1]
+    fan = np.array([*top, (-length - 0.02, 0.0), *bottom])
     ribs = [np.array([(0, y), (-length, 1.3 * y)]) for y in (-0.02, 0.02)]
-    swing = affine(rotation(pose.tail - 41), np.zeros(2), _TAIL_ROOT)
+    swing = affine(rotation(tilt - 41), np.zeros(2), _TAIL_ROOT)
     paint = PAINT["tail"]
-    return [
-        Stroke(paint, body(swing(fan))),
-        *(Stroke(paint + DARK, body(swing(rib)), 0.007) for rib in ribs),
-    ]
+    rib_strokes = (Stroke(paint + DARK, body(swing(rib)), 0.007) for rib in ribs)
+    return [Stroke(paint, body(swing(fan))), *rib_strokes]
 
 
 def _legs(body: Affine) -> list[Stroke]:
@@ -178,23 +144,21 @@ def _mantle(outline: np.ndarray, body: Affine, head: Affine) -> list[Stroke]:
 
     base = (outline[0] + outline[round(_CHIN * _STEPS)])[None] / 2
     under_crown = head(_EYE)[None]
-    breast = np.concatenate(
-        [arc(_FLANK, _CHIN), base, under_crown, ragged(open_curve(body(_BREAST_EDGE)))]
-    )
-    back = np.concatenate([arc(_NAPE, _RUMP), ragged(open_curve(body(_BACK_EDGE))), under_crown])
-    crown = np.concatenate([arc(_FOREHEAD, _NAPE), ragged(open_curve(head(_CHEEK))), base])
-    return [
-        Stroke(PAINT["breast"], breast),
-        Stroke(PAINT["back"], back),
-        Stroke(PAINT["crown"], crown),
-    ]
+    edges = (curve(edge) for edge in (body(_BREAST_EDGE), body(_BACK_EDGE), head(_CHEEK)))
+    tips = np.array(((1, -1), (-1, 1)))  # of feathers, which make an edge ragged
+    front, rear, cheek = (edge + 0.006 * tips[np.arange(len(edge)) % 2] for edge in edges)
+    breast = np.concatenate([arc(_FLANK, _CHIN), base, under_crown, front])
+    back = np.concatenate([arc(_NAPE, _RUMP), rear, under_crown])
+    crown = np.concatenate([arc(_FOREHEAD, _NAPE), cheek, base])
+    parts = {"breast": breast, "back": back, "crown": crown}
+    return [Stroke(PAINT[part], points) for part, points in parts.items()]
 
 
-def _wing(species: Species, pose: Pose, body: Affine) -> list[Stroke]:
+def _wing(species: Species, tilt: float, body: Affine) -> list[Stroke]:
     """A folded wing, its flight feathers and its bars."""
-    droop = affine(rotation(pose.wing), _WING_TOP[0], _WING_TOP[0])
-    top = body(droop(open_curve(_WING_TOP)))
-    bottom = body(droop(open_curve(_WING_BOTTOM)))
+    droop = affine(rotation(tilt), _WING_TOP[0], _WING_TOP[0])
+    top = body(droop(curve(_WING_TOP)))
+    bottom = body(droop(curve(_WING_BOTTOM)))
 
     def feather(height, start, stop):
         first, last = round(start * len(top)), round(stop * len(top))
@@ -205,10 +169,8 @@ def _wing(species: Species, pose: Pose, body: Affine) -> list[Stroke]:
         return (1 - _ACROSS_WING) * top[at] + _ACROSS_WING * bottom[at] + _BOW
 
     paint = PAINT["wing"]
-    parts = [
-        Stroke(paint, np.concatenate([top, bottom[::-1]])),
-        Stroke(paint + DARK, bottom, 0.009),
-    ]
+    whole = np.concatenate([top, bottom[::-1]])
+    parts = [Stroke(paint, whole), Stroke(paint + DARK, bottom, 0.009)]
     parts += [Stroke(paint + DARK, feather(height, 0.5, 1), 0.006) for height in (0.3, 0.55, 0.8)]
     parts += [Stroke(paint + LIGHT, feather(height, 0.5, 0.9), 0.004) for height in (0.36, 0.61)]
     parts += [Stroke(paint + DARK, across(along), 0.005) for along in (0.2, 0.48)]
@@ -220,36 +182,27 @@ def _wing(species: Species, pose: Pose, body: Affine) -> list[Stroke]:
 def _beak(species: Species, head: Affine) -> list[Stroke]:
     """Two halves, the lower one darker below."""
     length = _BEAK_LENGTH[species.value("beak_length")]
-    shape = species.value("beak_shape")
-    depth = _BEAK_DEPTH[shape]
-    drop = {"pointed": 0.0, "curved": 0.5, "thick": 0.1}[shape] * length
-    bulge = {"pointed": 0.5, "curved": 0.75, "thick": 0.85}[shape] * depth
+    depth, drop, bulge = _BEAKS[species.value("beak_shape")]
+    drop, bulge = drop * length, bulge * depth
     root = np.array((0.785, 0.318))
     tip = (length, 0.25 * depth + drop)
     middle = 0.55 * length
     upper = [(-0.012, -depth), (middle, -bulge + 0.25 * drop), tip]
     lower = [(middle, 0.75 * bulge + 0.35 * drop), (-0.012, depth)]
-    gape = np.array([(-0.01, 0.1 * depth), (middle, 0.1 * depth + 0.3 * drop), tip])
+    gape = curve(np.array([(-0.01, 0.1 * depth), (middle, 0.1 * depth + 0.3 * drop), tip]))
     paint = PAINT["beak"]
-    outline = np.concatenate([open_curve(np.array(upper)), np.array(lower)])
-    return [
-        Stroke(paint, head(root + outline)),
-        Stroke(paint + DARK, head(root + open_curve(gape)), 0.008),
-    ]
+    outline = np.concatenate([curve(np.array(upper)), np.array(lower)])
+    return [Stroke(paint, head(root + outline)), Stroke(paint + DARK, head(root + gape), 0.008)]
 
 
 def _eye(species: Species, head: Affine) -> list[Stroke]:
     """The eye with its highlight, and a ring around it where the species has one."""
-    center = head(_EYE)
     paint = PAINT["eye"]
-    eye = [
-        Stroke(paint + DARK, disc(center, 0.027)),
-        Stroke(paint, disc(center, 0.022)),
-        Stroke(paint + LIGHT, disc(center + (0.007, -0.008), 0.007)),
-    ]
+    circles = [(DARK, 0.027, 0), (BASE, 0.022, 0), (LIGHT, 0.007, (0.007, -0.008))]
     if species.value("eye_ring") != "none":
-        eye.insert(0, Stroke(paint + ACCENT, disc(center, 0.039)))
-    return eye
+        circles.insert(0, (ACCENT, 0.039, 0))
+    eye = head(_EYE)
+    return [Stroke(paint + tone, eye + shift + radius * _CIRCLE) for tone, radius, shift in circles]
 
 
 def rotation(degrees: float) -> np.ndarray:
@@ -260,44 +213,25 @@ def rotation(degrees: float) -> np.ndarray:
 
 
 def affine(matrix: np.ndarray, center: np.ndarray, to: np.ndarray) -> Affine:
-    """`matrix` [2, 2] applied around `center`, which itself comes to lie at `to`."""
+    """`matrix` [2, 2] applied around `center`, which moves to `to`."""
     offset = to - center @ matrix
     return lambda points: points @ matrix + offset
 
 
-def disc(center: np.ndarray, radius: float) -> np.ndarray:
-    """A polygon [12, 2] for a circle."""
-    return center + radius * _CIRCLE
+def curve(points: np.ndarray, closed: bool = False) -> np.ndarray:
+    """The Catmull-Rom curve through `points` [N, 2], from the first to the last or back to it.
 
-
-_CIRCLE = np.stack([np.cos(np.arange(12) * np.pi / 6), np.sin(np.arange(12) * np.pi / 6)], 1)
-
-
-def ragged(points: np.ndarray) -> np.ndarray:
-    """An edge [N, 2] with the tips of feathers."""
-    return points + 0.006 * np.array(((1, -1), (-1, 1)))[np.arange(len(points)) % 2]
+    Of [N * _STEPS, 2] points where it is closed, [(N - 1) * _STEPS + 1, 2] where it is open.
+    """
+    return _spline(len(points), closed) @ points
 
 
 @functools.cache
 def _spline(num_points: int, closed: bool) -> np.ndarray:
-    """The matrix from N points to the points of the Catmull-Rom curve through them.
-
-    Returns:
-      [N * _STEPS, N] for a closed curve, [(N - 1) * _STEPS + 1, N] for an open one.
-    """
+    """The matrix that `curve` applies to its points."""
     t = np.arange(_STEPS)[:, None] / _STEPS
-    weights = (
-        np.concatenate(
-            [
-                -t + 2 * t**2 - t**3,
-                2 - 5 * t**2 + 3 * t**3,
-                t + 4 * t**2 - 3 * t**3,
-                -(t**2) + t**3,
-            ],
-            1,
-        )
-        / 2
-    )
+    cubics = [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2]
+    weights = np.concatenate(cubics, 1) / 2
     spans = num_points if closed else num_points - 1
     matrix = np.zeros((spans * _STEPS, num_points))
     for span in range(spans):
@@ -305,16 +239,4 @@ def _spline(num_points: int, closed: bool) -> np.ndarray:
             point = span + k - 1
             point = point % num_points if closed else min(max(point, 0), num_points - 1)
             matrix[span * _STEPS : (span + 1) * _STEPS, point] += weights[:, k]
-    if not closed:
-        matrix = np.concatenate([matrix, np.eye(num_points)[-1:]])
-    return matrix
-
-
-def smooth(points: np.ndarray) -> np.ndarray:
-    """A closed curve through `points` [N, 2]."""
-    return _spline(len(points), True) @ points
-
-
-def open_curve(points: np.ndarray) -> np.ndarray:
-    """A curve through `points` [N, 2], from the first to the last."""
-    return _spline(len(points), False) @ points
+    return matrix if closed else np.concatenate([matrix, np.eye(num_points)[-1:]])

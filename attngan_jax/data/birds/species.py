@@ -1,8 +1,8 @@
-"""Made-up species: a palette and a shape each, all of them from one seed.
+"""Made-up species: a palette and a shape each, all of them drawn from one seed.
 
-Species differ from one another in the colours of the body, so a species that is held out is a
-new combination of colours. In the order of their numbers each colour comes up equally often on
-each part, so that the colours of the last species were all seen on the first ones.
+Species differ in the colours of the body, so a held-out species is a new combination of colours.
+Each ten consecutive species show each colour once on every part, but for parts that repeat the
+colour of another: all colours of a held-out species were seen in training, on the same parts.
 """
 
 from typing import NamedTuple
@@ -12,16 +12,14 @@ import numpy as np
 COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "brown", "grey", "black", "white")
 BEAK_COLORS = ("red", "orange", "yellow", "brown", "grey", "black")
 
-# What a label map tells apart: part i has the label i + 1, and 0 is the background. The first
-# six have a colour attribute each; the tail is of the wing's colour.
+# The classes of a label map: part i has the label i + 1, and 0 is the background. The first six
+# parts have a colour attribute each; the tail has the wing's colour.
 PARTS = ("crown", "back", "wing", "breast", "belly", "beak", "tail", "eye", "legs")
 
+BODY_COLORS = tuple(f"{part}_color" for part in PARTS[:5])
+COLOR_ATTRIBUTES = (*BODY_COLORS, "beak_color")
 ATTRIBUTES = {
-    "crown_color": COLORS,
-    "back_color": COLORS,
-    "wing_color": COLORS,
-    "breast_color": COLORS,
-    "belly_color": COLORS,
+    **dict.fromkeys(BODY_COLORS, COLORS),
     "beak_color": BEAK_COLORS,
     "beak_length": ("short", "medium", "long"),
     "beak_shape": ("pointed", "curved", "thick"),
@@ -30,8 +28,7 @@ ATTRIBUTES = {
     "tail_length": ("short", "long"),
     "size": ("small", "medium", "large"),
 }
-COLOR_ATTRIBUTES = tuple(name for name in ATTRIBUTES if name.endswith("_color"))
-BODY_COLORS = COLOR_ATTRIBUTES[:5]
+ATTRIBUTE_INDEX = {name: i for i, name in enumerate(ATTRIBUTES)}
 
 # How often a part repeats the colour of another, as on real birds.
 _REPEATS = (
@@ -41,54 +38,17 @@ _REPEATS = (
 )
 
 _FIRST = (
-    "Al",
-    "Bran",
-    "Cor",
-    "Dal",
-    "El",
-    "Fen",
-    "Gar",
-    "Hol",
-    "Ir",
-    "Jor",
-    "Kes",
-    "Lin",
-    "Mar",
-    "Nor",
-    "Or",
-    "Pel",
-    "Quil",
-    "Ros",
-    "Sal",
-    "Tam",
-    "Ul",
-    "Ver",
-    "Wil",
-    "Yar",
-)
-_LAST = ("bert", "den", "dry", "fas", "gan", "ick", "lo", "mond", "nis", "ow", "ric", "ton", "vin")
+    "Al Bran Cor Dal El Fen Gar Hol Ir Jor Kes Lin Mar Nor Or Pel Quil Ros Sal Tam Ul Ver Wil Yar"
+).split()
+_LAST = "bert den dry fas gan ick lo mond nis ow ric ton vin".split()
 _KINDS = (
-    "Babbler",
-    "Bunting",
-    "Finch",
-    "Flycatcher",
-    "Grosbeak",
-    "Jay",
-    "Oriole",
-    "Robin",
-    "Shrike",
-    "Sparrow",
-    "Starling",
-    "Tanager",
-    "Thrush",
-    "Vireo",
-    "Warbler",
-    "Wren",
-)
+    "Babbler Bunting Finch Flycatcher Grosbeak Jay Oriole Robin "
+    "Shrike Sparrow Starling Tanager Thrush Vireo Warbler Wren"
+).split()
 
 
 class Proportions(NamedTuple):
-    """What is the same in every bird of a species but has no name; factors, and degrees."""
+    """Shape that all birds of a species share and no caption names: two factors, and degrees."""
 
     head: float
     plumpness: float
@@ -96,17 +56,11 @@ class Proportions(NamedTuple):
 
 
 class Species(NamedTuple):
-    """One species.
+    """One species."""
 
-    class_id: its number.
-    name: in the manner of CUB's class names, "017.Corvins_Finch".
-    attributes: for each of `ATTRIBUTES` its value's index.
-    proportions: further shape.
-    """
-
-    class_id: int
-    name: str
-    attributes: tuple[int, ...]
+    class_id: int  # its number, from 0
+    name: str  # in the form of CUB's class names, "017.Corvins_Finch"
+    attributes: tuple[int, ...]  # the index of each attribute's value, in the order of ATTRIBUTES
     proportions: Proportions
 
     def value(self, attribute: str) -> str:
@@ -114,14 +68,11 @@ class Species(NamedTuple):
         return ATTRIBUTES[attribute][self.attributes[ATTRIBUTE_INDEX[attribute]]]
 
 
-ATTRIBUTE_INDEX = {name: i for i, name in enumerate(ATTRIBUTES)}
-
-
 def make_species(num_species: int, seed: int) -> list[Species]:
-    """`num_species` species, numbered from 0; more of them begin with the same ones.
+    """Makes species 0 to `num_species - 1`; those of a smaller number are the first of a larger.
 
-    No two have the same five body colours, and none has only one. Among the first ten, each
-    part has each of its colours.
+    No two have the same five body colours, and none has only one. Among the first ten, each part
+    has each of its colours.
     """
     rng = np.random.default_rng([seed, 0])
     species, palettes = [], set()
@@ -141,44 +92,30 @@ def make_species(num_species: int, seed: int) -> list[Species]:
             values["breast_color"] = int(rng.integers(len(COLORS)))
         palettes.add(palette)
         values |= _shape(values, rng)
-        species.append(
-            Species(
-                class_id,
-                _name(class_id, rng),
-                tuple(values[name] for name in ATTRIBUTES),
-                _proportions(rng),
-            )
-        )
+        first, last, kind = (rng.choice(names) for names in (_FIRST, _LAST, _KINDS))
+        name = f"{class_id + 1:03d}.{first}{last}s_{kind}"
+        proportions = Proportions(*rng.uniform((0.95, 0.95, -6), (1.06, 1.06, 6)).tolist())
+        attributes = tuple(values[name] for name in ATTRIBUTES)
+        species.append(Species(class_id, name, attributes, proportions))
     return species
 
 
 def _shape(values: dict[str, int], rng: np.random.Generator) -> dict[str, int]:
-    """Indices of the shape attributes; rings and bars stand out from what they lie on."""
-    crown, wing = COLORS[values["crown_color"]], COLORS[values["wing_color"]]
+    """Draws the indices of the shape attributes of a species whose colours are `values`."""
+
+    def mark(attribute: str, ground: str) -> int:
+        """None for three species in five, else of another colour than the part it lies on."""
+        if rng.random() < 0.6:
+            return 0
+        ground_color = COLORS[values[ground]]
+        options = [i for i, name in enumerate(ATTRIBUTES[attribute]) if i and name != ground_color]
+        return int(rng.choice(options))
+
     return {
         "beak_length": int(rng.choice(3, p=(0.4, 0.3, 0.3))),
         "beak_shape": int(rng.choice(3, p=(0.5, 0.2, 0.3))),
-        "eye_ring": _visible("eye_ring", crown, rng),
-        "wing_bars": _visible("wing_bars", wing, rng),
+        "eye_ring": mark("eye_ring", "crown_color"),
+        "wing_bars": mark("wing_bars", "wing_color"),
         "tail_length": int(rng.integers(2)),
         "size": int(rng.choice(3, p=(0.45, 0.3, 0.25))),
     }
-
-
-def _visible(attribute: str, ground: str, rng: np.random.Generator) -> int:
-    """Nothing for three species in five, else a colour other than that of the ground."""
-    if rng.random() < 0.6:
-        return 0
-    choices = [i for i, value in enumerate(ATTRIBUTES[attribute]) if i and value != ground]
-    return int(rng.choice(choices))
-
-
-def _proportions(rng: np.random.Generator) -> Proportions:
-    return Proportions(
-        head=rng.uniform(0.95, 1.06), plumpness=rng.uniform(0.95, 1.06), posture=rng.uniform(-6, 6)
-    )
-
-
-def _name(class_id: int, rng: np.random.Generator) -> str:
-    person = f"{rng.choice(_FIRST)}{rng.choice(_LAST)}"
-    return f"{class_id + 1:03d}.{person}s_{rng.choice(_KINDS)}"
