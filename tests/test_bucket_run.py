@@ -123,7 +123,7 @@ def test_a_run_on_gs_is_scored_again_followed_reported_and_drawn_from(bucket, bu
     assert suite.is_finished(WORKDIR, 4) and not list(follow(WORKDIR, seconds=0.1))
 
     bucket.delete("birds/runs/tiny/report/index.html")
-    done = tiny_runs.start_door("report", "--workdir", WORKDIR)
+    done = tiny_runs.start_command("report", "--workdir", WORKDIR)
     assert done.stdout.strip() == f"{WORKDIR}/report/index.html", done.stderr
     assert b"<html" in read(bucket, "report/index.html")
 

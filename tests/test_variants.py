@@ -25,7 +25,7 @@ def test_a_variant_runs_to_its_report(overrides, has_maps, tiny_data_dir, tmp_pa
     assert json.loads((run / "report" / "metrics.json").read_text())["step"] == 4
     assert (run / "report" / "attention.npz").exists() == has_maps
 
-    drawn = tiny_runs.start_door(
+    drawn = tiny_runs.start_command(
         "sample",
         "--workdir",
         run,

@@ -221,7 +221,7 @@ def test_evaluation_again_on_other_devices_gives_the_same_numbers(tiny_run, tmp_
 
 def test_the_sample_door_draws_what_it_is_told(tiny_run, tmp_path):
     _, workdir, _ = tiny_run
-    done = tiny_runs.start_door(
+    done = tiny_runs.start_command(
         "sample",
         "--workdir",
         workdir,
@@ -254,7 +254,7 @@ def test_the_sample_door_draws_what_it_is_told(tiny_run, tmp_path):
 
 def test_a_caption_of_unknown_words_ends_the_sample_door_with_one_line(tiny_run, tmp_path):
     _, workdir, _ = tiny_run
-    done = tiny_runs.start_door(
+    done = tiny_runs.start_command(
         "sample",
         "--workdir",
         workdir,
@@ -299,14 +299,14 @@ def test_an_exported_run_that_is_imported_has_its_scores_and_goes_on(tiny_run, t
     _, workdir, data = tiny_run
     files, again = tmp_path / "files", tmp_path / "again"
     assert (
-        tiny_runs.start_door("convert", "export", "--workdir", workdir, "--out", files).returncode
+        tiny_runs.start_command("convert", "export", "--workdir", workdir, "--out", files).returncode
         == 0
     )
     words = dict(enumerate(Vocabulary.load(workdir / "vocabulary.txt").words))
     captions = [[], [], words, {word: i for i, word in words.items()}]
     (files / "captions.pickle").write_bytes(pickle.dumps(captions, 2))
     steps = "--config.attngan.num_train_steps=6"
-    imported = tiny_runs.start_door(
+    imported = tiny_runs.start_command(
         "convert",
         "import",
         "--config",
@@ -332,7 +332,7 @@ def test_an_exported_run_that_is_imported_has_its_scores_and_goes_on(tiny_run, t
         4,
     )
     assert imported.returncode == 0, imported.stderr
-    scored = tiny_runs.start_door("evaluate", "--workdir", again)
+    scored = tiny_runs.start_command("evaluate", "--workdir", again)
     assert scored.returncode == 0, scored.stderr
     first, second = read_metrics(workdir), read_metrics(again)
     assert second["step"] == 4

@@ -89,7 +89,7 @@ class Vocabulary:
             words = storage.path(path).read_text(encoding="utf-8").splitlines()
         except OSError as error:
             raise UserError(
-                f"the vocabulary {path} cannot be read ({storage.reason(error)})"
+                f"the vocabulary {path} cannot be read ({storage.strerror(error)})"
             ) from error
         except UnicodeDecodeError as error:
             raise UserError(
