@@ -27,23 +27,27 @@ def gcs():
         yield server
 
 
+def config_in(data_dir):
+    """The tiny config, unlocked, with its dataset in `data_dir`."""
+    config = procedural_birds.get_config()
+    config.data.data_dir = data_dir
+    return config
+
+
 @pytest.fixture(scope="session")
 def tiny_data_dir(tmp_path_factory):
     """A folder with the tiny config's dataset."""
     from attngan_jax.data import datasets
 
-    config = procedural_birds.get_config()
-    config.data.data_dir = str(tmp_path_factory.mktemp("data"))
-    datasets.prepare(config)
-    return config.data.data_dir
+    data_dir = str(tmp_path_factory.mktemp("data"))
+    datasets.prepare(config_in(data_dir))
+    return data_dir
 
 
 @pytest.fixture
 def tiny_config(tiny_data_dir):
-    """The tiny config, with its dataset prepared; unlocked, each test's own."""
-    config = procedural_birds.get_config()
-    config.data.data_dir = tiny_data_dir
-    return config
+    """The tiny config with its dataset prepared; unlocked, each test's own."""
+    return config_in(tiny_data_dir)
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +55,7 @@ def tiny_dataset(tiny_data_dir):
     """The tiny dataset, open."""
     from attngan_jax.data import datasets
 
-    config = procedural_birds.get_config()
-    config.data.data_dir = tiny_data_dir
-    return datasets.load(config)
+    return datasets.load(config_in(tiny_data_dir))
 
 
 class TinyRun(NamedTuple):

@@ -1,8 +1,5 @@
-"""A fake Google Cloud Storage on 127.0.0.1: its JSON API over objects in memory, as far as gcsfs,
-TensorStore and google-cloud-storage use it.
-
-`FakeGcs.environment()` sends all three to it, `requests` records what they ask, `refuse` makes it
-refuse. An upload becomes an object when it is complete, as in the real service.
+"""A fake Google Cloud Storage on 127.0.0.1: its JSON API over objects in memory, as far as this
+package uses it through gcsfs, TensorStore and google-cloud-storage. The rest is answered with 404.
 """
 
 import base64
@@ -12,13 +9,14 @@ import hashlib
 import http.server
 import itertools
 import json
+import os
 import sys
 import threading
 import urllib.parse
 from collections.abc import Callable
+from unittest import mock
 
 import google_crc32c
-import pytest
 
 from attngan_jax import storage
 
@@ -44,16 +42,11 @@ class FakeGcs(http.server.ThreadingHTTPServer):
         self.generations: dict[str, int] = {}
         self.requests: list[tuple[str, str]] = []
         self.refuse: Callable[[str, str], int | None] = lambda method, key: None
-        self.uploads: dict[str, tuple[str, dict, bytearray]] = {}
+        self.uploads: dict[str, tuple[str, dict[str, str]]] = {}  # begun: key and query
         self.lock = threading.RLock()
-        self._counter = itertools.count(1_700_000_000_000_000)
+        self.counter = itertools.count(1_700_000_000_000_000)
         self.address = f"http://127.0.0.1:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-
-    def environment(self) -> dict[str, str]:
-        """The variables that send the libraries here, without credentials."""
-        address = dict.fromkeys(("STORAGE_EMULATOR_HOST", "TENSORSTORE_GCS_HTTP_URL"), self.address)
-        return address | {"NO_GCE_CHECK": "true"}
 
     def close(self) -> None:
         """Ends the server."""
@@ -69,7 +62,7 @@ class FakeGcs(http.server.ThreadingHTTPServer):
         """Makes an object, or a new generation of it."""
         with self.lock:
             self.objects[key] = bytes(content)
-            self.generations[key] = next(self._counter)
+            self.generations[key] = next(self.counter)
 
     def delete(self, key: str) -> None:
         """Removes an object."""
@@ -85,16 +78,15 @@ class FakeGcs(http.server.ThreadingHTTPServer):
         """The API's description of an object."""
         bucket, _, name = key.partition("/")
         content, generation = self.objects[key], str(self.generations[key])
-        md5, crc32c = hashlib.md5(content), google_crc32c.Checksum(content)
-        time = "2026-01-01T00:00:00.000000Z"
+        digests = {"md5Hash": hashlib.md5(content), "crc32c": google_crc32c.Checksum(content)}
         return {
             "bucket": bucket,
             "name": name,
             "size": str(len(content)),
-            **{"generation": generation, "metageneration": "1", "etag": generation},
-            **{"timeCreated": time, "updated": time, "contentType": "application/octet-stream"},
-            "md5Hash": base64.b64encode(md5.digest()).decode(),
-            "crc32c": base64.b64encode(crc32c.digest()).decode(),
+            "contentType": "application/octet-stream",
+            **dict.fromkeys(("generation", "etag"), generation),
+            **dict.fromkeys(("timeCreated", "updated"), "2026-01-01T00:00:00.000000Z"),
+            **{name: base64.b64encode(x.digest()).decode() for name, x in digests.items()},
         }
 
 
@@ -114,9 +106,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def _respond(self) -> None:
-        chunked = "chunked" in self.headers.get("Transfer-Encoding", "")
-        length = int(self.headers.get("Content-Length") or 0)
-        body = self._chunks() if chunked else self.rfile.read(length)
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         url = urllib.parse.urlsplit(self.path)
         query = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
         parts = [urllib.parse.unquote(part) for part in url.path.strip("/").split("/")]
@@ -136,15 +126,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(content)
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = _respond
-
-    def _chunks(self) -> bytes:
-        body = b""
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return body
+    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _respond
 
     def _route(self, parts: list[str], query: dict[str, str], body: bytes) -> Response:
         gcs = self.server
@@ -152,7 +134,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._upload(parts[4], query, body)
         if parts[0] == "download":
             parts, query = parts[1:], query | {"alt": "media"}
-        if parts[:3] != ["storage", "v1", "b"] or len(parts) < 4:
+        if parts[:3] != ["storage", "v1", "b"] or not 4 <= len(parts) <= 6:
             raise _Refused(404, f"nothing at {self.path}")
         bucket = parts[3]
         self._check_access(bucket)
@@ -161,8 +143,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if len(parts) == 5:
             return self._list(bucket, query)
         key = f"{bucket}/{parts[5]}"
-        if len(parts) > 6:  # b/BUCKET/o/NAME/rewriteTo/b/BUCKET/o/NAME
-            return self._copy(key, f"{parts[8]}/{parts[10]}", query, parts[6])
         self._check_access(key)
         newest = gcs.generations.get(key)
         if newest is None or int(query.get("generation", newest)) != newest:  # no older ones kept
@@ -212,13 +192,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _media(self, key: str) -> Response:
         content, resource = self.server.objects[key], self.server.resource(key)
-        headers = {
-            "Content-Type": "application/octet-stream",
-            "ETag": resource["etag"],
-            "x-goog-generation": resource["generation"],
-            "x-goog-stored-content-length": resource["size"],
-            "x-goog-hash": f"crc32c={resource['crc32c']},md5={resource['md5Hash']}",
-        }
+        hashes = f"crc32c={resource['crc32c']},md5={resource['md5Hash']}"
+        headers = {"x-goog-generation": resource["generation"], "x-goog-hash": hashes}
+        headers["Content-Type"] = resource["contentType"]
         if "Range" not in self.headers:
             return 200, headers, content
         first, _, last = self.headers["Range"].removeprefix("bytes=").partition("-")
@@ -229,51 +205,27 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
         return 206, headers, content[start:end]
 
-    def _copy(self, source: str, target: str, query: dict[str, str], verb: str) -> Response:
-        if source not in self.server.objects:
-            raise _Refused(404, f"No such object: {source}")
-        self._check_generation(target, query)
-        self.server.put(target, self.server.objects[source])
-        resource = self.server.resource(target)
-        sizes = dict.fromkeys(("totalBytesRewritten", "objectSize"), resource["size"])
-        rewritten = {"kind": "storage#rewriteResponse", "done": True, "resource": resource} | sizes
-        return _json(resource if verb == "copyTo" else rewritten)
-
-    def _upload(self, bucket: str, query: dict[str, str], body: bytes) -> Response:
+    def _upload(self, bucket: str, query: dict[str, str], content: bytes) -> Response:
+        """An upload in one request, or in two, of which the first announces the second."""
+        kind, name = query.get("uploadType"), query.get("name")
         if "upload_id" in query:
-            return self._continue(query["upload_id"], body)
-        content = body
-        if query.get("uploadType") == "multipart":
-            head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
-            described, uploaded = email.message_from_bytes(head + body).get_payload()
-            name = json.loads(described.get_payload())["name"]
-            content = uploaded.get_payload(decode=True)
+            key, query = self.server.uploads[query["upload_id"]]
+            if not self.headers["Content-Range"].endswith(f"/{len(content)}"):
+                raise _Refused(501, "More than one part.")
         else:
-            name = query.get("name") or json.loads(body)["name"]
-        key = f"{bucket}/{name}"
-        self._check_access(key)
+            if kind == "multipart":
+                head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
+                described, uploaded = email.message_from_bytes(head + content).get_payload()
+                name = json.loads(described.get_payload())["name"]
+                content = uploaded.get_payload(decode=True)
+            key = f"{bucket}/{name or json.loads(content)['name']}"
+            self._check_access(key)
         self._check_generation(key, query)
-        if query.get("uploadType") == "resumable":
-            upload = str(len(self.server.uploads))
-            self.server.uploads[upload] = key, query, bytearray()
-            path = f"/upload/storage/v1/b/{bucket}/o?uploadType=resumable&upload_id={upload}"
+        if kind == "resumable":
+            upload = str(next(self.server.counter))
+            self.server.uploads[upload] = key, query
+            path = f"/upload/storage/v1/b/{bucket}/o?upload_id={upload}"
             return 200, {"Location": self.server.address + path}, b""
-        self.server.put(key, content)
-        return _json(self.server.resource(key))
-
-    def _continue(self, upload: str, body: bytes) -> Response:
-        """The next part of a resumable upload."""
-        if self.command == "DELETE":
-            del self.server.uploads[upload]
-            raise _Refused(499, "cancelled")
-        key, query, content = self.server.uploads[upload]
-        part = self.headers.get("Content-Range", "bytes 0-/*").removeprefix("bytes ")
-        span, _, total = part.partition("/")
-        if span != "*":
-            content[int(span.partition("-")[0]) :] = body
-        if total == "*" or len(content) < int(total):
-            return 308, {"Range": f"bytes=0-{len(content) - 1}"} if content else {}, b""
-        self._check_generation(key, query)
         self.server.put(key, content)
         return _json(self.server.resource(key))
 
@@ -286,9 +238,8 @@ def _json(value: dict) -> Response:
 def serving(bucket: str):
     """A `FakeGcs` that `gs://` of this process, and of those that it starts, leads to."""
     server = FakeGcs(bucket)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment().items():
-            patch.setenv(name, value)
+    addresses = dict.fromkeys(("STORAGE_EMULATOR_HOST", "TENSORSTORE_GCS_HTTP_URL"), server.address)
+    with mock.patch.dict(os.environ, addresses | {"NO_GCE_CHECK": "true"}):
         _forget_clients()
         yield server
     _forget_clients()

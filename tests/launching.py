@@ -29,27 +29,25 @@ def copy_project(folder: pathlib.Path, python: str = "") -> pathlib.Path:
     return folder
 
 
-def shell(command: str, *, bin=None, cwd=None, **environment) -> subprocess.CompletedProcess:
-    """Runs a command as typed, in an environment of its own; programs in `bin` come first."""
-    path = f"{bin}:{os.environ['PATH']}" if bin else os.environ["PATH"]
-    return subprocess.run(
-        ["bash", "-c", command],
-        cwd=cwd,
-        env={"PATH": path} | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+def start(command: str, project=None, cwd=None, bin="/bin", **environment) -> subprocess.Popen:
+    """Starts what a user types, with the scripts of `project`; programs in `bin` come first."""
+    if project:
+        command = command.replace("bash launch/", f"bash {shlex.quote(str(project))}/launch/")
+    environment = {"PATH": f"{bin}:{os.environ['PATH']}"} | environment
+    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen(["bash", "-c", command], cwd=cwd, env=environment, text=True, **pipes)
 
 
-def in_project(command: str, project: pathlib.Path = ROOT) -> str:
-    """A command that starts a script of `project` from any folder."""
-    return command.replace("bash launch/", f"bash {shlex.quote(str(project))}/launch/")
+def run(command: str, *arguments, **settings) -> subprocess.CompletedProcess:
+    """As `start`, to its end."""
+    with start(command, *arguments, **settings) as process:
+        output = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(command, process.returncode, *output)
 
 
-def wait_until(condition, seconds: float) -> None:
+def wait_until(condition) -> None:
     """Waits for something that another process does."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -37,8 +37,7 @@ def launch(tmp_path):
 
     def run(command):
         log.write_text("")
-        command = launching.in_project(command, project)
-        done = launching.shell(command, bin=python.parent, cwd=tmp_path, LOG=str(log))
+        done = launching.run(command, project, tmp_path, python.parent, LOG=str(log))
         return done, log.read_text().splitlines(), project
 
     return run

@@ -124,8 +124,8 @@ def start(tmp_path):
 
     def run(command):
         calls.write_text("")
-        settings = {"bin": tmp_path / "bin", "CALLS": str(calls), "HOME": str(tmp_path)}
-        done = launching.shell(launching.in_project(command), cwd=tmp_path, **settings)
+        settings = {"CALLS": str(calls), "HOME": str(tmp_path)}
+        done = launching.run(command, ROOT, tmp_path, tmp_path / "bin", **settings)
         return done, [json.loads(line) for line in calls.read_text().splitlines()]
 
     return run
@@ -193,10 +193,10 @@ def test_setup_mounts_a_bucket(start):
 def test_what_run_sends_starts_main_on_a_worker(start, tmp_path):
     flags = "--config configs/cub.py '--config.name=my birds'"
     _, ((*_, command),) = start(f"{TPU} WORKDIR=bucket/runs/cub bash launch/tpu/run.sh {flags}")
-    project = launching.copy_project(tmp_path / "attngan_jax", FAKE)  # in a worker's home folder
+    project = launching.copy_project(tmp_path / "attngan_jax", FAKE)  # in a worker's home
     calls = tmp_path / "there"
     script = command.removeprefix("--command=").removesuffix(" >/dev/null 2>&1 </dev/null &")
-    done = launching.shell(script, cwd=tmp_path, CALLS=str(calls), WORKER="3")
+    done = launching.run(script, cwd=tmp_path, CALLS=str(calls), WORKER="3")
     assert done.returncode == 0, done.stderr
     main = "python -m attngan_jax.main --distributed --workdir bucket/runs/cub"
     assert json.loads(calls.read_text()) == shlex.split(f"{main} {flags}")
@@ -209,7 +209,7 @@ def test_run_returns_while_the_workers_work(start, tmp_path):
     launching.copy_project(tmp_path / "attngan_jax", "#!/bin/sh\nsleep 40\n")
     script = command.removeprefix("--command=")
     done = subprocess.run(
-        ["bash", "-c", f"WORKER=0; {script}"], cwd=tmp_path, capture_output=True, timeout=30
+        ["bash", "-c", f"export WORKER=0; {script}"], cwd=tmp_path, capture_output=True, timeout=30
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
