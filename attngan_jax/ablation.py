@@ -13,7 +13,7 @@ _RUNS = flags.DEFINE_string("runs", None, "Folder that launch/ablation.sh filled
 def main(argv):
     """Writes RUNS/report/ from what is finished so far and says where it is."""
     cli.no_arguments(argv)
-    from attngan_jax.reporting.ablation_page import write_report
+    from attngan_jax.reporting.ablation import write_report
 
     print(write_report(_RUNS.value))
 

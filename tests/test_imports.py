@@ -1,4 +1,4 @@
-"""Who may import whom: dependencies point one way."""
+"""Which module may import which: dependencies point one way."""
 
 import ast
 import pathlib
@@ -9,25 +9,33 @@ from tests.tiny_runs import ROOT
 
 PACKAGE = ROOT / "attngan_jax"
 FILES = sorted(PACKAGE.rglob("*.py"))
-DOORS = ("main", "prepare", "evaluate", "sample", "report", "convert", "ablation", "compile_check")
-ROOM_RULES = {
-    "models": (
-        "jax",
-        "flax",
-        "numpy",
-        "attngan_jax.models",
-        "typing",
-        "math",
-        "collections",
-        "dataclasses",
-        "functools",
-    ),
-    "losses": ("jax", "attngan_jax.losses", "typing"),
+COMMANDS = ("main", "prepare", "evaluate", "sample", "report", "convert", "ablation")
+COMMANDS += ("compile_check", "experiment", "cli")
+# From the top: a layer imports those below it, and of its own layer only itself.
+LAYERS = (
+    COMMANDS,
+    ("evaluation", "conversion"),
+    ("sampling",),
+    ("training",),
+    ("data", "reporting"),
+    ("interop",),
+    ("configuration",),
+    ("workdir",),
+    ("storage",),
+    ("errors", "models", "losses", "configs", "__init__"),
+)
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+# Networks and losses are pure: arrays and constructor fields in, arrays out.
+PURE = {
+    "models": {"jax", "flax", "numpy", "attngan_jax.models"},
+    "losses": {"jax", "attngan_jax.losses"},
 }
+STANDARD_LIBRARY = {"collections", "dataclasses", "functools", "math", "typing"}
+TENSORFLOW = ("tensorflow", "clu.metric_writers", "clu.periodic_actions")
 
 
 def imports(path: pathlib.Path) -> set[str]:
-    """Full names of all modules that a file imports, wherever it does."""
+    """Full names of all that a file imports, at its top or inside of functions."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -38,44 +46,59 @@ def imports(path: pathlib.Path) -> set[str]:
     return names
 
 
-def is_within(name: str, module: str) -> bool:
-    return name == module or name.startswith(f"{module}.")
+def part(path: pathlib.Path) -> str:
+    """The subpackage, or the module at the top, that a file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("room", ROOM_RULES)
-def test_models_and_losses_import_neither_config_nor_training(room):
-    for path in (PACKAGE / room).glob("*.py"):
-        for name in imports(path):
-            assert any(is_within(name, allowed) for allowed in ROOM_RULES[room]), (path, name)
+def imported_parts(path: pathlib.Path) -> set[str]:
+    parts = set()
+    for name in imports(path):
+        first, _, rest = name.partition(".")
+        if first == "configs":
+            parts.add(first)
+        elif first == "attngan_jax":
+            second = rest.partition(".")[0]
+            parts.add(second if second in RANK else "__init__")
+    return parts
 
 
-def test_nothing_imports_a_door():
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    own = part(path)
+    assert own in RANK, f"{own} has no layer"
+    for other in imported_parts(path) - {own}:
+        allowed = RANK[own] < RANK[other]
+        # A command uses cli and experiment; no module uses a command.
+        allowed |= own in COMMANDS and other in ("cli", "experiment")
+        assert allowed, f"{path} imports {other}"
+
+
+def test_an_upward_import_is_noticed(tmp_path):
+    file = tmp_path / "file.py"
+    file.write_text("def f():\n    from attngan_jax import training, storage\n    import configs\n")
+    assert imported_parts(file) == {"training", "storage", "configs"}
+    assert RANK["losses"] > RANK["training"] > RANK["evaluation"]
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_networks_and_losses_are_pure(name):
+    for path in (PACKAGE / name).glob("*.py"):
+        for imported in imports(path):
+            allowed = PURE[name] | STANDARD_LIBRARY
+            assert any(f"{imported}.".startswith(f"{module}.") for module in allowed), path
+
+
+def test_tensorflow_is_imported_by_the_metric_writer_and_the_reader_of_its_files_alone():
+    using = {PACKAGE / "training" / "metric_writer.py", PACKAGE / "interop" / "tensorflow_files.py"}
     for path in FILES:
-        for name in imports(path):
-            assert not any(is_within(name, f"attngan_jax.{door}") for door in DOORS), (path, name)
-
-
-def test_training_does_not_import_what_comes_after_it():
-    for path in (PACKAGE / "training").glob("*.py"):
-        for name in imports(path):
-            assert not is_within(name, "attngan_jax.evaluation"), (path, name)
-            assert not is_within(name, "attngan_jax.reporting"), (path, name)
-
-
-def test_tensorflow_is_imported_by_the_metric_writers_and_the_reader_of_its_files_alone():
-    for path in FILES:
-        if path not in (
-            PACKAGE / "training" / "metric_writer.py",
-            PACKAGE / "interop" / "tensorflow_files.py",
-        ):
+        if path not in using:
             for name in imports(path):
-                assert not any(
-                    is_within(name, module)
-                    for module in ("tensorflow", "clu.metric_writers", "clu.periodic_actions")
-                ), path
+                assert not any(f"{name}.".startswith(f"{m}.") for m in TENSORFLOW), path
 
 
-def test_files_are_small_and_folders_say_their_job():
+def test_files_are_small_and_say_their_job():
+    assert len(FILES) < 105
     for path in FILES:
         text = path.read_text()
         assert len(text.splitlines()) <= 300, path

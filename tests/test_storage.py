@@ -135,7 +135,7 @@ def test_a_config_and_arrays_and_images_are_read_back(workdir):
     storage.save_arrays(here.samples / "step_00000002.npz", images_4=pixels[None])
     captions = np.array(["a bird"])
     storage.save_arrays(here.fixed_samples, captions=captions, real_images=pixels[None])
-    samples = run_files.read_samples(here.samples)
+    samples = run_files.read_samples(workdir)
     assert samples.steps == [2]
     np.testing.assert_array_equal(samples.last[4][0], pixels)
     figures.save_png(pixels, here.report / "a.png")

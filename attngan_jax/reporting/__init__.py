@@ -1,4 +1,4 @@
-"""A run made visible: figures from arrays, one self-contained page from a workdir's files.
+"""The report of a run: figures from arrays, one self-contained page from a workdir's files.
 
 Nothing here imports JAX: a report is written from files alone, on any machine.
 """

@@ -1,8 +1,9 @@
-"""Line charts of a run's scalars: the coordinates of an SVG that the page's style colours."""
+"""Line charts of a run's scalars as SVG coordinates; the page colours them, light or dark."""
 
 import dataclasses
 import math
 import re
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,16 +12,18 @@ from attngan_jax.reporting.run_files import Series
 WIDTH, HEIGHT = 340, 190  # SVG units
 LEFT, RIGHT, TOP, BOTTOM = 40, 10, 10, 24
 MAX_POINTS = 240  # of a line; more are averaged in bins
-SMOOTH_FROM = 40  # points from which on a smoothed line lies over the raw one
+SMOOTH_FROM = 40  # points from which on a smoothed line is drawn over the raw one
+MARK_UP_TO = 24  # points that get a dot each
 
+RANKS = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "median_rank": "median rank"}
 TITLES = {
     "train/damsm_loss": "DAMSM loss",
     "train/word_loss": "Word loss",
     "train/sentence_loss": "Sentence loss",
-    "train/g_loss": "Generator, in all",
-    "train/g_loss_*": "Generator, by stage",
-    "train/d_loss_*": "Discriminators, by stage",
-    "train/kl_loss": "KL of the condition",
+    "train/g_loss": "Generator loss, total",
+    "train/g_loss_*": "Generator loss by stage",
+    "train/d_loss_*": "Discriminator loss by stage",
+    "train/kl_loss": "KL loss of conditioning augmentation",
     "eval/r_precision": "R-precision",
     **{
         f"eval/{key}_{family}": f"{key.upper()} ({family})"
@@ -28,35 +31,27 @@ TITLES = {
         for family in ("torchvision", "tf-2015", "damsm")
     },
     "eval/retrieval_r1": "Retrieval, mean R@1",
-    **{
-        f"eval/{way}_{key}": f"{way.replace('_', ' ').capitalize()}, {name}"
-        for way in ("image_to_text", "text_to_image")
-        for key, name in (
-            ("r1", "R@1"),
-            ("r5", "R@5"),
-            ("r10", "R@10"),
-            ("median_rank", "median rank"),
-        )
-    },
+    **{f"eval/image_to_text_{key}": f"Image to text, {rank}" for key, rank in RANKS.items()},
+    **{f"eval/text_to_image_{key}": f"Text to image, {rank}" for key, rank in RANKS.items()},
 }
-STAGE_TITLES = {("attngan", "train/damsm_loss"): "DAMSM term (with its weight)"}
+STAGE_TITLES = {("attngan", "train/damsm_loss"): "DAMSM loss, weighted by λ"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """One curve: `raw` and `smooth` are SVG point lists (raw empty if it equals smooth)."""
+    """One curve: SVG point lists, `raw` only where it differs, and `marked` points if few."""
 
     label: str
-    raw: str
-    smooth: str
     first: str
     last: str
+    smooth: str
+    raw: str
     marked: list[tuple[float, float]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """One chart: ticks are (position, text); `x_range` and `y_range` map positions to values."""
+    """One chart: ticks are (position, text); the ranges are the values at the ends of the axes."""
 
     title: str
     lines: list[Line]
@@ -78,59 +73,54 @@ def charts(stage: str, scalars: dict[str, Series]) -> tuple[list[Chart], list[Ch
             key, label = (f"{sized[1]}_*", f"{sized[2]} px") if sized else (name, "")
             groups.setdefault(key, []).append((label, series))
     order = {key: place for place, key in enumerate(TITLES)}
-    main, further = [], []
+    losses: list[Chart] = []
+    others: list[Chart] = []
     for key in sorted(groups, key=lambda key: (order.get(key, len(order)), key)):
-        title = STAGE_TITLES.get((stage, key)) or TITLES.get(key) or _title(key)
+        words = key.split("/")[-1].removesuffix("_*").replace("_", " ")
+        title = STAGE_TITLES.get((stage, key)) or TITLES.get(key, words[:1].upper() + words[1:])
         lines = sorted(groups[key], key=lambda line: (len(line[0]), line[0]))
-        kind = main if "loss" in key or key.startswith("eval/") else further
-        kind.append(chart(title, lines))
-    return main, further
+        important = "loss" in key or key.startswith("eval/")
+        (losses if important else others).append(chart(title, lines))
+    return losses, others
 
 
 def chart(title: str, lines: list[tuple[str, Series]]) -> Chart:
-    """A chart of one or more (label, series) over the same axes."""
+    """A chart of one or more (label, series) on the same axes."""
     reduced = [_reduced(series) for _, series in lines]
     smoothed = [_smoothed(series) for series in reduced]
-    x_range = _span([series.steps for series in reduced], 0)
-    y_range = _span(
-        [
-            np.concatenate([smooth.values, np.percentile(raw.values, [2, 98])])
-            for raw, smooth in zip(reduced, smoothed)
-        ],
-        0.06,
-    )
+    steps = np.concatenate([series.steps for series in reduced])
+    inner = [np.percentile(series.values, [2, 98]) for series in reduced]  # outliers may be cut off
+    x_range = _range(steps, margin=0)
+    y_range = _range(np.concatenate([*inner, *(s.values for s in smoothed)]), margin=0.06)
+    x, y = scale(x_range, LEFT, WIDTH - RIGHT), scale(y_range, HEIGHT - BOTTOM, TOP)
 
     def points(series: Series) -> list[tuple[float, float]]:
-        x = _place(series.steps, x_range, LEFT, WIDTH - RIGHT)
-        y = _place(series.values, y_range, HEIGHT - BOTTOM, TOP)
-        return [(round(a, 1), round(b, 1)) for a, b in zip(x.tolist(), y.tolist())]
+        return list(zip(map(x, series.steps), map(y, series.values)))
 
-    drawn = []
-    for (label, series), raw, smooth in zip(lines, reduced, smoothed):
-        drawn.append(
-            Line(
-                label=label,
-                raw=_svg(points(raw)) if len(raw.steps) >= SMOOTH_FROM else "",
-                smooth=_svg(points(smooth)),
-                first=number(series.values[0]),
-                last=number(smooth.values[-1]),
-                marked=points(raw) if len(raw.steps) <= 24 else [],
-            )
+    def svg(series: Series) -> str:
+        return " ".join(f"{left:g},{top:g}" for left, top in points(series))
+
+    curves = [
+        Line(
+            label,
+            first=number(series.values[0]),
+            last=number(smooth.values[-1]),
+            smooth=svg(smooth),
+            raw=svg(raw) if len(raw.steps) >= SMOOTH_FROM else "",
+            marked=points(raw) if len(raw.steps) <= MARK_UP_TO else [],
         )
-    return Chart(
-        title,
-        drawn,
-        [
-            (_place(tick, x_range, LEFT, WIDTH - RIGHT), f"{tick:,.0f}")
-            for tick in ticks(*x_range, 4)
-        ],
-        [
-            (_place(tick, y_range, HEIGHT - BOTTOM, TOP), number(tick))
-            for tick in ticks(*y_range, 4)
-        ],
-        x_range,
-        y_range,
-    )
+        for (label, series), raw, smooth in zip(lines, reduced, smoothed)
+    ]
+    x_ticks = ticks(*x_range, 4) if min(steps) < max(steps) else [steps[0]]
+    x_labels = [(x(tick), f"{tick:,.0f}") for tick in x_ticks]
+    y_labels = [(y(tick), number(tick)) for tick in ticks(*y_range, 4)]
+    return Chart(title, curves, x_labels, y_labels, x_range, y_range)
+
+
+def scale(ends: tuple[float, float], start: float, end: float) -> Callable[[float], float]:
+    """A function from values to positions: the two `ends` lie at `start` and `end`."""
+    low, high = ends
+    return lambda value: round(float(start + (value - low) / (high - low) * (end - start)), 1)
 
 
 def ticks(low: float, high: float, about: int) -> list[float]:
@@ -144,26 +134,14 @@ def ticks(low: float, high: float, about: int) -> list[float]:
 
 def number(value: float) -> str:
     """A value in three significant digits: 12,300 / 4.56 / 0.078 / 1.2e-06."""
-    if value == 0:
-        return "0"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
-
-
-def _title(key: str) -> str:
-    words = key.split("/")[-1].removesuffix("_*").replace("_", " ")
-    return words[:1].upper() + words[1:]
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _reduced(series: Series) -> Series:
     if len(series.steps) <= MAX_POINTS:
         return series
-    bins = np.array_split(np.arange(len(series.steps)), MAX_POINTS)
-    return Series(
-        np.array([series.steps[b].mean() for b in bins]),
-        np.array([series.values[b].mean() for b in bins]),
-    )
+    bins = [np.array_split(array, MAX_POINTS) for array in (series.steps, series.values)]
+    return Series(*(np.array([part.mean() for part in parts]) for parts in bins))
 
 
 def _smoothed(series: Series) -> Series:
@@ -171,26 +149,13 @@ def _smoothed(series: Series) -> Series:
     count = len(series.values)
     if count < SMOOTH_FROM:
         return series
-    half = count // 30 + 1
-    sums = np.concatenate([[0], np.cumsum(series.values)])
-    low = np.maximum(np.arange(count) - half, 0)
-    high = np.minimum(np.arange(count) + half + 1, count)
-    return Series(series.steps, (sums[high] - sums[low]) / (high - low))
+    window = np.ones(2 * (count // 30) + 3)
+    sums = np.convolve(series.values, window, "same")
+    return Series(series.steps, sums / np.convolve(np.ones(count), window, "same"))
 
 
-def _span(arrays: list[np.ndarray], margin: float) -> tuple[float, float]:
-    low = float(min(array.min() for array in arrays))
-    high = float(max(array.max() for array in arrays))
+def _range(values: np.ndarray, margin: float) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
     if low == high:  # one point, or a constant
-        return low - max(abs(low), 1) * 0.05, high + max(abs(high), 1) * 0.05
+        return low - (abs(low) * 0.05 or 1), high + (abs(high) * 0.05 or 1)
     return low - margin * (high - low), high + margin * (high - low)
-
-
-def _place(value, value_range: tuple[float, float], start: float, end: float):
-    low, high = value_range
-    place = start + (np.asarray(value, float) - low) / (high - low) * (end - start)
-    return place if np.ndim(place) else round(float(place), 1)
-
-
-def _svg(points: list[tuple[float, float]]) -> str:
-    return " ".join(f"{x:g},{y:g}" for x, y in points)

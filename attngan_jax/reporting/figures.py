@@ -1,240 +1,221 @@
-"""Figures from arrays: grids, captions under images, attention laid over them.
+"""Figures as PNGs: grids of images, captions under them, attention maps over them.
 
-Everything here takes and gives uint8 RGB; NumPy and Pillow only.
+`sample` writes these figures, training its grids, and a report those of its run, for a paper or a
+talk. Images are uint8 RGB; NumPy and Pillow draw everything.
 """
 
+import functools
 import io
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from attngan_jax import storage
+from attngan_jax.reporting.run_files import Attention, BySize, Run, Samples, Strip, evenly_spaced
 
 HEAT = (255, 190, 60)  # colour of full attention
-HEAT_STRENGTH = 0.35  # how much of it lies over a region of full attention
+HEAT_STRENGTH = 0.35  # how much of it covers a region of full attention
 DIMMED = 0.45  # brightness left where there is no attention
+PIXELATED_UP_TO = 32  # pixels; smaller images are enlarged without smoothing
 
-FONT_SIZE = 14
-LINE_HEIGHT = 18
-MARGIN = 10
-SMALLEST_TILE = 176  # pixels; narrower images are enlarged, so that their captions can be read
-WHITE, INK, MUTED = (255, 255, 255), (29, 31, 36), (105, 110, 120)
+MARGIN, LINE_HEIGHT = 10, 18
+WHITE, INK = (255, 255, 255), (29, 31, 36)
+CAPTION_TILE = 176  # pixels; the least width at which a caption under an image is readable
+WORD_TILE = 112  # pixels; the least width of a word's attention map
+RUN_TILE = 128  # pixels of each image in a run's figures
+NUM_TOP_WORDS = 5
+NUM_CAPTIONS = 4  # in a run's figure
+MAX_STEPS = 8  # of the samples over training
+
+NOT_IN_FONT = str.maketrans({"→": "to", "λ": "lambda"})
 
 
 def image_grid(images: np.ndarray, columns: int, pad: int = 2) -> np.ndarray:
-    """Images side by side, row by row, on white.
+    """Images uint8 `[N, H, W, 3]` side by side, row by row, with `pad` white pixels around each.
 
-    Args:
-      images: uint8 `[N, H, W, 3]`.
-      columns: images in a row; fewer where there are fewer images.
-      pad: white pixels around each image.
-
-    Returns:
-      uint8 `[rows (H + pad) + pad, columns (W + pad) + pad, 3]`.
+    Returns uint8 `[rows (H + pad) + pad, columns (W + pad) + pad, 3]`, no wider than N images.
     """
     count, height, width, _ = images.shape
     columns = min(columns, count)
     rows = -(-count // columns)
-    grid = np.full((rows * (height + pad) + pad, columns * (width + pad) + pad, 3), 255, np.uint8)
-    for index, image in enumerate(images):
-        top = pad + index // columns * (height + pad)
-        left = pad + index % columns * (width + pad)
-        grid[top : top + height, left : left + width] = image
-    return grid
+    cells = np.full((rows * columns, height + pad, width + pad, 3), 255, np.uint8)
+    cells[:count, :height, :width] = images
+    grid = cells.reshape(rows, columns, height + pad, width + pad, 3).swapaxes(1, 2)
+    grid = grid.reshape(rows * (height + pad), columns * (width + pad), 3)
+    return np.pad(grid, ((pad, 0), (pad, 0), (0, 0)), constant_values=255)
 
 
-def overlay_attention(
-    image: np.ndarray, attention: np.ndarray, *, peak: float | None = None
-) -> np.ndarray:
-    """An image lit where a word looks: dimmed elsewhere, warm where the attention is high.
+def overlay_attention(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
+    """An image with a word's attention over it: dimmed where it is low, warm where it is high.
 
     Args:
-      image: uint8 `[H, W, 3]`.
-      attention: `[h, w]`, not negative; enlarged to the image's size bilinearly.
-      peak: the value shown as full attention; by default the map's own largest.
-
-    Returns:
-      uint8 `[H, W, 3]`.
+      image: uint8 `[H, W, 3]`, as is the result.
+      attention: `[h, w]`, not negative; enlarged bilinearly, scaled to its own largest value.
     """
-    height, width, _ = image.shape
-    heat = Image.fromarray(attention.astype(np.float32)).resize(
-        (width, height), Image.Resampling.BILINEAR
-    )
-    peak = float(attention.max()) if peak is None else peak
-    heat = np.clip(np.asarray(heat) / max(peak, 1e-12), 0, 1)[..., None]
-    lit = image * (DIMMED + (1 - DIMMED) * heat)
-    warm = lit + (np.asarray(HEAT) - lit) * HEAT_STRENGTH * heat
-    return np.rint(warm).astype(np.uint8)
+    size = image.shape[1], image.shape[0]
+    heat = Image.fromarray(attention.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+    share = np.clip(np.asarray(heat) / max(float(attention.max()), 1e-12), 0, 1)[..., None]
+    dimmed = image * (DIMMED + (1 - DIMMED) * share)
+    return np.rint(dimmed + (np.asarray(HEAT) - dimmed) * HEAT_STRENGTH * share).astype(np.uint8)
 
 
 def attention_scores(attention: np.ndarray) -> np.ndarray:
     """How strongly each word of a caption is attended to, for ranking: `[T]`.
 
-    The weight above an even spread, `sum_r max(a_tr - mean, 0)`. It ranks both kinds of map: the
-    generator's, where the words share each region, and DAMSM's, where the regions share each word.
+    The weight above an even spread, `sum_r max(a_tr - mean, 0)`, of maps `[T, h, w]` of the real
+    words, without padding. It ranks both kinds of map: the generator's, where the words share each
+    region, and DAMSM's, where the regions share each word.
 
     Differs from the paper: its figures say "top-5 attended words"; the released code sums the
     weights above 4 / T, which leaves nothing to rank when attention is soft.
-
-    Args:
-      attention: `[T, h, w]` of the real words, without padding.
     """
     return np.maximum(attention - attention.mean(), 0).sum((1, 2))
 
 
-def enlarged(image: np.ndarray, smallest: int) -> np.ndarray:
-    """The image, enlarged (bicubic) to at least `smallest` pixels on its shorter side."""
-    height, width, _ = image.shape
-    if min(height, width) >= smallest:
+def ranked(attention: np.ndarray) -> list[int]:
+    """Which words of `[T, h, w]` are attended to most, the most attended first."""
+    return np.argsort(-attention_scores(attention), kind="stable")[:NUM_TOP_WORDS].tolist()
+
+
+def scaled(image: np.ndarray, at_least: int = 0, at_most: int = 10_000) -> np.ndarray:
+    """A uint8 `[S, S, 3]` image, enlarged or reduced until S is from `at_least` to `at_most`."""
+    size = min(max(len(image), at_least), at_most)
+    if size == len(image):
         return image
-    scale = smallest / min(height, width)
-    size = round(width * scale), round(height * scale)
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    pixelated = len(image) <= min(PIXELATED_UP_TO, size)
+    rule = Image.Resampling.NEAREST if pixelated else Image.Resampling.BICUBIC
+    return np.asarray(Image.fromarray(image).resize((size, size), rule))
+
+
+def draw_strips(strips: list[Strip], tile: int) -> Image.Image:
+    """A figure of strips, one below the other: a title, then images with their labels below them.
+
+    Every image is scaled to `tile` pixels. Titles and labels are wrapped; "" takes no room.
+    """
+    step = tile + MARGIN
+    width = max(len(cells) for _, cells in strips) * step + MARGIN
+    titles = [wrapped(title.translate(NOT_IN_FONT), width - 2 * MARGIN) for title, _ in strips]
+    labels = [[wrapped(label, tile) for label, _ in cells] for _, cells in strips]
+    lines = [len(title) + max(map(len, texts)) for title, texts in zip(titles, labels)]
+    canvas = Image.new("RGB", (width, MARGIN + len(lines) * step + LINE_HEIGHT * sum(lines)), WHITE)
+    spacing = LINE_HEIGHT - _font().getbbox("A")[3]
+    write = functools.partial(ImageDraw.Draw(canvas).text, fill=INK, font=_font(), spacing=spacing)
+    top = MARGIN
+    for (_, cells), title, texts, num_lines in zip(strips, titles, labels, lines):
+        write((MARGIN, top - MARGIN // 2), "\n".join(title))
+        top_of_images = top + LINE_HEIGHT * len(title)
+        for column, (text, (_, image)) in enumerate(zip(texts, cells)):
+            left = MARGIN + column * step
+            canvas.paste(Image.fromarray(scaled(image, tile, tile)), (left, top_of_images))
+            write((left, top_of_images + tile), "\n".join(text))
+        top += step + LINE_HEIGHT * num_lines
+    return canvas
 
 
 def captioned_grid(
     images: np.ndarray, captions: list[str], path: storage.PathLike, *, columns: int = 4
 ) -> None:
-    """Writes a PNG of images, each with its caption under it.
-
-    Args:
-      images: uint8 `[N, H, W, 3]`.
-      captions: one for each image.
-      path: the file, written whole or not at all.
-      columns: images in a row.
-    """
-    tiles = [enlarged(image, SMALLEST_TILE) for image in images]
-    height, width, _ = tiles[0].shape
-    texts = [wrapped(caption, width) for caption in captions]
-    columns = min(columns, len(tiles))
-    rows = [
-        range(first, min(first + columns, len(tiles))) for first in range(0, len(tiles), columns)
-    ]
-    heights = [
-        height + MARGIN + LINE_HEIGHT * max(len(texts[index]) for index in row) for row in rows
-    ]
-
-    canvas = _canvas(columns * (width + MARGIN) + MARGIN, sum(heights) + MARGIN * (len(rows) + 1))
-    draw = ImageDraw.Draw(canvas)
-    top = MARGIN
-    for row, row_height in zip(rows, heights):
-        for column, index in enumerate(row):
-            left = MARGIN + column * (width + MARGIN)
-            canvas.paste(Image.fromarray(tiles[index]), (left, top))
-            write_lines(draw, texts[index], left, top + height + MARGIN // 2)
-        top += row_height + MARGIN
-    save_png(canvas, path)
+    """Writes a PNG of images, uint8 `[N, S, S, 3]`, each with its caption below it."""
+    cells = list(zip(captions, images))
+    rows: list[Strip] = [("", cells[k : k + columns]) for k in range(0, len(cells), columns)]
+    save_png(draw_strips(rows, max(images.shape[1], CAPTION_TILE)), path)
 
 
 def attention_figure(
-    images: dict[int, np.ndarray],
-    attention: dict[int, np.ndarray],
-    words: list[str],
-    path: storage.PathLike,
-    *,
-    caption: str = "",
-    max_words: int | None = None,
+    images: BySize, attention: BySize, words: list[str], path: storage.PathLike
 ) -> None:
-    """Writes a PNG of word maps: a row for each refinement stage, a column for each word.
+    """Writes a PNG of attention maps: a row for each refinement stage, a column for each word.
 
-    The first column is the stage's own image. A number under a map is its largest weight.
+    The first column is the stage's own image. The number after a word is its largest weight.
 
     Args:
       images: stage's size -> uint8 `[S, S, 3]`, of one caption.
       attention: refinement stage's size -> float `[T, h, w]`; a subset of the keys of `images`.
       words: the T words, without padding (T may be less than the maps' first axis).
-      path: the file, written whole or not at all.
-      caption: written above, if given.
-      max_words: only this many words, the most attended of the last stage, in caption order.
     """
-    stages = sorted(attention)
-    maps = {size: attention[size][: len(words)] for size in stages}
-    shown = list(range(len(words)))
-    if max_words is not None:
-        ranked = np.argsort(-attention_scores(maps[stages[-1]]), kind="stable")
-        shown = sorted(int(word) for word in ranked[:max_words])
-    tile = max(max(stages), 112)
-    title = wrapped(caption, (len(shown) + 1) * (tile + MARGIN)) if caption else []
-    header = MARGIN + LINE_HEIGHT * len(title)
-    step = tile + 2 * LINE_HEIGHT + MARGIN
-
-    canvas = _canvas((len(shown) + 1) * (tile + MARGIN) + MARGIN, header + step * len(stages))
-    draw = ImageDraw.Draw(canvas)
-    write_lines(draw, title, MARGIN, MARGIN // 2)
-    for row, size in enumerate(stages):
-        top = header + row * step
-        picture = enlarged(images[size], tile)
-        write_lines(draw, [f"{size} x {size}"], MARGIN, top, MUTED)
-        canvas.paste(Image.fromarray(picture), (MARGIN, top + LINE_HEIGHT))
-        for column, word in enumerate(shown, start=1):
-            left = MARGIN + column * (tile + MARGIN)
-            lit = overlay_attention(picture, maps[size][word])
-            write_lines(draw, wrapped(words[word], tile)[:1], left, top)
-            canvas.paste(Image.fromarray(lit), (left, top + LINE_HEIGHT))
-            peak = f"{maps[size][word].max():.0%}"
-            write_lines(draw, [peak], left, top + LINE_HEIGHT + tile, MUTED)
-    save_png(canvas, path)
+    tile = max(*attention, WORD_TILE)
+    rows: list[Strip] = []
+    for size in sorted(attention):
+        maps = _word_maps(images[size], attention[size], words, range(len(words)), tile)
+        rows.append(("", [(f"{size} x {size}", images[size]), *maps]))
+    save_png(draw_strips(rows, tile), path)
 
 
-def labelled_rows(images: np.ndarray, labels: list[str], pad: int = 4) -> np.ndarray:
-    """Rows of images, each with its name at the left.
+def _word_maps(image, attention, words, shown, tile: int) -> list[tuple[str, np.ndarray]]:
+    """A cell for each of the words `shown`: its map over the image, its largest weight."""
+    image = scaled(image, tile, tile)
+    overlays = [overlay_attention(image, attention[t]) for t in shown]
+    return [(f"{words[t]} {attention[t].max():.0%}", lit) for t, lit in zip(shown, overlays)]
 
-    Args:
-      images: uint8 `[rows, columns, H, W, 3]`.
-      labels: one for each row.
 
-    Returns:
-      uint8 `[rows (H + pad) + pad, width, 3]`.
+def write_run_figures(run: Run, folder: storage.Path) -> None:
+    """Writes the figures for which a run has the arrays; makes `folder` only for one of them."""
+    figures = {
+        "attention": top_words(run.attention),
+        "damsm_attention": top_words(run.damsm_attention),
+        "time_line": time_line(run.samples) if run.samples else [],
+        "between_captions": run.interpolations.get("captions"),
+        "between_noises": run.interpolations.get("noise"),
+        "swapped_word": run.interpolations.get("swap"),
+    }
+    for name, strips in figures.items():
+        if strips:
+            save_png(draw_strips(strips, RUN_TILE), folder / f"{name}.png")
+
+
+def top_words(attention: Attention | None) -> list[Strip]:
+    """As in the paper's Figure 4: a caption's images, then a strip for each stage with attention.
+
+    A strip holds the stage's five most attended words, the most attended first, each with its map
+    over the stage's image and its largest weight. DAMSM, with one image, has one strip.
     """
-    _, columns, height, width, _ = images.shape
-    left = 2 * MARGIN + round(max(_text_width(label) for label in labels))
-    canvas = _canvas(left + columns * (width + pad), pad + len(labels) * (height + pad))
-    draw = ImageDraw.Draw(canvas)
-    for row, (line, label) in enumerate(zip(images, labels)):
-        top = pad + row * (height + pad)
-        write_lines(draw, [label], MARGIN, top + height // 2 - LINE_HEIGHT // 2)
-        for column, image in enumerate(line):
-            canvas.paste(Image.fromarray(image), (left + column * (width + pad), top))
-    return np.asarray(canvas)
+    strips: list[Strip] = []
+    if attention is None or not attention.maps:
+        return strips
+    for n in [n for n, words in enumerate(attention.words) if words][:NUM_CAPTIONS]:
+        words, caption = attention.words[n], attention.captions[n]
+        images = [(f"{size} x {size}", stage[n]) for size, stage in attention.images.items()]
+        rows = []
+        for size, stage in attention.maps.items():
+            maps = stage[n][: len(words)].astype(np.float32)
+            rows.append(_word_maps(attention.images[size][n], maps, words, ranked(maps), RUN_TILE))
+        if len(images) == 1:
+            images, rows = images + rows[0], []
+        strips += [(caption, images), *(("", row) for row in rows)]
+    return strips
+
+
+def time_line(samples: Samples) -> list[Strip]:
+    """Images of fixed captions and noise over training, then the real image."""
+    shown = evenly_spaced(range(len(samples.steps)), MAX_STEPS)
+    strips = []
+    for n, caption in enumerate(samples.captions[:NUM_CAPTIONS]):
+        made = [(f"step {samples.steps[k]:,}", samples.over_time[k][n]) for k in shown]
+        strips.append((caption, [*made, ("real", samples.real_images[n])]))
+    return strips
 
 
 def wrapped(text: str, width: int) -> list[str]:
     """The text in lines of at most `width` pixels; a word wider than that is broken."""
-    lines = [""]
-    for word in text.split():
-        while _text_width(word) > width:
-            fits = max(n for n in range(1, len(word)) if n == 1 or _text_width(word[:n]) <= width)
-            lines.append(word[:fits])
-            word = word[fits:]
-        joined = f"{lines[-1]} {word}".strip()
-        if _text_width(joined) <= width:
-            lines[-1] = joined
-        else:
-            lines.append(word)
-    return [line for line in lines if line] or [""]
+    lines, text = [], " ".join(text.split())
+    while text:
+        cut = max(
+            (n for n in range(1, len(text) + 1) if _font().getlength(text[:n]) <= width), default=1
+        )
+        if cut < len(text) and " " in text[: cut + 1]:
+            cut = text[: cut + 1].rindex(" ")
+        lines.append(text[:cut])
+        text = text[cut:].strip()
+    return lines
 
 
-def save_png(picture: np.ndarray | Image.Image, path: storage.PathLike) -> None:
+@functools.cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=14)
+
+
+def save_png(image: np.ndarray | Image.Image, path: storage.PathLike) -> None:
     """Writes a PNG whole or not at all; makes its folder."""
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     content = io.BytesIO()
-    image.save(content, format="PNG")
+    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(content, "PNG")
     storage.write_bytes(storage.path(path), content.getvalue())
-
-
-def _canvas(width: int, height: int) -> Image.Image:
-    return Image.new("RGB", (width, height), WHITE)
-
-
-def _font() -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(FONT_SIZE)
-
-
-def _text_width(text: str) -> float:
-    return _font().getlength(text)
-
-
-def write_lines(draw: ImageDraw.ImageDraw, lines: list[str], left: int, top: int, fill=INK):
-    """Writes lines of text, one under the other."""
-    for number, line in enumerate(lines):
-        draw.text((left, top + number * LINE_HEIGHT), line, fill=fill, font=_font())

@@ -1,7 +1,6 @@
-"""`WORKDIR/report/index.html`: one file with everything in it, written from a workdir's files."""
+"""`WORKDIR/report/index.html`: one file that holds everything, written from a workdir's files."""
 
 import base64
-import functools
 import hashlib
 import pathlib
 import shlex
@@ -10,14 +9,16 @@ import jinja2
 from markupsafe import Markup
 
 from attngan_jax import storage
-from attngan_jax.reporting import curves, figures, metric_rows, paper_figures, pictures, run_files
+from attngan_jax.configuration import flatten
+from attngan_jax.reporting import curves, embedded_images, figures, metric_rows, run_files
+from attngan_jax.workdir import Workdir
 
-STAGE_NAMES = {
+STAGE_NAMES = {  # in the order of the work
     "prepare": "Dataset",
     "damsm": "DAMSM",
     "attngan": "AttnGAN",
     "evaluate": "Evaluation",
-    "eval": "Scores of checkpoints",
+    "eval": "Checkpoint scores",
 }
 
 
@@ -26,54 +27,47 @@ def write_report(workdir: storage.PathLike) -> storage.Path:
 
     Beside it, `figures/` gets the same images as PNGs, for a paper or a talk.
 
-    Raises:
-      UserError: the workdir holds no run, or one of its files is broken.
+    Raises `UserError` for a workdir without a run, or with a broken file.
     """
-    path = storage.path(workdir) / "report" / "index.html"
-    run = run_files.read_run(workdir)
-    paper_figures.write_figures(run, path.parent / "figures")
-    storage.write_text(path, render(run))
-    return path
+    run, files = run_files.read_run(workdir), Workdir(workdir)
+    figures.write_run_figures(run, files.figures)
+    storage.write_text(files.page, render(run))
+    return files.page
 
 
 def render(run: run_files.Run) -> str:
     """The page as text. It loads nothing: style, script and images are inside."""
-    script = _script()
-    return (
-        environment()
-        .get_template("report.html")
-        .render(
-            run=run,
-            name=run.config.get("name") or run.workdir.resolve().name,
-            quoted_workdir=shlex.quote(str(run.workdir)),
-            quoted_caption=shlex.quote(run.samples.captions[0]) if run.samples else "",
-            facts=_facts(run),
-            status=_status(run),
-            rows=metric_rows.metric_rows(run.metrics) if run.metrics else [],
-            bars=metric_rows.attribute_bars(run.metrics) if run.metrics else [],
-            pointing=metric_rows.grounding_bars(run.metrics) if run.metrics else [],
-            wall=_wall_clock(run.wall_seconds),
-            curve_stages=[
-                (STAGE_NAMES.get(stage, stage), *curves.charts(stage, run.scalars[stage]))
-                for stage in _known_first(run.scalars)
-            ],
-            chart_size=(
-                curves.WIDTH,
-                curves.HEIGHT,
-                curves.LEFT,
-                curves.RIGHT,
-                curves.TOP,
-                curves.BOTTOM,
-            ),
-            cards=pictures.sample_cards(run.samples) if run.samples else [],
-            generator_explorers=pictures.explorers(run.attention) if run.attention else [],
-            damsm_explorers=pictures.explorers(run.damsm_attention) if run.damsm_attention else [],
-            explorations=pictures.exploration_cards(run.explorations),
-            heat=",".join(map(str, (*figures.HEAT, figures.HEAT_STRENGTH, figures.DIMMED))),
-            settings=sorted(_flat(run.config).items()),
-            script=Markup(script),
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        )
+    script = "\n" + (pathlib.Path(__file__).parent / "templates" / "report.js").read_text("utf-8")
+    metrics = run.metrics or {}
+    total = sum(run.wall_seconds.values())
+    template = environment().get_template("report.html")
+    return template.render(
+        run=run,
+        name=run.config["name"] or run.workdir.resolve().name,
+        quoted_workdir=shlex.quote(str(run.workdir)),
+        quoted_caption=shlex.quote(run.samples.captions[0]) if run.samples else "",
+        facts=_facts(run),
+        status=_status(run),
+        rows=metric_rows.metric_rows(metrics) if metrics else [],
+        bars=metric_rows.attribute_bars(metrics),
+        pointing=metric_rows.grounding_bars(metrics),
+        wall=[
+            (name, 100 * seconds / total, metric_rows.duration(seconds))
+            for _, name, seconds in _named(run.wall_seconds)
+            if seconds
+        ],
+        curve_stages=[
+            (name, *curves.charts(stage, scalars)) for stage, name, scalars in _named(run.scalars)
+        ],
+        curves=curves,
+        cards=embedded_images.sample_cards(run.samples) if run.samples else [],
+        generator_explorers=embedded_images.explorers(run.attention),
+        damsm_explorers=embedded_images.explorers(run.damsm_attention),
+        frame=embedded_images.frame,
+        heat=",".join(map(str, (*figures.HEAT, figures.HEAT_STRENGTH, figures.DIMMED))),
+        settings=sorted(flatten(run.config).items()),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
@@ -88,47 +82,28 @@ def environment() -> jinja2.Environment:
     )
 
 
-@functools.cache
-def _script() -> str:
-    return "\n" + (pathlib.Path(__file__).parent / "templates" / "report.js").read_text("utf-8")
+def _named(by_stage: dict) -> list[tuple]:
+    """(stage, its name, value) in the order of the work; stages without a name come last."""
+    stages = sorted(by_stage, key=[*STAGE_NAMES, *by_stage].index)
+    return [(stage, STAGE_NAMES.get(stage, stage), by_stage[stage]) for stage in stages]
 
 
 def _facts(run: run_files.Run) -> list[tuple[str, str]]:
     """What the run is, as (name, value), as far as its files say."""
-    config = run.config
-    facts = [("Dataset", config.get("data", {}).get("dataset", ""))]
-    sizes = list(run.samples.last) if run.samples else []
-    if not sizes and "generator" in config:
-        base, stages = config["generator"]["base_size"], config["generator"]["num_stages"]
-        sizes = [base * 2**stage for stage in range(stages)]
-    facts.append(("Images", " → ".join(map(str, sizes)) + " px" if sizes else ""))
-    facts.append(("Vocabulary", f"{run.num_words:,} words" if run.num_words else ""))
+    config, generator = run.config, run.config["generator"]
+    sizes = [generator["base_size"] * 2**stage for stage in range(generator["num_stages"])]
+    facts = {
+        "Dataset": config["data"]["dataset"],
+        "Images": " → ".join(map(str, run.samples.last if run.samples else sizes)) + " px",
+        "Vocabulary": f"{run.num_words:,} words" if run.num_words else "",
+    }
     for stage in run_files.STAGES:
-        facts.append((f"{STAGE_NAMES[stage]} steps", _progress(run, stage)))
-    weight = config.get("attngan", {}).get("damsm_weight")
-    facts.append(("DAMSM weight λ", "" if weight is None else f"{weight:g}"))
-    facts.append(("Seed", str(config.get("seed", ""))))
-    return [(name, value) for name, value in facts if value]
-
-
-def _progress(run: run_files.Run, stage: str) -> str:
-    """`600`, or `120 of 600` while it trains."""
-    planned = run.config.get(stage, {}).get("num_train_steps")
-    done = _last_step(run, stage)
-    if planned is None or done == planned:
-        return f"{done:,}" if done else ""
-    return f"{done:,} of {planned:,}"
-
-
-def _last_step(run: run_files.Run, stage: str) -> int:
-    return max(
-        (
-            int(series.steps[-1])
-            for series in run.scalars.get(stage, {}).values()
-            if len(series.steps)
-        ),
-        default=0,
-    )
+        done, planned = _last_step(run, stage), config[stage]["num_train_steps"]
+        progress = f"{done:,}" if done == planned else f"{done:,} of {planned:,}"
+        facts[f"{STAGE_NAMES[stage]} steps"] = progress if planned else ""
+    facts["DAMSM weight λ"] = f"{config['attngan']['damsm_weight']:g}"
+    facts["Seed"] = str(config["seed"])
+    return [(name, value) for name, value in facts.items() if value]
 
 
 def _status(run: run_files.Run) -> str:
@@ -137,41 +112,11 @@ def _status(run: run_files.Run) -> str:
         return f"Evaluated at step {run.metrics['step']:,} on the {run.metrics['split']} split."
     for stage in reversed(run_files.STAGES):
         if step := _last_step(run, stage):
-            return (
-                f"Not evaluated yet: {STAGE_NAMES[stage]} was at step {step:,} when this page "
-                "was written."
-            )
+            progress = f"{STAGE_NAMES[stage]} was at step {step:,} when this page was written"
+            return f"Not evaluated yet: {progress}."
     return "Not trained yet."
 
 
-def _wall_clock(seconds: dict[str, float]) -> list[tuple[str, float, str]]:
-    """(stage, share of the whole in percent, duration), in the order of the work."""
-    total = sum(seconds.values())
-    order = {**dict.fromkeys(STAGE_NAMES), **dict.fromkeys(seconds)}
-    return [
-        (
-            STAGE_NAMES.get(stage, stage),
-            100 * seconds[stage] / total,
-            metric_rows.duration(seconds[stage]),
-        )
-        for stage in order
-        if seconds.get(stage)
-    ]
-
-
-def _known_first(stages: dict) -> list[str]:
-    return sorted(
-        stages,
-        key=lambda stage: (
-            stage not in run_files.STAGES,
-            run_files.STAGES.index(stage) if stage in run_files.STAGES else 0,
-        ),
-    )
-
-
-def _flat(tree: dict, prefix: str = "") -> dict[str, object]:
-    flat = {}
-    for key, value in tree.items():
-        name = prefix + key
-        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return flat
+def _last_step(run: run_files.Run, stage: str) -> int:
+    series = run.scalars.get(stage, {}).values()
+    return max((int(one.steps[-1]) for one in series if len(one.steps)), default=0)

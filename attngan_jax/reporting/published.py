@@ -3,92 +3,68 @@
 import dataclasses
 
 NAMES = {"cub": "CUB", "coco": "COCO"}
-WORDS = {
-    "protocol": "the protocol",
-    "num_images": "images",
-    "candidates": "candidates",
-    "classifier": "the classifier",
-    "splits": "splits",
-    "image_size": "pixels a side",
-    "reference_split": "the reference split",
+WORDS = {"num_images": "images", "image_size": "pixels a side"}
+OWN_DAMSM = "Every run has its own DAMSM: compare only runs that share one."
+NOT_PUBLISHED = {  # metrics that have no published number, and why
+    "r_precision_real_images": "The paper reports none for real images.",
+    "damsm_retrieval": "The paper does not score DAMSM on its own.",
+    "attribute_accuracy": "It needs ground-truth attributes, which CUB and COCO do not have.",
+    "grounding": "It needs part masks; the paper shows attention maps and does not score them.",
+    "fid_damsm": OWN_DAMSM,
+    "kid": "We know of none.",
+    "kid_damsm": OWN_DAMSM,
 }
-NO_OTHERS = {  # metrics that nobody else has, and why
-    "r_precision_real_images": "The paper has none for real images.",
-    "damsm_retrieval": "The paper does not score DAMSM by itself.",
-    "attribute_accuracy": "It needs data whose truth is on record, which CUB and COCO are not.",
-    "grounding": "It needs masks of the parts; the paper shows maps and does not score them.",
-    "fid_damsm": "Every run has its own DAMSM, so only runs that share one compare.",
-    "kid": "None is known to us.",
-    "kid_damsm": "Every run has its own DAMSM, so only runs that share one compare.",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Published:
-    """A number, who gave it, and what a run's own has to be measured with to stand beside it."""
-
-    value: str
-    source: str
-    needs: dict[str, object]
-
-
-_R_PRECISION = {"protocol": "paper", "num_images": 30_000, "candidates": 100, "image_size": 256}
-_SCORE = {"num_images": 30_000, "splits": 10, "image_size": 256}
-_FID = {"num_images": 30_000, "reference_split": "test", "image_size": 256}
-_OTHERS = "later papers' measurement; the paper has no FID"
-PUBLISHED = {
-    ("r_precision", "cub"): Published("67.82 ± 4.43 %", "paper, Table 3", _R_PRECISION),
-    ("r_precision", "coco"): Published("85.47 ± 3.69 %", "paper, Table 3", _R_PRECISION),
-    ("inception_score", "cub"): Published(
-        "4.36 ± 0.03", "paper, Table 3", _SCORE | {"classifier": "cub-50"}
-    ),
-    ("inception_score", "coco"): Published(
-        "25.89 ± 0.47", "paper, Table 3", _SCORE | {"classifier": "tf-2015"}
-    ),
-    ("fid torchvision", "cub"): Published("23.98", _OTHERS, _FID),
-    ("fid torchvision", "coco"): Published("35.49", _OTHERS, _FID),
-    ("fid tf-2015", "cub"): Published("14.01", _OTHERS, _FID),
-    ("fid tf-2015", "coco"): Published("29.53", _OTHERS, _FID),
+# (metric, dataset) -> the number, its source, and the protocol that makes a run's own comparable
+R_PRECISION = {"protocol": "paper", "num_images": 30_000, "candidates": 100, "image_size": 256}
+SCORE = {"num_images": 30_000, "splits": 10, "image_size": 256}
+FID = {"num_images": 30_000, "reference_split": "test", "image_size": 256}
+TABLE, LATER = "paper, Table 3", "from later papers; the paper has no FID"
+PUBLISHED: dict[tuple[str, str], tuple[str, str, dict]] = {
+    ("r_precision", "cub"): ("67.82 ± 4.43 %", TABLE, R_PRECISION),
+    ("r_precision", "coco"): ("85.47 ± 3.69 %", TABLE, R_PRECISION),
+    ("inception_score", "cub"): ("4.36 ± 0.03", TABLE, SCORE | {"classifier": "cub-50"}),
+    ("inception_score", "coco"): ("25.89 ± 0.47", TABLE, SCORE | {"classifier": "tf-2015"}),
+    ("fid torchvision", "cub"): ("23.98", LATER, FID),
+    ("fid torchvision", "coco"): ("35.49", LATER, FID),
+    ("fid tf-2015", "cub"): ("14.01", LATER, FID),
+    ("fid tf-2015", "coco"): ("29.53", LATER, FID),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The published value where the protocol matches, else None; `why` says whose, or why not."""
+    """The published value if the protocol matches, else None; `why` says whose, or why not."""
 
     value: str | None
     why: str
 
 
 def compare(metrics: dict, key: str) -> Comparison:
-    """What is published for the metric `key` of `metrics.json`, next to how this run measured it.
+    """The published value of the metric `key` of `metrics.json`, if this run's is comparable.
 
     A published number whose protocol differs is named in `why`, with what differs.
     """
-    if key in NO_OTHERS:
-        return Comparison(None, NO_OTHERS[key])
+    if key in NOT_PUBLISHED:
+        return Comparison(None, NOT_PUBLISHED[key])
     dataset, entry = metrics["dataset"], metrics.get(key) or {}
     if dataset not in NAMES:
         return Comparison(None, f"None for {dataset}: the paper measured CUB and COCO.")
     name = f"fid {entry['family']}" if key == "fid" and "family" in entry else key
-    known = PUBLISHED.get((name, dataset))
-    if known is None:
-        return Comparison(None, f"None is known to us for {NAMES[dataset]}.")
+    if (name, dataset) not in PUBLISHED:
+        return Comparison(None, f"We know of none for {NAMES[dataset]}.")
+    value, source, protocol = PUBLISHED[name, dataset]
     differing = [
-        f"{WORDS[need]}: {_text(wanted)} there, {_text(entry.get(need))} here"
-        for need, wanted in known.needs.items()
+        f"{WORDS.get(need, _text(need))}: {_text(wanted)} there, {_text(entry.get(need))} here"
+        for need, wanted in protocol.items()
         if entry.get(need) != wanted
     ]
     if not differing:
-        return Comparison(known.value, f"AttnGAN on {NAMES[dataset]} ({known.source}).")
-    return Comparison(
-        None,
-        f"{known.value} on {NAMES[dataset]} ({known.source}) was measured "
-        f"otherwise ({'; '.join(differing)}).",
-    )
+        return Comparison(value, f"AttnGAN on {NAMES[dataset]} ({source}).")
+    why = f"was measured with another protocol ({'; '.join(differing)})."
+    return Comparison(None, f"{value} on {NAMES[dataset]} ({source}) {why}")
 
 
 def _text(value) -> str:
     if value is None:
         return "not recorded"
-    return f"{value:,}" if isinstance(value, int) else str(value).replace("_", "-")
+    return f"{value:,}" if isinstance(value, int) else str(value).replace("_", " ")

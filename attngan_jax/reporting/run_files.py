@@ -1,19 +1,25 @@
-"""What a workdir says about its run: logs, samples, metrics and attention, as far as they exist."""
+"""What the files of a workdir say about its run: logs, samples, metrics and attention maps."""
 
 import dataclasses
 import io
 import json
 import re
 import zipfile
+from collections.abc import Sequence
 
 import numpy as np
 
 from attngan_jax import storage
 from attngan_jax.configuration import load_workdir_config
 from attngan_jax.errors import UserError
+from attngan_jax.workdir import Workdir
 
 STAGES = ("damsm", "attngan")
-MAX_TIMELINE_STEPS = 16  # sampled evenly, first and last kept, so that the page stays small
+MAX_SAMPLE_STEPS = 16  # so that the page stays small
+
+# A title, or "", and (label, uint8 [S, S, 3]) images side by side.
+Strip = tuple[str, list[tuple[str, np.ndarray]]]
+BySize = dict[int, np.ndarray]  # a stage's size in pixels -> its images or maps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +35,8 @@ class Samples:
     """Images of the fixed captions and noise over training.
 
     Attributes:
-      captions: N captions.
-      real_images: uint8 `[N, S, S, 3]`, the images that the captions were written for.
+      captions: N of them.
+      real_images: uint8 `[N, S, S, 3]`, the images that the captions describe.
       steps: the K steps shown, rising.
       over_time: uint8 `[K, N, S, S, 3]`, the last stage's images at each step.
       last: stage's size -> uint8 `[N, s, s, 3]`, every stage at the last step.
@@ -40,85 +46,82 @@ class Samples:
     real_images: np.ndarray
     steps: list[int]
     over_time: np.ndarray
-    last: dict[int, np.ndarray]
+    last: BySize
 
 
 @dataclasses.dataclass(frozen=True)
 class Attention:
-    """Word maps of N captions.
+    """Attention maps of N captions, by the generator or by DAMSM.
 
     Attributes:
-      captions: N captions; words: the real words of each.
-      images: stage's size -> uint8 `[N, S, S, 3]`.
-      maps: refinement stage's size -> float32 `[N, T, h, w]`.
+      captions: N captions. words: the words of each, without padding.
+      images: stage's size -> uint8 `[N, S, S, 3]`; DAMSM has one "stage".
+      maps: size of a stage with attention -> float32 `[N, T, h, w]`.
     """
 
     captions: list[str]
     words: list[list[str]]
-    images: dict[int, np.ndarray]
-    maps: dict[int, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Exploration:
-    """A row of images on the way between two captions or noises, or with a word swapped.
-
-    Attributes:
-      kind: "captions", "noise" or "swap". title: the caption or captions.
-      labels: what each of the K images is.
-      images: uint8 `[K, S, S, 3]`.
-    """
-
-    kind: str
-    title: str
-    labels: list[str]
-    images: np.ndarray
+    images: BySize
+    maps: BySize
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """All of a workdir that a report shows; None or empty where there is nothing yet."""
+    """All of a workdir that a report shows; None or empty where there is nothing yet.
+
+    `interpolations` are strips of images by kind: between two "captions", between two "noise"
+    vectors, or with a word of a caption changed, "swap".
+    """
 
     workdir: storage.Path
     config: dict
-    num_words: int | None
+    num_words: int
     scalars: dict[str, dict[str, Series]]
     wall_seconds: dict[str, float]
     metrics: dict | None
     samples: Samples | None
     attention: Attention | None
     damsm_attention: Attention | None
-    explorations: list[Exploration]
+    interpolations: dict[str, list[Strip]]
 
 
 def read_run(workdir: storage.PathLike) -> Run:
     """Reads a workdir, whichever of its files exist; `UserError` for one that is broken."""
-    workdir = storage.path(workdir)
-    config = load_workdir_config(workdir).to_dict()
-    metrics = read_json(workdir / "report" / "metrics.json")
-    words = workdir / "vocabulary.txt"
+    files = Workdir(workdir)
+    config = load_workdir_config(files.folder).to_dict()
+    metrics = read_json(files.metrics)
+    words = files.vocabulary.read_text(encoding="utf-8") if files.vocabulary.exists() else ""
     return Run(
-        workdir=workdir,
+        workdir=files.folder,
         config=config,
-        num_words=_count_lines(words) if words.exists() else None,
-        scalars=read_scalars(workdir / "metrics.jsonl"),
-        wall_seconds=(
-            (read_json(workdir / "wall_seconds.json") or {})
-            | ((metrics or {}).get("wall_seconds") or {})
-        ),
+        num_words=sum(map(bool, words.splitlines())),
+        scalars=read_scalars(files.metrics_log),
+        wall_seconds=(read_json(files.wall_seconds) or {})
+        | ((metrics or {}).get("wall_seconds") or {}),
         metrics=metrics,
-        samples=read_samples(workdir / "samples"),
-        attention=read_attention(workdir / "report" / "attention.npz"),
-        damsm_attention=read_damsm_attention(workdir / "report" / "damsm_attention.npz"),
-        explorations=read_explorations(workdir / "report" / "explorations.npz"),
+        samples=read_samples(files),
+        attention=read_attention(files.attention),
+        damsm_attention=read_attention(files.damsm_attention, damsm=True),
+        interpolations=read_interpolations(files.interpolations),
     )
+
+
+def read_json(path: storage.Path) -> dict | None:
+    """The content of a JSON file, None where there is none; `UserError` for a broken one."""
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        remedy = "remove it and run attngan_jax.evaluate again"
+        raise UserError(f"{path} is not valid JSON ({error}): {remedy}") from error
 
 
 def read_scalars(path: storage.Path) -> dict[str, dict[str, Series]]:
     """Stage -> scalar's name -> series, from `metrics.jsonl`.
 
-    A step written twice (training resumed from before it) counts once, the last time. Non-finite
-    values are left out, and so is an unfinished last line (the run was killed while writing it).
+    A step that was logged twice, because training resumed from before it, counts once, the last
+    time. Non-finite values are left out, and so is an incomplete last line of a killed run.
     """
     if not path.exists():
         return {}
@@ -131,130 +134,80 @@ def read_scalars(path: storage.Path) -> dict[str, dict[str, Series]]:
             for name, value in entry["scalars"].items():
                 stage.setdefault(name, {})[int(entry["step"])] = float(value)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            if number == len(lines):
-                break
-            raise UserError(
-                f"{path}, line {number} is no log entry ({error}): remove that line "
-                "and run the report again"
-            ) from error
+            if number < len(lines):
+                remedy = "remove that line and run the report again"
+                raise UserError(
+                    f"{path}, line {number} is no log entry ({error}): {remedy}"
+                ) from error
     return {
-        stage: {name: _series(points) for name, points in names.items()}
-        for stage, names in values.items()
+        stage: {key: _series(logged[key]) for key in logged} for stage, logged in values.items()
     }
 
 
-def read_samples(folder: storage.Path) -> Samples | None:
-    """The images of the fixed captions, or None before the first of them."""
-    found = ((re.fullmatch(r"step_(\d+)\.npz", file.name), file) for file in folder.glob("*.npz"))
-    files = {int(match[1]): file for match, file in found if match}
-    if not files or not (folder / "fixed.npz").exists():
-        return None
-    every = sorted(files)
-    count = min(len(every), MAX_TIMELINE_STEPS)
-    steps = [every[round(place)] for place in np.linspace(0, len(every) - 1, count)]
-    fixed = _read_arrays(folder / "fixed.npz", ("captions", "real_images"))
-    by_step = [_by_size(_read_arrays(files[step]), "images_") for step in steps]
-    size = max(by_step[-1])
-    return Samples(
-        captions=[str(caption) for caption in fixed["captions"]],
-        real_images=fixed["real_images"],
-        steps=steps,
-        over_time=np.stack([stages[size] for stages in by_step]),
-        last=by_step[-1],
-    )
-
-
-def read_attention(path: storage.Path) -> Attention | None:
-    """The generator's word maps, or None if they were not written."""
-    if not path.exists():
-        return None
-    arrays = _read_arrays(path, ("words", "captions"))
-    return Attention(
-        _strings(arrays["captions"]),
-        _words(arrays["words"]),
-        _by_size(arrays, "image_"),
-        _by_size(arrays, "attention_"),
-    )
-
-
-def read_damsm_attention(path: storage.Path) -> Attention | None:
-    """DAMSM's maps on real images, or None; as one stage of the image's size."""
-    if not path.exists():
-        return None
-    arrays = _read_arrays(path, ("words", "captions", "image", "attention"))
-    size = arrays["image"].shape[1]
-    return Attention(
-        _strings(arrays["captions"]),
-        _words(arrays["words"]),
-        {size: arrays["image"]},
-        {size: arrays["attention"]},
-    )
-
-
-def read_explorations(path: storage.Path) -> list[Exploration]:
-    """The rows of images between captions and noises; none if they were not drawn."""
-    if not path.exists():
-        return []
-    arrays = _read_arrays(path, ("kinds", "titles", "labels", "images"))
-    return [
-        Exploration(str(kind), str(title), _strings(labels), images)
-        for kind, title, labels, images in zip(
-            *(arrays[name] for name in ("kinds", "titles", "labels", "images"))
-        )
-    ]
-
-
 def _series(points: dict[int, float]) -> Series:
-    steps = np.array(sorted(step for step, value in points.items() if np.isfinite(value)), int)
-    return Series(steps, np.array([points[step] for step in steps], float))
+    finite = sorted((step, value) for step, value in points.items() if np.isfinite(value))
+    steps, values = zip(*finite) if finite else ((), ())
+    return Series(np.array(steps, int), np.array(values, float))
 
 
-def read_json(path: storage.Path) -> dict | None:
-    """The content of a JSON file, None where there is none; `UserError` for a broken one."""
-    if not path.exists():
+def read_samples(workdir: storage.PathLike | Workdir) -> Samples | None:
+    """The images of the fixed captions, or None before the first of them."""
+    files = Workdir(workdir)
+    found = {file.stem.removeprefix("step_"): file for file in files.samples.glob("step_*.npz")}
+    by_step = {int(step): file for step, file in found.items() if step.isdigit()}
+    if not by_step or not files.fixed_samples.exists():
         return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(
-            f"{path} is not valid JSON ({error}): remove it and run attngan_jax.evaluate again"
-        ) from error
+    steps = evenly_spaced(sorted(by_step), MAX_SAMPLE_STEPS)
+    fixed = _read_arrays(files.fixed_samples, ("captions", "real_images"))
+    stages = [_by_size(_read_arrays(by_step[step]), "images") for step in steps]
+    over_time = np.stack([images[max(stages[-1])] for images in stages])
+    return Samples(fixed["captions"].tolist(), fixed["real_images"], steps, over_time, stages[-1])
+
+
+def evenly_spaced(items: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the items, the first and the last among them."""
+    return [items[round(k)] for k in np.linspace(0, len(items) - 1, min(count, len(items)))]
+
+
+def read_attention(path: storage.Path, *, damsm: bool = False) -> Attention | None:
+    """The generator's attention maps, or DAMSM's on real images; None where there are none."""
+    arrays = _read_arrays(path, ("words", "captions") + (("image", "attention") if damsm else ()))
+    if not arrays:
+        return None
+    if damsm:  # one stage, of the image's size
+        size = arrays["image"].shape[1]
+        arrays |= {f"{name}_{size}": arrays[name] for name in ("image", "attention")}
+    words = [[word for word in row if word] for row in arrays["words"].tolist()]
+    images, maps = _by_size(arrays, "image"), _by_size(arrays, "attention")
+    return Attention(arrays["captions"].tolist(), words, images, maps)
+
+
+def read_interpolations(path: storage.Path) -> dict[str, list[Strip]]:
+    """The strips of images between captions and noise vectors by kind; none without the file."""
+    names = ("kinds", "titles", "labels", "images")
+    arrays = _read_arrays(path, names) or _read_arrays(path.with_name("explorations.npz"), names)
+    strips: dict[str, list[Strip]] = {}
+    for kind, title, labels, images in zip(*(arrays.get(name, ()) for name in names)):
+        strips.setdefault(str(kind), []).append((str(title), list(zip(labels.tolist(), images))))
+    return strips
 
 
 def _read_arrays(path: storage.Path, needed: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz`, none where there is no file; `UserError` for a broken one."""
+    remedy = "remove it; the run writes it again, or the page goes without"
+    if not path.exists():
+        return {}
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             arrays = dict(file)
     except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path} cannot be read ({error}): remove it; the run writes it again, or "
-            "the page goes without"
-        ) from error
-    missing = [name for name in needed if name not in arrays]
-    if missing:
-        raise UserError(
-            f"{path} lacks {', '.join(missing)}: remove it; the run writes it again, "
-            "or the page goes without"
-        )
+        raise UserError(f"{path} cannot be read ({error}): {remedy}") from error
+    if missing := [name for name in needed if name not in arrays]:
+        raise UserError(f"{path} lacks {', '.join(missing)}: {remedy}")
     return arrays
 
 
-def _by_size(arrays: dict[str, np.ndarray], prefix: str) -> dict[int, np.ndarray]:
-    sizes = {
-        int(name.removeprefix(prefix)): array
-        for name, array in arrays.items()
-        if re.fullmatch(prefix + r"\d+", name)
-    }
-    return dict(sorted(sizes.items()))
-
-
-def _strings(array: np.ndarray) -> list[str]:
-    return [str(text) for text in array]
-
-
-def _words(array: np.ndarray) -> list[list[str]]:
-    return [[str(word) for word in row if word] for row in array]
-
-
-def _count_lines(path: storage.Path) -> int:
-    return sum(1 for line in path.read_text(encoding="utf-8").splitlines() if line)
+def _by_size(arrays: dict[str, np.ndarray], name: str) -> BySize:
+    """The arrays `<name>_<size>` by size, the smallest first."""
+    found = ((re.fullmatch(rf"{name}_(\d+)", key), array) for key, array in arrays.items())
+    return dict(sorted((int(match[1]), array) for match, array in found if match))

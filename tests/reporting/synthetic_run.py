@@ -1,52 +1,30 @@
-"""A small finished run, made of files alone."""
+"""The files of a small finished run, as a run writes them."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-CAPTIONS = [
-    "the bird is red",
-    'a <script>alert(1)</script> & "blue" bird',
-    "a green bird with wings",
-]
-WORDS = [
-    ["the", "bird", "is", "red"],
-    ["a", "blue", "bird"],
-    ["a", "green", "bird", "with", "wings"],
-]
+from attngan_jax.workdir import Workdir
+
+CAPTIONS = ["the bird is red", 'a <script>alert(1)</script> & "blue" bird', "a tan bird with wings"]
+WORDS = [text.split() for text in ("the bird is red", "a blue bird", "a tan bird with wings")]
 SIZES = (4, 8, 16)
 STEPS = (100, 200, 300)
-
+PRECISION = {"mean": 73.12, "std": 2.04, "candidates": 50, "num_images": 1000, "fold_size": 250}
+CROWN = {"accuracy": 77.7, "chance": 10.4, "count": 90}
+BEAK = {"accuracy": 88.8, "chance": 33.3, "count": 70}
+CROWN_OF_REAL = {"accuracy": 97.6, "chance": 10.2, "count": 90}
 METRICS = {
     "step": 300,
     "dataset": "procedural_birds",
     "split": "test",
-    "r_precision": {
-        "mean": 73.12,
-        "std": 2.04,
-        "candidates": 50,
-        "num_images": 1000,
-        "fold_size": 250,
-    },
-    "r_precision_real_images": {
-        "mean": 89.91,
-        "std": 1.23,
-        "candidates": 50,
-        "num_images": 2000,
-        "fold_size": 500,
-    },
-    "attribute_accuracy": {
-        "mean": 65.4,
-        "chance": 10.0,
-        "crown_color": {"accuracy": 77.7, "chance": 10.4, "count": 90},
-        "beak_length": {"accuracy": 88.8, "chance": 33.3, "count": 70},
-    },
-    "attribute_accuracy_real_images": {
-        "mean": 96.5,
-        "chance": 10.1,
-        "crown_color": {"accuracy": 97.6, "chance": 10.2, "count": 90},
-    },
+    "r_precision": PRECISION,
+    "r_precision_real_images": PRECISION | {"mean": 89.91, "std": 1.23, "num_images": 2000},
+    "attribute_accuracy": {"mean": 65.4, "chance": 10.0, "crown_color": CROWN, "beak_length": BEAK},
+    "attribute_accuracy_real_images": {"mean": 96.5, "crown_color": CROWN_OF_REAL},
     "inception_score": None,
     "fid": None,
     "reasons": {
@@ -75,81 +53,65 @@ def unfinished(tmp_path):
 @pytest.fixture
 def finished(unfinished):
     """A workdir with everything that a run writes."""
-    workdir, rng = unfinished, np.random.default_rng(0)
-    (workdir / "samples").mkdir()
-    (workdir / "report").mkdir()
-    (workdir / "vocabulary.txt").write_text("<end>\nthe\nbird\n")
-    write_log(
-        workdir,
-        [entry(step, "damsm", damsm_loss=5 - step / 10) for step in (10, 20, 30, 40)]
-        + [entry(step, "attngan", g_loss=9.0, d_loss_4=1.0, d_loss_8=0.5) for step in STEPS],
-    )
+    files, rng = Workdir(unfinished), np.random.default_rng(0)
+    files.report.mkdir()
+    files.vocabulary.write_text("<end>\nthe\nbird\n")
+    files.metrics.write_text(json.dumps(METRICS))
+    damsm = [entry(step, "damsm", damsm_loss=5 - step / 10) for step in (10, 20, 30, 40)]
+    losses = {"g_loss": 9.0, "d_loss_4": 1.0, "d_loss_8": 0.5}
+    write_log(unfinished, damsm + [entry(step, "attngan", **losses) for step in STEPS])
+    write_samples(unfinished, {step: SIZES for step in STEPS}, rng)
+    words = np.array([[*text, *[""] * (6 - len(text))] for text in WORDS])
+    texts = {"words": words, "captions": np.array(CAPTIONS)}
+    maps = {f"attention_{size}": attention_maps(size) for size in SIZES[1:]}
+    images = {f"image_{size}": random_images(rng, size) for size in SIZES}
+    np.savez(files.attention, **texts, **images, **maps)
+    damsm_maps = {"image": images["image_16"], "attention": maps["attention_8"]}
+    np.savez(files.damsm_attention, **texts, **damsm_maps)
     np.savez(
-        workdir / "samples" / "fixed.npz",
-        captions=np.array(CAPTIONS),
-        real_images=pictures(rng, 16),
-    )
-    for step in STEPS:
-        np.savez(
-            workdir / "samples" / f"step_{step:08d}.npz",
-            **{f"images_{size}": pictures(rng, size) for size in SIZES},
-        )
-    (workdir / "report" / "metrics.json").write_text(json.dumps(METRICS))
-    write_attention(workdir, rng)
-    np.savez(
-        workdir / "report" / "explorations.npz",
-        images=np.stack([pictures(rng, 16)] * 3),
+        files.interpolations,
+        images=np.stack([random_images(rng, 16)] * 3),
         kinds=np.array(["captions", "noise", "swap"]),
         titles=np.array(["red bird → <b>blue</b> bird", "a red bird", "a […] bird"]),
         labels=np.array([["0%", "50%", "100%"]] * 2 + [["red", "green", "blue"]]),
     )
-    return workdir
+    return unfinished
 
 
-def pictures(rng, size):
+def random_images(rng, size):
     """uint8 `[N, size, size, 3]`, N the number of captions."""
     return rng.integers(0, 256, (len(CAPTIONS), size, size, 3), dtype=np.uint8)
 
 
+def attention_maps(size):
+    """`[N, 6, size / 2, size / 2]`: word t has its peak in cell t, higher than those before it."""
+    maps = np.full((len(WORDS), 6, (size // 2) ** 2), 0.05, np.float32)
+    maps[:, range(6), range(6)] = 0.1 * np.arange(1, 7)
+    return maps.reshape(len(WORDS), 6, size // 2, size // 2)
+
+
+def write_samples(workdir, sizes, rng):
+    """Writes the fixed captions with real images, and for each step images of its sizes."""
+    files = Workdir(workdir)
+    files.samples.mkdir(exist_ok=True)
+    np.savez(files.fixed_samples, captions=np.array(CAPTIONS), real_images=random_images(rng, 16))
+    for step, of_step in sizes.items():
+        images = {f"images_{size}": random_images(rng, size) for size in of_step}
+        np.savez(files.samples / f"step_{step:08d}.npz", **images)
+
+
 def entry(step, stage, **scalars):
     """A line of metrics.jsonl."""
-    return json.dumps(
-        {
-            "step": step,
-            "stage": stage,
-            "time": 1.7e9 + step,
-            "scalars": {f"train/{name}": value for name, value in scalars.items()},
-        }
-    )
+    named = {f"train/{name}": value for name, value in scalars.items()}
+    return json.dumps({"step": step, "stage": stage, "time": 1.7e9 + step, "scalars": named})
 
 
 def write_log(workdir, lines):
     """Writes metrics.jsonl."""
-    (workdir / "metrics.jsonl").write_text("".join(line + "\n" for line in lines))
+    Workdir(workdir).metrics_log.write_text("".join(line + "\n" for line in lines))
 
 
-def write_attention(workdir, rng):
-    """Maps where each word of index t has its peak in cell t of the first row."""
-    words = np.full((len(WORDS), 6), "", dtype="U10")
-    for row, text in zip(words, WORDS):
-        row[: len(text)] = text
-    maps = {
-        size: np.full((len(WORDS), 6, size // 2, size // 2), 0.05, np.float32) for size in SIZES[1:]
-    }
-    for size, array in maps.items():
-        for word in range(6):
-            array[:, word, word * 2 // size, word % (size // 2)] = 0.1 * (word + 1)
-    np.savez(
-        workdir / "report" / "attention.npz",
-        words=words,
-        captions=np.array(CAPTIONS),
-        **{f"image_{size}": pictures(rng, size) for size in SIZES},
-        **{f"attention_{size}": array for size, array in maps.items()},
-    )
-    np.savez(
-        workdir / "report" / "damsm_attention.npz",
-        words=words,
-        captions=np.array(CAPTIONS),
-        image=pictures(rng, 16),
-        attention=maps[8],
-    )
+def run_command(name, *arguments):
+    """A command of the package, run to its end."""
+    command = [sys.executable, "-m", f"attngan_jax.{name}", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)

@@ -1,45 +1,27 @@
-"""What is read of a workdir, whole or in the making."""
+"""What is read from a workdir, complete or not."""
 
 import json
 
 import numpy as np
 import pytest
-from synthetic_run import CAPTIONS, SIZES, STEPS, WORDS, entry, pictures, write_log
+from synthetic_run import CAPTIONS, SIZES, STEPS, WORDS, entry, write_log, write_samples
 
 from attngan_jax.errors import UserError
 from attngan_jax.reporting import run_files
 
 
-def test_the_last_line_of_a_step_wins_and_steps_are_sorted(unfinished):
-    write_log(
-        unfinished,
-        [
-            entry(10, "damsm", loss=1.0),
-            entry(30, "damsm", loss=3.0),
-            entry(20, "damsm", loss=2.0),
-            entry(30, "damsm", loss=9.0),
-        ],
-    )
-    series = run_files.read_scalars(unfinished / "metrics.jsonl")["damsm"]["train/loss"]
-    np.testing.assert_array_equal(series.steps, [10, 20, 30])
-    np.testing.assert_array_equal(series.values, [1.0, 2.0, 9.0])
-
-
-def test_stages_are_kept_apart_and_non_finite_values_left_out(unfinished):
-    write_log(
-        unfinished,
-        [
-            entry(10, "damsm", damsm_loss=1.0),
-            entry(10, "attngan", damsm_loss=7.0),
-            entry(20, "attngan", damsm_loss=float("nan")),
-        ],
-    )
+def test_of_finite_values_the_last_of_a_step_counts_in_each_stage(unfinished):
+    logged = [(10, 1.0), (30, 3.0), (20, 2.0), (30, 9.0), (40, float("nan"))]
+    lines = [entry(step, "damsm", loss=value) for step, value in logged]
+    write_log(unfinished, [*lines, entry(10, "attngan", loss=7.0)])
     scalars = run_files.read_scalars(unfinished / "metrics.jsonl")
-    assert scalars["damsm"]["train/damsm_loss"].values.tolist() == [1.0]
-    assert scalars["attngan"]["train/damsm_loss"].values.tolist() == [7.0]
+    damsm, attngan = scalars["damsm"]["train/loss"], scalars["attngan"]["train/loss"]
+    np.testing.assert_array_equal(damsm.steps, [10, 20, 30])
+    np.testing.assert_array_equal(damsm.values, [1.0, 2.0, 9.0])
+    assert attngan.steps.tolist() == [10] and attngan.values.tolist() == [7.0]
 
 
-def test_an_unfinished_last_line_is_passed_over_but_no_other(unfinished):
+def test_only_the_last_line_may_be_incomplete(unfinished):
     log = unfinished / "metrics.jsonl"
     log.write_text(entry(10, "damsm", loss=1.0) + "\n" + entry(20, "damsm", loss=2.0)[:25])
     assert run_files.read_scalars(log)["damsm"]["train/loss"].steps.tolist() == [10]
@@ -49,66 +31,68 @@ def test_an_unfinished_last_line_is_passed_over_but_no_other(unfinished):
 
 
 def test_samples_of_every_step_and_every_stage_of_the_last(finished):
-    samples = run_files.read_samples(finished / "samples")
-    last = np.load(finished / "samples" / f"step_{STEPS[-1]:08d}.npz")
-    first = np.load(finished / "samples" / f"step_{STEPS[0]:08d}.npz")
+    samples = run_files.read_samples(finished)
+    first, last = (np.load(finished / "samples" / f"step_{STEPS[k]:08d}.npz") for k in (0, -1))
     assert samples.steps == list(STEPS) and samples.captions == CAPTIONS
     assert list(samples.last) == list(SIZES)
     np.testing.assert_array_equal(samples.over_time[0], first["images_16"])
     np.testing.assert_array_equal(samples.last[4], last["images_4"])
 
 
-def test_a_long_time_line_is_thinned_with_both_ends_kept(finished):
-    images = {f"images_{size}": pictures(np.random.default_rng(1), size) for size in SIZES}
-    for step in range(400, 5001, 100):
-        np.savez(finished / "samples" / f"step_{step:08d}.npz", **images)
-    steps = run_files.read_samples(finished / "samples").steps
-    assert len(steps) == run_files.MAX_TIMELINE_STEPS
+def test_a_long_training_is_thinned_with_both_ends_kept(finished):
+    write_samples(
+        finished, {step: SIZES for step in range(400, 5001, 100)}, np.random.default_rng(1)
+    )
+    (finished / "samples" / "step_final.npz").write_bytes(b"not by a run")
+    steps = run_files.read_samples(finished).steps
+    assert len(steps) == run_files.MAX_SAMPLE_STEPS
     assert steps[0] == 100 and steps[-1] == 5000 and steps == sorted(set(steps))
 
 
-def test_attention_drops_the_padding_and_sorts_the_stages(finished):
-    attention = run_files.read_attention(finished / "report" / "attention.npz")
-    assert attention.words == WORDS
-    assert list(attention.images) == list(SIZES) and list(attention.maps) == list(SIZES[1:])
-    damsm = run_files.read_damsm_attention(finished / "report" / "damsm_attention.npz")
-    assert damsm.images[16].shape == (3, 16, 16, 3) and damsm.maps[16].shape == (3, 6, 4, 4)
+def test_attention_has_no_padding_and_sorted_stages(finished):
+    run = run_files.read_run(finished)
+    assert run.attention.words == WORDS and run.damsm_attention.words == WORDS
+    assert list(run.attention.images) == list(SIZES)
+    assert list(run.attention.maps) == list(SIZES[1:])
+    assert run.damsm_attention.images[16].shape == (3, 16, 16, 3)
+    assert run.damsm_attention.maps[16].shape == (3, 6, 4, 4)
+
+
+@pytest.mark.parametrize("name", ["interpolations", "explorations"])  # the second in older workdirs
+def test_interpolations_by_kind(finished, name):
+    folder = finished / "report"
+    (folder / "interpolations.npz").rename(folder / f"{name}.npz")
+    strips = run_files.read_run(finished).interpolations
+    assert list(strips) == ["captions", "noise", "swap"]
+    ((title, cells),) = strips["swap"]
+    assert title == "a […] bird" and [label for label, _ in cells] == ["red", "green", "blue"]
+    np.testing.assert_array_equal(cells[1][1], np.load(folder / f"{name}.npz")["images"][2, 1])
 
 
 def test_a_run_with_nothing_but_a_config(unfinished):
     run = run_files.read_run(unfinished)
-    assert run.config["seed"] == 7
-    assert run.scalars == {} and run.wall_seconds == {}
-    assert run.metrics is None and run.samples is None and run.num_words is None
-    assert run.attention is None and run.damsm_attention is None
-
-
-def test_wall_seconds_come_from_the_run_until_it_is_evaluated(unfinished):
+    assert run.config["seed"] == 7 and run.num_words == 0
+    assert run.scalars == run.wall_seconds == run.interpolations == {}
+    assert run.metrics is run.samples is run.attention is run.damsm_attention is None
     (unfinished / "wall_seconds.json").write_text(json.dumps({"prepare": 3.5}))
     assert run_files.read_run(unfinished).wall_seconds == {"prepare": 3.5}
 
 
-def test_broken_files_are_named(finished):
-    broken = finished / "report" / "attention.npz"
-    broken.write_bytes(broken.read_bytes()[:100])
-    with pytest.raises(UserError, match="attention.npz"):
-        run_files.read_run(finished)
-    broken.unlink()
-    (finished / "report" / "metrics.json").write_text("{")
-    with pytest.raises(UserError, match="metrics.json"):
+@pytest.mark.parametrize("name", ["report/attention.npz", "report/metrics.json", "config.json"])
+def test_a_broken_file_is_named(finished, name):
+    (finished / name).write_bytes((finished / name).read_bytes()[:20])
+    with pytest.raises(UserError, match=name):
         run_files.read_run(finished)
 
 
-def test_no_run_there(tmp_path):
-    with pytest.raises(UserError, match="config.json"):
-        run_files.read_run(tmp_path)
-
-
-def test_arrays_of_objects_are_refused(finished):
-    np.savez(
-        finished / "samples" / "fixed.npz",
-        captions=np.array([{}], object),
-        real_images=np.zeros((1, 4, 4, 3), np.uint8),
-    )
+def test_no_config_a_missing_array_and_arrays_of_objects_are_named(finished):
+    np.savez(finished / "report" / "damsm_attention.npz", words=[["a"]], captions=["a"])
+    with pytest.raises(UserError, match="damsm_attention.npz lacks image, attention: remove it"):
+        run_files.read_run(finished)
+    fixed = {"captions": np.array([{}], object), "real_images": np.zeros((1, 4, 4, 3), np.uint8)}
+    np.savez(finished / "samples" / "fixed.npz", **fixed)
     with pytest.raises(UserError, match="fixed.npz"):
+        run_files.read_run(finished)
+    (finished / "config.json").unlink()
+    with pytest.raises(UserError, match="it has no config.json"):
         run_files.read_run(finished)

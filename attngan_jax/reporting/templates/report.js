@@ -43,7 +43,7 @@ document.documentElement.classList.add("scripted");
   show();
 })();
 
-/* Attention: a word's map over every stage's picture, as overlay_attention draws it. */
+/* Attention: a word's map over every stage's image, as overlay_attention draws it. */
 (() => {
   const [red, green, blue, strength, dimmed] = document.body.dataset.heat.split(",").map(Number);
 
@@ -64,15 +64,15 @@ document.documentElement.classList.add("scripted");
   }
   function lay(lens, word) {
     const cells = lens.rows * lens.columns;
-    const picture = lens.context.createImageData(lens.columns, lens.rows);
+    const overlay = lens.context.createImageData(lens.columns, lens.rows);
     for (let cell = 0; cell < cells; cell++) {
       const heat = lens.maps[word * cells + cell] / 255;
       const warm = strength * heat;
-      const kept = (dimmed + (1 - dimmed) * heat) * (1 - warm); /* of the picture beneath */
+      const kept = (dimmed + (1 - dimmed) * heat) * (1 - warm); /* of the image beneath */
       const share = kept < 1 ? warm / (1 - kept) : 0;
-      picture.data.set([red * share, green * share, blue * share, 255 * (1 - kept)], 4 * cell);
+      overlay.data.set([red * share, green * share, blue * share, 255 * (1 - kept)], 4 * cell);
     }
-    lens.context.putImageData(picture, 0, 0);
+    lens.context.putImageData(overlay, 0, 0);
     lens.readout.textContent =
       "peak " + percent(lens.peaks[word]) + ", mean " + percent(lens.means[word]);
   }
@@ -149,14 +149,14 @@ document.documentElement.classList.add("scripted");
       const points = lines.map((line) => nearest(line, x));
       cross.setAttribute("x1", points[0][0]);
       cross.setAttribute("x2", points[0][0]);
+      cross.setAttribute("visibility", "visible");
       at.textContent = "step " + Math.round(valueAt(points[0][0], xScale)).toLocaleString("en");
       readouts.forEach((readout, line) => {
         readout.textContent = digits(valueAt(points[line][1], yScale));
       });
     });
     svg.addEventListener("pointerleave", () => {
-      cross.setAttribute("x1", -9);
-      cross.setAttribute("x2", -9);
+      cross.setAttribute("visibility", "hidden");
       at.textContent = "\u00a0";
       for (const readout of readouts) readout.textContent = readout.dataset.last;
     });
