@@ -106,9 +106,9 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
             configuration.check_paths(flags.FLAGS.eval.to_dict(), "eval.")
         given = flags.FLAGS.flag_values_dict()
         for name in ("workdir", "damsm_from", "data_dir", "out"):
-            storage.check(name, given.get(name))
+            storage.check_is_reachable(name, given.get(name))
         for name in ("source", "runs"):
-            storage.check_is_folder(name, given.get(name))
+            storage.check_is_local(name, given.get(name))
         return rest
     except UserError:
         raise

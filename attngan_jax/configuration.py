@@ -51,9 +51,9 @@ def check_paths(values: dict[str, Any], prefix: str = "") -> None:
     for name, value in values.items():
         key = SCHEMA.get(prefix + name)
         if key and key.path == "any":
-            storage.check(flag + name, value)
+            storage.check_is_reachable(flag + name, value)
         elif key and key.path == "local":
-            storage.check_is_folder(flag + name, value)
+            storage.check_is_local(flag + name, value)
 
 
 def save_workdir_config(config: Config, workdir: storage.PathLike) -> None:

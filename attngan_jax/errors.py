@@ -1,16 +1,17 @@
-"""What a user's mistake raises, and what an orderly stop raises."""
+"""The exceptions for a user's mistake and for a graceful shutdown."""
 
 
 class UserError(Exception):
-    """A mistake or a lack outside the program: bad input, a missing file, a full disk.
+    """A problem outside the program: bad input, a missing file, a full disk.
 
-    The message is one line that says what is wrong, where, and what to do. The doors print it
-    on stderr and exit with code 1; a traceback is for our mistakes only.
+    The message is one line that says what is wrong, where, and what to do. The commands print it
+    on stderr and exit with code 1. A traceback means a bug in the program.
     """
 
 
 class Stopped(Exception):
-    """The run was told to stop and has saved itself; the same command goes on.
+    """Graceful shutdown: the run was told to stop and has saved itself.
 
-    The message is one line that says where it stopped. The doors print it and exit with code 0.
+    The message is one line that says where it stopped. The commands print it, add that the same
+    command resumes the run, and exit with code 0.
     """

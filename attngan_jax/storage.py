@@ -1,87 +1,76 @@
-"""Where files lie: a folder of this machine, or an address in a bucket of Google Cloud Storage.
+"""Files in a folder of this machine or under an address in a bucket of Google Cloud Storage.
 
 A folder is a `pathlib.Path`, an address an `etils.epath.Path`, which joins, lists, opens and reads
-like one, through gcsfs. Orbax and jax's compilation cache take addresses as they are. An object
-store appends to no file and renames none, but an object appears whole or not at all: what has to
-be done in another way is here, through Google's own client.
+files the same way, through gcsfs. Orbax and jax's compilation cache take addresses as they are.
+An object store neither appends nor renames, but an object appears whole or not at all: the
+functions here write to one with Google's own client.
 """
 
 import errno
 import functools
-import importlib.util
+import importlib.metadata
 import io
 import os
 import pathlib
 import re
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from etils import epath
 
-from attngan_jax import storage
 from attngan_jax.errors import UserError
 
 SCHEME = "gs://"
-REQUIREMENTS = "requirements-gcs.txt"
-_PACKAGES = ("gcsfs", "google.cloud.storage")
 _CLIENTS = ("google.api_core", "google.auth", "google.cloud", "gcsfs", "aiohttp")
-_SECONDS = 15.0  # for the first question to a bucket
-_LAST = "commit_success.txt"  # by which Orbax knows a checkpoint as whole
+_COMMIT_MARKER = "commit_success.txt"  # Orbax takes a checkpoint in a bucket for whole with it
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Path: TypeAlias = pathlib.Path | epath.Path
 
 
-def is_address(place: PathLike) -> bool:
-    """Whether a place is one in a bucket."""
-    return os.fspath(place).startswith(SCHEME)
+def is_address(path: PathLike) -> bool:
+    """Whether a path is in a bucket."""
+    return os.fspath(path).startswith(SCHEME)
 
 
-def path(place: PathLike) -> Path:
-    """A folder or an address as a path; asks nobody. `UserError` for addresses of another kind."""
-    text = os.fspath(place)
+def path(name: PathLike) -> Path:
+    """A folder or an address as a path; performs no I/O. `UserError` for other schemes."""
+    text = os.fspath(name)
     if is_address(text) and text.removeprefix(SCHEME).strip("/"):
         _require_packages()
         return epath.Path(text)
     if "://" in text:
         raise UserError(
-            f"{text} is an address that nothing here can read: give a folder, or "
-            f"{SCHEME}BUCKET/PATH"
+            f"{text} is an address that nothing here can read: give a folder or {SCHEME}BUCKET/PATH"
         )
     return pathlib.Path(text)
 
 
-def check(name: str, place: PathLike | None) -> None:
-    """Raises `UserError`, naming the flag, for an address of another kind or a bucket out of reach."""
-    if not place or "://" not in os.fspath(place):
-        return
-    try:
-        path(place)
-        _ask_bucket(os.fspath(place).removeprefix(SCHEME).partition("/")[0])
-    except UserError as error:
-        raise UserError(f"--{name}: {error}") from error
+def check_is_reachable(flag: str, name: PathLike | None) -> None:
+    """Raises `UserError`, naming the flag, for an unsupported address or an unreachable bucket."""
+    if name and "://" in os.fspath(name):
+        try:
+            _check_bucket(os.fspath(path(name)).split("/")[2])
+        except UserError as error:
+            raise UserError(f"--{flag}: {error}") from error
 
 
-def check_is_folder(name: str, place: PathLike | None) -> None:
-    """Raises `UserError` for what has to be on this machine and is an address."""
-    if place and "://" in os.fspath(place):
-        raise UserError(
-            f"--{name} is {place}, and only folders will do: copy it to this machine first"
-        )
+def check_is_local(flag: str, name: PathLike | None) -> None:
+    """Raises `UserError`, naming the flag, for an address where a folder is needed."""
+    if name and "://" in os.fspath(name):
+        raise UserError(f"--{flag} is {name}, not a folder: copy it to this machine first")
 
 
 @functools.cache
 def _require_packages() -> None:
-    for package in _PACKAGES:
-        try:
-            found = importlib.util.find_spec(package)
-        except ModuleNotFoundError:  # of the package around it
-            found = None
-        if not found:
-            raise UserError(
-                f"{SCHEME} needs {package}, which is not installed: pip install -r {REQUIREMENTS}"
-            )
+    try:
+        for package in ("gcsfs", "google-cloud-storage"):
+            importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise UserError(
+            f"{SCHEME} needs {package}, which is not installed: pip install -r requirements-gcs.txt"
+        ) from error
 
 
 @functools.cache
@@ -92,194 +81,160 @@ def _client():
 
 
 @functools.cache
-def _ask_bucket(bucket: str) -> None:
-    """One question without a second try, where gcsfs and TensorStore would try for minutes."""
-    import requests
-    from google.api_core import exceptions
+def _check_bucket(bucket: str) -> None:
+    """One request without a retry; gcsfs and TensorStore would retry for minutes."""
+    from google.api_core.exceptions import Forbidden, GoogleAPIError, NotFound, Unauthorized
     from google.auth.exceptions import GoogleAuthError
+    from requests.exceptions import RequestException
 
-    where = f"{SCHEME}{bucket}"
+    where, login = SCHEME + bucket, "gcloud auth application-default login"
     try:
-        list(_client().list_blobs(bucket, max_results=1, timeout=_SECONDS, retry=None))
-    except GoogleAuthError as error:  # of which some are ValueErrors
-        raise UserError(
-            f"there are no usable credentials for {where} ({_one_line(error)}): "
-            "gcloud auth application-default login"
-        ) from error
-    except (exceptions.NotFound, ValueError) as error:
-        raise UserError(
-            f"there is no bucket {where}: make it (gcloud storage buckets create "
-            f"{where}), or mend its name"
-        ) from error
-    except (exceptions.Forbidden, exceptions.Unauthorized) as error:
-        raise UserError(
-            f"the bucket {where} may not be read ({_one_line(error)}): give this "
-            "account the role Storage Admin there, or log in with another "
-            "(gcloud auth application-default login)"
-        ) from error
-    except (exceptions.GoogleAPIError, requests.exceptions.RequestException) as error:
-        raise UserError(
-            f"the bucket {where} cannot be reached ({_one_line(error)}): check the "
-            "network and try again"
-        ) from error
+        list(_client().list_blobs(bucket, max_results=1, timeout=15.0, retry=None))
+    except (GoogleAuthError, GoogleAPIError, RequestException, ValueError) as error:
+        detail = _one_line(error)
+        if isinstance(error, GoogleAuthError):  # first, for some of them are ValueErrors
+            text = f"there are no usable credentials for {where} ({detail}): {login}"
+        elif isinstance(error, NotFound | ValueError):
+            create = f"gcloud storage buckets create {where}"
+            text = f"there is no bucket {where}: make it ({create}), or mend its name"
+        elif isinstance(error, Forbidden | Unauthorized):
+            text = (
+                f"the bucket {where} may not be read ({detail}): give this account the role "
+                f"Storage Admin there, or log in with another ({login})"
+            )
+        else:
+            text = f"the bucket {where} cannot be reached ({detail}): check the network and retry"
+        raise UserError(text) from error
 
 
 def describe_error(error: BaseException | None) -> str | None:
-    """What to say of an error, or its cause, that came from the object store; None of others.
-
-    An error that is raised while one of the store's is dealt with is the program's own.
-    """
+    """A message for an error of the object store, or with one as its cause; None for others."""
     while error is not None:
-        if _is_of_store(error):
+        text = str(error)
+        if (
+            type(error).__module__.startswith(_CLIENTS)
+            or (isinstance(error, OSError) and error.errno is None and text.startswith("Forbidden"))
+            or (SCHEME in text and re.match(r"[A-Z_]{5,}: ", text))  # TensorStore
+        ):
             return (
                 f"Google Cloud Storage refused or was not reached ({_one_line(error)}): check "
                 "the network and the account's permissions (Storage Admin), and run the same "
                 "command again; what was finished is kept"
             )
-        error = error.__cause__
+        error = error.__cause__  # not __context__: this error would be a bug of ours
     return None
 
 
-def _is_of_store(error: BaseException) -> bool:
-    if type(error).__module__.startswith(_CLIENTS):
-        return True
-    text = str(error)
-    if isinstance(error, OSError):  # gcsfs, of a 403
-        return error.errno is None and text.startswith("Forbidden")
-    return bool(re.match(r"[A-Z_]{5,}: ", text)) and SCHEME in text  # TensorStore
-
-
-def reason(error: OSError) -> str:
-    """An error in a few words; gcsfs's errors have no `strerror`."""
+def strerror(error: OSError) -> str:
+    """An error in a few words; gcsfs's errors have no `strerror` of their own."""
     if error.strerror:
         return error.strerror
     return os.strerror(errno.ENOENT) if isinstance(error, FileNotFoundError) else _one_line(error)
 
 
-def _one_line(error) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200]
 
 
 def blob(address: Path):
-    """Google's client's handle of an object, which need not be there."""
-    bucket, _, name = os.fspath(address).removeprefix(SCHEME).partition("/")
-    return _client().bucket(bucket).blob(name)
+    """The handle that Google's client has for an object, which need not exist."""
+    from google.cloud import storage
+
+    return storage.Blob.from_uri(os.fspath(address), client=_client())
 
 
 def blobs(address: Path) -> Iterator:
-    """The objects under an address, with size, hash and generation; `.name` is the whole one."""
+    """The objects under an address, with size, hash and generation; `.name` is without bucket."""
     bucket, _, name = os.fspath(address).removeprefix(SCHEME).partition("/")
-    return iter(_client().list_blobs(bucket, prefix=f"{name.rstrip('/')}/" if name else None))
+    found = _client().list_blobs(bucket, prefix=f"{name.rstrip('/')}/" if name else None)
+    return (item for item in found if not item.name.endswith("/"))  # without folders' placeholders
 
 
-def write_bytes(place: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all; makes its folder."""
-    if is_address(place):
-        blob(place).upload_from_string(content, content_type="application/octet-stream")
+    if is_address(path):
+        blob(path).upload_from_string(content, content_type="application/octet-stream")
         return
-    place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = place.with_name(f".{place.name}.{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_bytes(content)
-        os.replace(temporary, place)
+        os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(place: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text whole or not at all; makes its folder."""
-    write_bytes(place, text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8"))
+
+
+def save_arrays(path: Path, **arrays: Any) -> None:
+    """Writes an `.npz` whole or not at all; makes its folder."""
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_bytes(path, content.getvalue())
 
 
 def copy_tree(source: Path, target: Path) -> None:
-    """Copies all files under `source`, those last by which Orbax knows checkpoints as whole.
+    """Copies all files under `source`, one of the two being an address.
 
-    Needs one of them to be an address; a copy that ends early holds no whole checkpoint.
+    Orbax's commit markers are copied last: a copy that is interrupted holds no whole checkpoint.
     """
-    names = sorted(
-        (file.relative_to(source) for file in walk(source)),
-        key=lambda name: (name.name == _LAST, name.as_posix()),
-    )
-    for name in names:
-        write_bytes(target / name.as_posix(), (source / name.as_posix()).read_bytes())
+    files = sorted(walk(source), key=lambda file: (file.name == _COMMIT_MARKER, os.fspath(file)))
+    for file in files:
+        write_bytes(target / file.relative_to(source).as_posix(), file.read_bytes())
 
 
 def walk(folder: Path) -> Iterator[Path]:
     """All files under a folder."""
     if is_address(folder):
-        bucket = os.fspath(folder).removeprefix(SCHEME).partition("/")[0]
-        yield from (
-            epath.Path(f"{SCHEME}{bucket}/{found.name}")
-            for found in blobs(folder)
-            if not found.name.endswith("/")
-        )
-        return
-    yield from (file for file in folder.rglob("*") if file.is_file())
+        return (epath.Path(f"{SCHEME}{file.bucket.name}/{file.name}") for file in blobs(folder))
+    return (file for file in folder.rglob("*") if file.is_file())
 
 
 class Log:
-    """A text file that grows by lines, which other processes may write to as well.
+    """A text file that grows by lines, to which other processes may write as well.
 
-    On this machine lines are appended, and a last line that a kill left without its end is
-    removed first; the next one would be glued to it. In a bucket the whole text is written anew
-    for each line, unless somebody else has written since: then it is read again before.
+    In a folder lines are appended. An unfinished last line, which a killed process left, is removed
+    first, or the next line would continue it. In a bucket every line replaces the whole object,
+    provided that its generation is still the one last seen; otherwise it is read again first.
     """
 
-    def __init__(self, place: Path):
-        self._place = place
-        if is_address(place):
+    def __init__(self, path: Path):
+        self._path = path
+        self._text, self._generation = b"", 0  # of the object
+        if is_address(path):
             self._read()
-        elif place.exists():
-            content = place.read_bytes()
-            whole = content.rfind(b"\n") + 1
-            if whole < len(content):
-                with place.open("rb+") as file:
-                    file.truncate(whole)
+        elif path.exists():
+            content = path.read_bytes()
+            if (end := content.rfind(b"\n") + 1) < len(content):
+                os.truncate(path, end)
 
     def append(self, line: str) -> None:
-        """Writes one line, without its end."""
-        if not is_address(self._place):
-            with self._place.open("a", encoding="utf-8") as file:
+        """Writes one line, given without its end."""
+        if not is_address(self._path):
+            with self._path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
             return
         from google.api_core.exceptions import PreconditionFailed
 
         added = (line + "\n").encode("utf-8")
-        while True:
-            text, written = self._text + added, blob(self._place)
-            try:
-                written.upload_from_string(
-                    text, content_type="text/plain", if_generation_match=self._generation
-                )
-            except PreconditionFailed:
-                self._read()
-                if self._text.endswith(added):  # it was written; its answer was lost
-                    return
-            else:
-                self._text, self._generation = text, written.generation
-                return
+        text, written = self._text + added, blob(self._path)
+        try:
+            written.upload_from_string(text, if_generation_match=self._generation)
+            self._text, self._generation = text, written.generation
+        except PreconditionFailed:  # another process wrote, or this one and the response was lost
+            self._read()
+            if not self._text.endswith(added):
+                self.append(line)
 
     def _read(self) -> None:
-        from google.api_core.exceptions import NotFound, PreconditionFailed
+        from google.api_core.exceptions import NotFound
 
-        while True:
-            there = blob(self._place)  # a new one: a handle asks for the generation it saw first
-            try:
-                there.reload()
-            except NotFound:
-                self._text, self._generation = b"", 0
-                return
-            self._generation = there.generation
-            try:
-                text = there.download_as_bytes(if_generation_match=self._generation)
-            except (NotFound, PreconditionFailed):
-                continue  # written between the two questions
-            self._text = text[: text.rfind(b"\n") + 1]
-            return
-
-
-def save_arrays(path: storage.Path, **arrays: np.ndarray) -> None:
-    """Writes an `.npz` whole or not at all."""
-    content = io.BytesIO()
-    np.savez_compressed(content, **arrays)
-    storage.write_bytes(path, content.getvalue())
+        current = blob(self._path)
+        try:
+            text = current.download_as_bytes()
+            self._text, self._generation = text[: text.rfind(b"\n") + 1], current.generation
+        except NotFound:
+            self._text, self._generation = b"", 0

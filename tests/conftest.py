@@ -1,6 +1,10 @@
 """Tests on the CPU: several devices, a compile cache, a tiny dataset and run to share."""
 
+import json
 import os
+import pathlib
+import subprocess
+from typing import NamedTuple
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
@@ -17,29 +21,33 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 @pytest.fixture
-def tiny_config(tiny_data_dir):
-    """The tiny config, over a dataset that is there; unlocked, each test's own."""
-    config = procedural_birds.get_config()
-    config.data.data_dir = str(tiny_data_dir)
-    return config
-
-
-@pytest.fixture
 def gcs():
-    """A `FakeGcs` with the empty bucket `birds`, that this process's `gs://` leads to."""
+    """A `FakeGcs` with the empty bucket `birds`, which this process's `gs://` leads to."""
     with fake_gcs.serving("birds") as server:
         yield server
 
 
+def config_in(data_dir):
+    """The tiny config, unlocked, with its dataset in `data_dir`."""
+    config = procedural_birds.get_config()
+    config.data.data_dir = data_dir
+    return config
+
+
 @pytest.fixture(scope="session")
 def tiny_data_dir(tmp_path_factory):
-    """Holds the tiny config's dataset."""
+    """A folder with the tiny config's dataset."""
     from attngan_jax.data import datasets
 
-    config = procedural_birds.get_config()
-    config.data.data_dir = str(tmp_path_factory.mktemp("data"))
-    datasets.prepare(config)
-    return config.data.data_dir
+    data_dir = str(tmp_path_factory.mktemp("data"))
+    datasets.prepare(config_in(data_dir))
+    return data_dir
+
+
+@pytest.fixture
+def tiny_config(tiny_data_dir):
+    """The tiny config with its dataset prepared; unlocked, each test's own."""
+    return config_in(tiny_data_dir)
 
 
 @pytest.fixture(scope="session")
@@ -47,15 +55,27 @@ def tiny_dataset(tiny_data_dir):
     """The tiny dataset, open."""
     from attngan_jax.data import datasets
 
-    config = procedural_birds.get_config()
-    config.data.data_dir = tiny_data_dir
-    return datasets.load(config)
+    return datasets.load(config_in(tiny_data_dir))
+
+
+class TinyRun(NamedTuple):
+    """A run of `main` on the tiny config, which began with nothing."""
+
+    done: subprocess.CompletedProcess
+    workdir: pathlib.Path
+    data_dir: pathlib.Path
+
+    @property
+    def config_keys(self) -> set[str]:
+        """The keys of the config that the run read, apart from its checks."""
+        return set(json.loads((self.workdir.parent / "config_keys.json").read_text()))
 
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
-    """What `main` said and the workdir and data folder that it filled, by itself from nothing."""
+    """The `TinyRun` of this test session."""
     folder = tmp_path_factory.mktemp("tiny")
-    done = tiny_runs.start_main(folder / "run", folder / "data")
+    recorder = f"tests.recorded_keys {folder}/config_keys.json"
+    done = tiny_runs.start_main(folder / "run", folder / "data", module=recorder)
     assert done.returncode == 0, done.stderr[-3000:]
-    return done, folder / "run", folder / "data"
+    return TinyRun(done, folder / "run", folder / "data")

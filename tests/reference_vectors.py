@@ -1,10 +1,12 @@
-"""What the original computed, in `tests/data/reference/`, and its weights and inputs from a seed.
+"""Outputs of the original in `tests/data/reference/`, and its weights and inputs from a seed.
 
-A weight is drawn from its name alone, so that any implementation can make the same ones; see
+A weight follows from its name alone, so that any implementation can make the same ones; see
 `spec.json` for the names, the shapes and the dimensions. Layouts are PyTorch's: images
-`[B, C, H, W]`, words `[B, D, T]`; `nhwc` and `btd` bring them into ours.
+`[B, C, H, W]`, words `[B, D, T]`; `nhwc` and `btd` convert them to the package's.
 """
 
+import functools
+import inspect
 import json
 import zlib
 from pathlib import Path
@@ -32,6 +34,13 @@ KINDS = {
     "text_encoder_gru": "text_encoder",
     "image_encoder": "image_encoder",
 }
+MODULES = {
+    "generator": Generator,
+    "generator_dcgan": functools.partial(Generator, single_image=True),
+    "discriminator": Discriminator,
+    "text_encoder": TextEncoder,
+    "image_encoder": ImageEncoder,
+}
 FORWARD, GRADIENT = 1e-4, 1e-3  # relative errors allowed to float32 in another framework
 
 
@@ -42,10 +51,7 @@ def recorded(name: str) -> dict[str, np.ndarray]:
 
 
 def normal(tag: str, shape, seed: int = SPEC["seed"]) -> np.ndarray:
-    """Standard normal float32 numbers that belong to `tag`.
-
-    They are drawn in float64 and rounded: NumPy's own float32 stream is another one.
-    """
+    """Standard normal float32 numbers for `tag`: float64 rounded, not NumPy's float32 stream."""
     rng = np.random.default_rng([seed, zlib.crc32(tag.encode())])
     return rng.standard_normal(shape).astype(np.float32)
 
@@ -82,26 +88,10 @@ def network(name: str, **fields):
 
 
 def module(kind: str, weights, **fields):
-    """Our module of the dimensions that the weights have; `fields` on top."""
-    d = dimensions_from_state_dict(kind, weights)
-    if kind == "discriminator":
-        return Discriminator(d["df_dim"], d["image_size"], d["unconditional"], **fields)
-    if kind == "text_encoder":
-        return TextEncoder(
-            d["vocabulary_size"], d["word_dim"], d["embedding_dim"], d["rnn_type"], **fields
-        )
-    if kind == "image_encoder":
-        return ImageEncoder(d["trunk"], d["embedding_dim"], **fields)
-    return Generator(
-        d["num_stages"],
-        d["base_size"],
-        d["gf_dim"],
-        d["condition_dim"],
-        d["num_residual_blocks"],
-        d["attention"],
-        single_image=kind == "generator_dcgan",
-        **fields,
-    )
+    """A module of the package with the dimensions that the weights have; `fields` on top."""
+    dimensions = dimensions_from_state_dict(kind, weights)
+    names = inspect.signature(MODULES[kind]).parameters.keys() & dimensions.keys()
+    return MODULES[kind](**{name: dimensions[name] for name in names}, **fields)
 
 
 def nhwc(array: np.ndarray) -> np.ndarray:
@@ -136,13 +126,8 @@ def assert_each_close(actual, expected, tolerance: float = GRADIENT) -> None:
 
 def norms(state: dict[str, np.ndarray], endings: tuple[str, ...] = ("",)) -> np.ndarray:
     """L2 norms of a state_dict's arrays by sorted name, of those with one of the endings."""
-    return np.array(
-        [
-            np.linalg.norm(np.asarray(state[name], np.float64))
-            for name in sorted(state)
-            if name.endswith(endings)
-        ]
-    )
+    arrays = [state[name] for name in sorted(state) if name.endswith(endings)]
+    return np.array([np.linalg.norm(np.asarray(array, np.float64)) for array in arrays])
 
 
 def numpy_tree(tree):

@@ -32,7 +32,7 @@ BIRDS = "--config=configs/procedural_birds.py"
     ],
 )
 def test_a_config_that_is_wrong_gets_one_line(arguments, parts, tmp_path):
-    done = tiny_runs.start_door("main", *arguments, "--workdir", tmp_path / "run")
+    done = tiny_runs.start_command("main", *arguments, "--workdir", tmp_path / "run")
     tiny_runs.assert_one_line(done, 1, *parts)
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()
@@ -56,17 +56,17 @@ def test_a_config_that_is_wrong_gets_one_line(arguments, parts, tmp_path):
     ],
 )
 def test_wrong_flags_end_with_2(name, arguments, part):
-    tiny_runs.assert_one_line(tiny_runs.start_door(name, *arguments), 2, part)
+    tiny_runs.assert_one_line(tiny_runs.start_command(name, *arguments), 2, part)
 
 
 @pytest.mark.parametrize("name", ["report", "evaluate"])
 def test_a_workdir_that_is_none_gets_one_line(name, tmp_path):
-    done = tiny_runs.start_door(name, "--workdir", tmp_path)
+    done = tiny_runs.start_command(name, "--workdir", tmp_path)
     tiny_runs.assert_one_line(done, 1, f"{tmp_path} is no workdir of a run", "--workdir")
 
 
 def test_help_is_no_failure():
-    done = tiny_runs.start_door("main", "--help")
+    done = tiny_runs.start_command("main", "--help")
     assert done.returncode == 0 and "--workdir" in done.stdout
 
 
@@ -171,7 +171,7 @@ def test_mistakes_of_the_program_keep_their_traceback(monkeypatch):
     ],
 )
 def test_an_address_that_will_not_do_gets_one_line_at_once(arguments, parts, gcs):
-    done = tiny_runs.start_door("main", "--config", tiny_runs.CONFIG, *arguments)
+    done = tiny_runs.start_command("main", "--config", tiny_runs.CONFIG, *arguments)
     tiny_runs.assert_one_line(done, 1, *parts)
     assert len(done.stderr.splitlines()) == 1
     assert not list(tiny_runs.ROOT.glob("*:")) and not gcs.objects
@@ -179,7 +179,7 @@ def test_an_address_that_will_not_do_gets_one_line_at_once(arguments, parts, gcs
 
 @pytest.mark.parametrize("key", ["inception_score_weights", "fid_weights"])
 def test_evaluate_asks_for_its_weights_at_once(key, tmp_path, gcs):
-    done = tiny_runs.start_door("evaluate", "--workdir", tmp_path, f"--eval.{key}=gs://nobirds/x")
+    done = tiny_runs.start_command(f"evaluate --workdir {tmp_path} --eval.{key}=gs://nobirds/x")
     tiny_runs.assert_one_line(done, 1, f"--eval.{key}: there is no bucket gs://nobirds")
 
 

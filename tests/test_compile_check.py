@@ -7,7 +7,7 @@ import pytest
 
 from attngan_jax.errors import UserError
 from attngan_jax.training import ahead_of_time
-from tests.tiny_runs import CONFIG, ROOT, assert_one_line, start_door
+from tests.tiny_runs import CONFIG, ROOT, assert_one_line, start_command
 
 needs_libtpu = pytest.mark.skipif(
     not ahead_of_time.libtpu_is_installed(),
@@ -18,7 +18,7 @@ needs_libtpu = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def report():
-    done = start_door(
+    done = start_command(
         "compile_check",
         "--config",
         CONFIG,
@@ -94,7 +94,7 @@ def test_without_libtpu_it_says_how_to_get_it(monkeypatch):
 
 
 def test_the_door_asks_for_a_topology():
-    assert_one_line(start_door("compile_check", "--config", CONFIG), 2, "--topology")
+    assert_one_line(start_command("compile_check", "--config", CONFIG), 2, "--topology")
 
 
 def test_a_program_that_does_not_fit_is_reported():

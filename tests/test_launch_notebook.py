@@ -14,44 +14,36 @@ def executed(tmp_path_factory):
     """The notebook after a run from nothing, its parameters replaced."""
     folder = tmp_path_factory.mktemp("notebook")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    (parameters,) = (
-        cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())
-    )
-    options = [
-        f"--config.data.data_dir={folder / 'data'}",
-        f"--config.compilation_cache_dir={CACHE}",
-    ]
+    tagged = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
+    (parameters,) = tagged
+    values = {"data.data_dir": folder / "data", "compilation_cache_dir": CACHE}
+    options = [f"--config.{key}={value}" for key, value in values.items()]
     parameters.source += (
         f"\nDEVICE, INSTALL, CONFIG = 'cpu', False, {CONFIG!r}"
         f"\nWORKDIR, OPTIONS = {str(folder / 'run')!r}, {options!r}"
     )
     for cell in notebook.cells:  # images go beside the run
         cell.source = cell.source.replace("out/notebook", str(folder / "out"))
-    nbclient.NotebookClient(
-        notebook,
-        timeout=600,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(ROOT / "launch")}},
-    ).execute()
+    resources = {"metadata": {"path": str(ROOT / "launch")}}
+    client = nbclient.NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources=resources
+    )
+    client.execute()
     return notebook, folder
 
 
 def outputs(notebook, part):
     """All outputs of the code cells whose source has `part`."""
-    return [
-        output
-        for cell in notebook.cells
-        if cell.cell_type == "code" and part in cell.source
-        for output in cell.outputs
-    ]
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code" and part in cell.source]
+    return [output for cell in cells for output in cell.outputs]
 
 
 @pytest.mark.slow
-def test_it_trains_and_says_the_scores(executed):
+def test_it_trains_and_prints_the_scores(executed):
     notebook, folder = executed
     assert (folder / "run" / "report" / "index.html").exists()
-    said = "".join(output.text for output in outputs(notebook, "metrics.json"))
-    assert said.startswith("R-precision: ") and "Colours as the sentence says: " in said
+    scores = "".join(output.text for output in outputs(notebook, "metrics.json"))
+    assert scores.startswith("R-precision: ") and "Colours as the sentence says: " in scores
     assert "on [CpuDevice" in "".join(o.text for o in outputs(notebook, "jax.devices()"))
 
 

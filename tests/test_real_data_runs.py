@@ -1,4 +1,4 @@
-"""CUB and COCO as they lie on disk, to some steps of both stages and scores, at reduced width."""
+"""CUB and COCO in their published layouts: some steps of both stages and scores, at tiny width."""
 
 import importlib
 import json
@@ -10,51 +10,47 @@ from attngan_jax import experiment
 from attngan_jax.errors import UserError
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.damsm_task import DamsmTask
+from attngan_jax.workdir import Workdir
 from tests import made_up_sources
 
 
 def tiny(name, folder):
     config = importlib.import_module(f"tests.tiny_configs.{name}").get_config()
-    config.data.data_dir = str(folder / "data")
-    config.data.source = str(folder / "source")
+    config.data.data_dir, config.data.source = str(folder / "data"), str(folder / "source")
     return config
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cub", "coco"])
-def test_both_stages_train_and_are_scored_on_a_source_in_the_layout(name, tmp_path):
-    config, workdir = tiny(name, tmp_path), tmp_path / "run"
+@pytest.mark.parametrize("name, images", [("cub", (15, 9)), ("coco", (12, 6))])
+def test_both_stages_train_and_are_scored_on_a_source_in_the_layout(name, images, tmp_path):
+    workdir = Workdir(tmp_path / "run")
     getattr(made_up_sources, f"make_{name}")(tmp_path / "source")
 
-    page = experiment.train_and_evaluate(config, workdir)
+    page = experiment.train_and_evaluate(tiny(name, tmp_path), workdir.folder)
 
     assert "<html" in page.read_text()
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     losses = {}
-    for line in lines:
+    for line in map(json.loads, workdir.metrics_log.read_text().splitlines()):
         losses.setdefault((line["stage"], line["step"]), {}).update(line["scalars"])
     for stage, loss in (("damsm", "train/damsm_loss"), ("attngan", "train/g_loss")):
         assert [step for at, step in losses if at == stage] == [2, 4]
         assert all(np.isfinite(losses[stage, step][loss]) for step in (2, 4))
-    metrics = json.loads((workdir / "report" / "metrics.json").read_text())
+    metrics = json.loads(workdir.metrics.read_text())
     assert (metrics["dataset"], metrics["split"], metrics["step"]) == (name, "test", 4)
     for score in ("r_precision", "r_precision_real_images"):
         assert metrics[score]["num_images"] == 30 and 0 <= metrics[score]["mean"] <= 100
-    report = json.loads((workdir / "report" / "prepare.json").read_text())
-    images = {split: row["images"] for split, row in report["splits"].items()}
-    assert images == ({"train": 15, "test": 9} if name == "cub" else {"train": 12, "test": 6})
-    assert report["words"] == len((workdir / "vocabulary.txt").read_text().splitlines())
+    report = json.loads(workdir.prepare_report.read_text())
+    assert report["splits"].keys() == {"train", "test"}
+    assert tuple(report["splits"][split]["images"] for split in ("train", "test")) == images
+    assert report["words"] == len(workdir.vocabulary.read_text().splitlines())
 
 
 @pytest.mark.parametrize("name, limits", [("cub", (18, 18, 25)), ("coco", (15, 12, 20))])
 def test_the_released_code_s_word_limits(name, limits):
     """Of DAMSM's training, the generator's, and evaluation."""
     config = importlib.import_module(f"configs.{name}").get_config()
-    assert (
-        DamsmTask(config, 9).max_words,
-        AttnganTask(config, 9).max_words,
-        config.data.eval_max_words,
-    ) == limits
+    damsm, attngan = DamsmTask(config, 9), AttnganTask(config, 9)
+    assert (damsm.max_words, attngan.max_words, config.data.eval_max_words) == limits
 
 
 @pytest.mark.parametrize("name, file", [("cub", "CUB_200_2011.tgz"), ("coco", "train2014.zip")])
@@ -66,7 +62,6 @@ def test_main_asks_for_what_it_needs_before_it_makes_a_workdir(name, file, tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def test_a_source_that_is_none(tmp_path):
-    config = tiny("cub", tmp_path)
+def test_a_source_that_does_not_exist(tmp_path):
     with pytest.raises(UserError, match=f"the source {tmp_path / 'source'} is no folder"):
-        experiment.check(config)
+        experiment.check(tiny("cub", tmp_path))

@@ -1,7 +1,9 @@
-"""Folders and addresses in buckets, one way to both; against a stand-in for Cloud Storage."""
+"""Folders and addresses in buckets, accessed in the same way; against a fake Cloud Storage."""
 
+import contextlib
 import errno
 import hashlib
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -10,6 +12,7 @@ import sys
 
 import numpy as np
 import pytest
+from google.api_core.exceptions import NotFound
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from attngan_jax import configuration, storage
@@ -18,36 +21,39 @@ from attngan_jax.evaluation.follow import scored_steps
 from attngan_jax.interop.inception_weights import read_inception_weights
 from attngan_jax.interop.state_dict_files import read_state_dict, sha256, write_safetensors
 from attngan_jax.reporting import figures, run_files
-from attngan_jax.storage import save_arrays
 from attngan_jax.training.metric_writer import Metrics
+from attngan_jax.workdir import Workdir
 from configs import default
 from tests import tiny_runs
+
+NO_ERROR = contextlib.nullcontext()
 
 
 def test_a_folder_is_a_plain_path_and_an_address_keeps_its_scheme(tmp_path):
     assert storage.path("runs/a") == pathlib.Path("runs/a")
     assert isinstance(storage.path(tmp_path), pathlib.Path)
-    place = storage.path("gs://birds/runs") / "a" / "config.json"
-    assert str(place) == os.fspath(place) == "gs://birds/runs/a/config.json"
-    assert str(storage.path(place).parent) == "gs://birds/runs/a"
+    path = storage.path("gs://birds/runs") / "a" / "config.json"
+    assert str(path) == os.fspath(path) == "gs://birds/runs/a/config.json"
+    assert str(storage.path(path).parent) == "gs://birds/runs/a"
 
 
 @pytest.mark.parametrize("address", ["s3://birds/run", "http://birds/run", "gs://", "gs:///"])
-def test_addresses_of_another_kind_are_refused(address):
+def test_addresses_with_another_scheme_are_refused(address):
     with pytest.raises(UserError, match=f"{address} is an address that nothing here can read"):
         storage.path(address)
 
 
-def test_a_missing_library_is_named(monkeypatch):
-    monkeypatch.setattr(storage.importlib.util, "find_spec", lambda name: None)
+@pytest.mark.parametrize("package", ["gcsfs", "google-cloud-storage"])
+def test_a_missing_package_is_named(package, monkeypatch):
+    def version(name):
+        if name == package:
+            raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
     storage._require_packages.cache_clear()
-    with pytest.raises(UserError, match="pip install -r requirements-gcs.txt"):
+    with pytest.raises(UserError, match=f"{package}, .*pip install -r requirements-gcs.txt"):
         storage.path("gs://birds/run")
-    assert (tiny_runs.ROOT / "requirements-gcs.txt").exists()
-
-
-def refused(gcs, status):
-    gcs.refuse = lambda method, key: status if key == "birds" else None
+    assert f"\n{package}>=" in (tiny_runs.ROOT / "requirements-gcs.txt").read_text()
 
 
 @pytest.mark.parametrize(
@@ -60,137 +66,116 @@ def refused(gcs, status):
         ("gs://birds/run", None, None),
     ],
 )
-def test_a_bucket_out_of_reach_is_one_line_after_one_question(gcs, address, status, message):
-    refused(gcs, status)
-    if message is None:
-        storage.check("workdir", address)
-    else:
-        with pytest.raises(UserError, match=f"^--workdir: .*{message}"):
-            storage.check("workdir", address)
+def test_an_unreachable_bucket_is_one_line_after_one_request(gcs, address, status, message):
+    gcs.refuse = lambda method, key: status if key == "birds" else None
+    with pytest.raises(UserError, match=f"^--workdir: .*{message}") if message else NO_ERROR:
+        storage.check_is_reachable("workdir", address)
     assert len([path for _, path in gcs.requests if "/o?" in path]) == 1
 
 
-def test_a_network_that_is_not_there_is_one_line(gcs):
+def test_a_missing_network_is_one_line(gcs):
     gcs.close()
     with pytest.raises(UserError, match="gs://birds cannot be reached"):
-        storage.check("workdir", "gs://birds/run")
+        storage.check_is_reachable("workdir", "gs://birds/run")
 
 
-@pytest.mark.parametrize("status", [403, None])
-def test_an_upload_is_whole_or_nothing(gcs, status):
-    place = storage.path("gs://birds/run/a.txt")
-    storage.write_text(place, "old")
-    gcs.refuse = lambda method, key: status if method == "POST" else None
-    if status:
-        with pytest.raises(Exception, match="does not have access") as caught:
-            storage.write_text(place, "new")
-        assert "Storage Admin" in storage.describe_error(caught.value)
-    else:
-        storage.write_text(place, "new\né")
-    assert gcs.objects == {"birds/run/a.txt": b"old" if status else "new\né".encode()}
+def test_an_upload_is_whole_or_nothing(gcs):
+    path = storage.path("gs://birds/run/a.txt")
+    storage.write_text(path, "new\né")
+    gcs.refuse = lambda method, key: 403 if method == "POST" else None
+    with pytest.raises(Exception, match="does not have access") as caught:
+        storage.write_text(path, "newer")
+    assert "Storage Admin" in storage.describe_error(caught.value)
+    assert gcs.objects == {"birds/run/a.txt": "new\né".encode()}
 
 
-def test_errors_that_are_not_of_the_bucket_are_no_trouble_of_it():
+def test_only_errors_of_the_store_are_described():
     assert storage.describe_error(OSError(errno.ENOSPC, "full")) is None
     assert storage.describe_error(ValueError("a cat ate it")) is None
     assert storage.describe_error(KeyError("no such key in gs://birds/run")) is None
     assert storage.describe_error(FileNotFoundError("gs://birds/run/a")) is None
-    tensorstore = ValueError('PERMISSION_DENIED: Error writing "gs://birds/run/damsm/2"')
     wrapped = RuntimeError("saving failed")
-    wrapped.__cause__ = tensorstore
+    wrapped.__cause__ = ValueError('PERMISSION_DENIED: Error writing "gs://birds/run/damsm/2"')
     assert "PERMISSION_DENIED" in storage.describe_error(wrapped)
 
 
-def test_a_bug_beside_an_error_of_the_bucket_is_no_trouble_of_it(gcs):
-    """As where an object that isn't there is asked for, and what comes instead has a fault."""
-    from google.api_core.exceptions import NotFound
+def bug(cause):
+    raise TypeError("a mistake") from cause
 
-    for cause in (None, KeyError("another")):
-        with pytest.raises(TypeError) as caught:
-            try:
-                storage.blob(storage.path("gs://birds/run/a")).reload()
-            except NotFound:
-                raise TypeError("a mistake") from cause
-        assert isinstance(caught.value.__context__, NotFound)
-        assert storage.describe_error(caught.value) is None
+
+@pytest.mark.parametrize(
+    "handle", [lambda: bug(None), lambda: bug(KeyError("another")), lambda: len(3)]
+)
+def test_a_bug_while_an_error_of_the_store_is_handled_is_no_error_of_it(gcs, handle):
+    """For example where a missing object is looked for, and the code for that case has a bug."""
     with pytest.raises(TypeError) as caught:
         try:
-            storage.blob(storage.path("gs://birds/run/a")).reload()
+            storage.blob("gs://birds/run/a").reload()
         except NotFound:
-            len(3)
+            handle()
     assert isinstance(caught.value.__context__, NotFound)
     assert storage.describe_error(caught.value) is None
 
 
 @pytest.fixture(params=["folder", "bucket"])
 def workdir(request, tmp_path):
-    """An empty workdir of either kind; the same is asked of both."""
+    """An empty workdir of either kind."""
     if request.param == "folder":
         return tmp_path / "run"
     request.getfixturevalue("gcs")
     return storage.path("gs://birds/run")
 
 
-def test_a_config_and_arrays_and_pictures_come_back(workdir):
+def test_a_config_and_arrays_and_images_are_read_back(workdir):
     config = default.get_config()
     configuration.save_workdir_config(config, workdir)
-    assert configuration.load_workdir_config(workdir).to_dict() == json.loads(
-        json.dumps(config.to_dict())
-    )
-    pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    save_arrays(workdir / "samples" / "step_00000002.npz", images_4=pixels[None])
-    save_arrays(
-        workdir / "samples" / "fixed.npz", captions=np.array(["a bird"]), real_images=pixels[None]
-    )
+    read = configuration.load_workdir_config(workdir)
+    assert read.to_dict() == json.loads(json.dumps(config.to_dict()))
+    pixels, here = np.arange(48, dtype=np.uint8).reshape(4, 4, 3), Workdir(workdir)
+    storage.save_arrays(here.samples / "step_00000002.npz", images_4=pixels[None])
+    captions = np.array(["a bird"])
+    storage.save_arrays(here.fixed_samples, captions=captions, real_images=pixels[None])
     samples = run_files.read_samples(workdir)
     assert samples.steps == [2]
     np.testing.assert_array_equal(samples.last[4][0], pixels)
-    figures.save_png(pixels, workdir / "report" / "a.png")
-    assert (workdir / "report" / "a.png").read_bytes().startswith(b"\x89PNG")
-    assert sorted(path.name for path in storage.walk(workdir)) == [
-        "a.png",
-        "config.json",
-        "fixed.npz",
-        "step_00000002.npz",
-    ]
+    figures.save_png(pixels, here.report / "a.png")
+    assert (here.report / "a.png").read_bytes().startswith(b"\x89PNG")
+    names = sorted(path.name for path in storage.walk(workdir))
+    assert names == ["a.png", "config.json", "fixed.npz", "step_00000002.npz"]
 
 
 def test_two_processes_write_one_log(workdir):
-    """The training and `evaluate --follow` beside it."""
+    """Training, and `evaluate --follow` beside it."""
     workdir.mkdir(parents=True, exist_ok=True)
     one, other = (storage.Log(workdir / "metrics.jsonl") for _ in range(2))
-    one.append("a")
-    other.append("b")
-    other.append("c")
-    one.append("d")
-    assert (workdir / "metrics.jsonl").read_text() == "a\nb\nc\nd\n"
+    for log, line in ((one, "a"), (other, "b"), (other, "c"), (one, "d")):
+        log.append(line)
     storage.Log(workdir / "metrics.jsonl").append("e")
     assert (workdir / "metrics.jsonl").read_text() == "a\nb\nc\nd\ne\n"
 
 
-def test_a_line_whose_answer_was_lost_is_not_written_twice(gcs):
-    place = storage.path("gs://birds/run/metrics.jsonl")
-    log = storage.Log(place)
+def test_a_line_whose_response_was_lost_is_not_written_twice(gcs):
+    log = storage.Log(storage.path("gs://birds/log"))
     log.append("a")
-    gcs.put("birds/run/metrics.jsonl", b"a\nb\n")  # as it is when the answer to "b" gets lost
+    gcs.put("birds/log", b"a\nb\n")  # as it is when the response to "b" gets lost
     log.append("b")
-    assert place.read_text() == "a\nb\n"
+    assert gcs.objects["birds/log"] == b"a\nb\n"
 
 
-def test_a_log_that_is_written_while_it_is_read_is_read_again(gcs):
-    gcs.put("birds/run/metrics.jsonl", b"a\n")
-    asked = []
+def test_a_log_that_is_written_after_it_was_read_is_read_again(gcs):
+    gcs.put("birds/log", b"a\n")
+    requests = []
 
-    def between_the_questions(method, key):
-        if key.endswith("metrics.jsonl"):
-            asked.append(method)
-            if len(asked) == 2:  # the first was for the generation, this is for the text
+    def write_before_the_upload(method, key):
+        if key == "birds/log":
+            requests.append(method)
+            if len(requests) == 2:
                 gcs.put(key, b"a\nb\n")
 
-    gcs.refuse = between_the_questions
-    storage.Log(storage.path("gs://birds/run/metrics.jsonl")).append("c")
-    assert gcs.objects["birds/run/metrics.jsonl"] == b"a\nb\nc\n"
-    assert asked == ["GET"] * 4 + ["POST"]
+    gcs.refuse = write_before_the_upload
+    storage.Log(storage.path("gs://birds/log")).append("c")
+    assert gcs.objects["birds/log"] == b"a\nb\nc\n"
+    assert requests == ["GET", "POST"] * 2
 
 
 def test_metrics_are_in_the_bucket_with_their_event_files(gcs, tmp_path, monkeypatch):
@@ -219,27 +204,21 @@ def test_compiled_programs_are_kept_in_a_bucket(gcs):
         "print(jax.jit(lambda x: x * 3 + 1)(2.0))"
     )
     for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=tiny_runs.ROOT,
-            text=True,
-            capture_output=True,
-            timeout=300,
-        )
-        assert done.stdout == "7.0\n", done.stderr
+        python = [sys.executable, "-c", program]
+        assert subprocess.check_output(python, cwd=tiny_runs.ROOT, timeout=300) == b"7.0\n"
     assert any(name.startswith("birds/cache/jit__lambda") for name in gcs.objects)
     reads = [path for _, path in gcs.requests if "alt=media" in path and "jit__lambda" in path]
     assert len(reads) == 1
 
 
 def test_weights_are_read_from_a_bucket(gcs):
-    place = "gs://birds/weights/net.safetensors"
+    path, missing = "gs://birds/weights/net.safetensors", "gs://birds/weights/other.pth"
     weights = {"conv.weight": np.arange(6, dtype=np.float32).reshape(2, 3)}
-    write_safetensors(place, weights)
-    np.testing.assert_array_equal(read_state_dict(place)["conv.weight"], weights["conv.weight"])
+    write_safetensors(path, weights)
+    np.testing.assert_array_equal(read_state_dict(path)["conv.weight"], weights["conv.weight"])
     content = gcs.objects["birds/weights/net.safetensors"]
-    assert sha256(place) == hashlib.sha256(content).hexdigest()
-    with pytest.raises(UserError, match="gs://birds/weights/other.pth cannot be read: No such"):
-        read_state_dict("gs://birds/weights/other.pth")
-    with pytest.raises(UserError, match="gs://birds/weights/other.pth cannot be read .No such"):
-        read_inception_weights("gs://birds/weights/other.pth")
+    assert sha256(path) == hashlib.sha256(content).hexdigest()
+    with pytest.raises(UserError, match=f"{missing} cannot be read: No such"):
+        read_state_dict(missing)
+    with pytest.raises(UserError, match=f"{missing} cannot be read .No such"):
+        read_inception_weights(missing)

@@ -1,8 +1,8 @@
-"""A tiny dataset and a tiny run of everything, made once and shared by the tests that look at
-them. Tests go to the processes by file, so that `tiny_run` is made once."""
+"""Starts commands in processes of their own: whole runs on a tiny config, and their errors."""
 
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 
@@ -13,35 +13,31 @@ QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expen
 CACHE = os.path.expanduser("~/.cache/attngan_jax/tests")
 
 
-def start_door(name: str, *arguments, text: bool = True) -> subprocess.CompletedProcess:
-    """Runs `python -m attngan_jax.NAME` to its end, on one device."""
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+def start_module(words: str, *arguments) -> subprocess.CompletedProcess:
+    """Runs `python -m WORDS ARGUMENTS` to its end, on one device; WORDS are split as by a shell."""
     return subprocess.run(
-        [sys.executable, "-m", f"attngan_jax.{name}", *map(str, arguments)],
+        [sys.executable, "-m", *shlex.split(words), *map(str, arguments)],
         cwd=ROOT,
-        env=environment,
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"},
         capture_output=True,
-        text=text,
+        text=True,
         timeout=900,
     )
 
 
-def start_main(workdir, data_dir, *more) -> subprocess.CompletedProcess:
+def start_command(words: str, *arguments) -> subprocess.CompletedProcess:
+    """Runs `python -m attngan_jax.WORDS ARGUMENTS`: a command's name, and its flags."""
+    return start_module(f"attngan_jax.{words}", *arguments)
+
+
+def start_main(workdir, data_dir, *more, module="attngan_jax.main") -> subprocess.CompletedProcess:
     """Runs `main` on the tiny config."""
-    return start_door(
-        "main",
-        "--config",
-        CONFIG,
-        "--workdir",
-        workdir,
-        f"--config.data.data_dir={data_dir}",
-        f"--config.compilation_cache_dir={CACHE}",
-        *more,
-    )
+    flags = f"--config {CONFIG} --workdir {workdir} --config.data.data_dir={data_dir}"
+    return start_module(f"{module} {flags} --config.compilation_cache_dir={CACHE}", *more)
 
 
 def assert_one_line(done: subprocess.CompletedProcess, code: int, *parts: str) -> None:
-    """The door ended with `code` and one line that says `parts`, without a traceback."""
+    """The command ended with `code` and one line that says `parts`, without a traceback."""
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr

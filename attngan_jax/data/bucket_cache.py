@@ -108,7 +108,7 @@ def publish(folder: Path, target: storage.Path) -> None:
 
 def facts(source: storage.Path) -> Facts:
     """Size and MD5 (base64; None for objects that were composed) of a dataset's objects."""
-    storage.check("config.data.data_dir", source)
+    storage.check_is_reachable("config.data.data_dir", source)
     prefix = os.fspath(source).removeprefix(storage.SCHEME).partition("/")[2].rstrip("/") + "/"
     found = {blob.name.removeprefix(prefix): blob for blob in storage.blobs(source)}
     names = (n for n in found if not n.startswith("reference/") and not n.endswith("/"))

@@ -70,7 +70,7 @@ class Vocabulary:
         try:
             words = storage.path(path).read_text(encoding="utf-8").splitlines()
         except OSError as error:
-            raise UserError(f"{where} cannot be read ({storage.reason(error)})") from error
+            raise UserError(f"{where} cannot be read ({storage.strerror(error)})") from error
         except UnicodeDecodeError as error:
             raise UserError(f"{where} is not UTF-8; {repair}") from error
         if not words or words[0] != END:

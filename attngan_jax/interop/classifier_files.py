@@ -89,7 +89,7 @@ def read_classifier(path: storage.PathLike) -> ClassifierWeights:
         family = _metadata(data).get("family")
     except OSError as error:
         raise UserError(
-            f"the classifier {path} cannot be read ({storage.reason(error)}): {advice}"
+            f"the classifier {path} cannot be read ({storage.strerror(error)}): {advice}"
         ) from error
     except (safetensors.SafetensorError, ValueError) as error:
         raise UserError(f"the classifier {path} is no whole .safetensors file: {advice}") from error
@@ -130,7 +130,7 @@ def _write(path: storage.Path, arrays: dict[str, np.ndarray], metadata: dict[str
         storage.write_bytes(path, safetensors.numpy.save(arrays, metadata))
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written ({storage.reason(error)}): choose another --out"
+            f"{path} cannot be written ({storage.strerror(error)}): choose another --out"
         ) from error
 
 

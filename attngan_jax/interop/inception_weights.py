@@ -73,7 +73,7 @@ def _checked_digest(path: storage.PathLike) -> str:
         digest = sha256(path)
     except OSError as error:
         raise UserError(
-            f"the Inception weights {path} cannot be read ({storage.reason(error)}): "
+            f"the Inception weights {path} cannot be read ({storage.strerror(error)}): "
             f"download {PUBLISHED}"
         ) from error
     named = re.search(r"-([0-9a-f]{8})\.pth$", str(path))

@@ -38,7 +38,7 @@ def load_metadata(path: storage.PathLike) -> Any:
         )
         return reader.read()
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {storage.reason(error)}") from error
+        raise UserError(f"{path} cannot be read: {storage.strerror(error)}") from error
     except Refused as error:
         raise UserError(
             f"{path} is not read: {error}. Take the file that the released code's "

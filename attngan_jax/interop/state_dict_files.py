@@ -47,7 +47,7 @@ def read_state_dict(path: storage.PathLike) -> dict[str, np.ndarray]:
         data = path.read_bytes()
         return _READERS.get(path.suffix.lower(), read_torch_state_dict)(data)
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {storage.reason(error)}") from error
+        raise UserError(f"{path} cannot be read: {storage.strerror(error)}") from error
     except Refused as error:
         raise UserError(
             f"{path} is not read: {error}. Pass a state_dict as PyTorch's .pth, as "

@@ -61,7 +61,7 @@ def write_originals(folder):
 def test_it_draws_eight_pictures_of_256_pixels(tmp_path):
     write_originals(tmp_path)
     run, out = tmp_path / "run", tmp_path / "out"
-    imported = tiny_runs.start_door(
+    imported = tiny_runs.start_command(
         "convert",
         "import",
         "--config",
@@ -78,7 +78,7 @@ def test_it_draws_eight_pictures_of_256_pixels(tmp_path):
         f"--config.compilation_cache_dir={tiny_runs.CACHE}",
     )
     assert imported.returncode == 0, imported.stderr[-3000:]
-    drawn = tiny_runs.start_door(
+    drawn = tiny_runs.start_command(
         "sample",
         "--workdir",
         run,

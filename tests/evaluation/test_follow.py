@@ -87,7 +87,7 @@ def test_the_door_scores_with_other_settings(tiny_run, tmp_path):
     shutil.copytree(workdir, tmp_path / "run")
     (tmp_path / "run" / "metrics.jsonl").unlink()
     shutil.rmtree(tmp_path / "run" / "attngan" / "2")
-    done = tiny_runs.start_door(
+    done = tiny_runs.start_command(
         "evaluate",
         "--workdir",
         tmp_path / "run",
@@ -104,5 +104,5 @@ def test_the_door_scores_with_other_settings(tiny_run, tmp_path):
     assert metrics["r_precision"]["mismatch"] == "image"
     assert (metrics["r_precision"]["candidates"], metrics["r_precision"]["num_images"]) == (5, 20)
     assert suite.is_finished(tmp_path / "run", 4)
-    again = tiny_runs.start_door("evaluate", "--workdir", tmp_path / "run", "--eval.mismatch=dog")
+    again = tiny_runs.start_command(f"evaluate --workdir {tmp_path}/run --eval.mismatch=dog")
     tiny_runs.assert_one_line(again, 1, "config.eval.mismatch is 'dog'", "class, image")

@@ -81,7 +81,7 @@ def test_without_weights_nothing_is_begun(tmp_path):
     with pytest.raises(UserError, match=f"{PUBLISHED}.*image_encoder.weights=FILE"):
         experiment.train_and_evaluate(cub.get_config().lock(), workdir)
     assert not workdir.exists()
-    done = tiny_runs.start_door("main", "--config", "configs/cub.py", "--workdir", workdir)
+    done = tiny_runs.start_command("main", "--config", "configs/cub.py", "--workdir", workdir)
     tiny_runs.assert_one_line(done, 1, PUBLISHED, "--config.image_encoder.weights=FILE")
     assert not workdir.exists()
 

@@ -7,8 +7,7 @@ from tests.tiny_configs.sizes import shrink
 def get_config():
     """16-pixel birds of twenty species, two stages of 8 and 16 pixels, a few steps."""
     config = procedural_birds.get_config()
-    config.name = "tiny_birds"
-    birds = config.procedural_birds
-    birds.image_size = 16
-    birds.num_species, birds.test_species, birds.images_per_species = 20, 5, 3
+    config.name = "birds"
+    birds = dict(image_size=16, num_species=20, test_species=5, images_per_species=3)
+    config.procedural_birds.update(birds)
     return shrink(config)
