@@ -86,8 +86,7 @@ def _import():
 def _export():
     _require("workdir", "out")
     from attngan_jax.configuration import load_workdir_config
-    from attngan_jax.conversion.export_run import export
-    from attngan_jax.conversion.released_classes import loading_hint
+    from attngan_jax.conversion.export_run import export, loading_hint
     from attngan_jax.data.vocabulary import Vocabulary
 
     paths = export(_WORKDIR.value, _OUT.value)
@@ -98,7 +97,7 @@ def _export():
 
 def _classifier():
     _require("source", "out")
-    from attngan_jax.interop.classifier_files import convert_classifier
+    from attngan_jax.interop.inception_weights import convert_classifier
 
     family = convert_classifier(_SOURCE.value, _OUT.value)
     keys = ["inception_score_weights"] + ["fid_weights"] * (family != "cub-50")

@@ -1,4 +1,4 @@
-"""The original's files of one trained model, read together and checked against a config."""
+"""The released code's files of one trained model, read together and checked against a config."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,21 +6,25 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
+from attngan_jax.configuration import Config
 from attngan_jax.data.vocabulary import END, Vocabulary
 from attngan_jax.errors import UserError
-from attngan_jax.interop.metadata import read_captions
-from attngan_jax.interop.state_dict_files import read_state_dict, sha256
-from attngan_jax.interop.state_dicts import dimensions_from_state_dict, variables_from_state_dict
+from attngan_jax.interop import (
+    dimensions_from_state_dict,
+    read_state_dict,
+    variables_from_state_dict,
+)
+from attngan_jax.interop.metadata import read_caption_words
+from attngan_jax.interop.state_dict_files import sha256
+from attngan_jax.interop.state_dicts import Variables
 from attngan_jax.training.networks import image_sizes
 
-Variables = dict[str, dict[str, Any]]
 FilePath = str | Path
 
 
 class OriginalModel(NamedTuple):
-    """A model of the original, float32, checked against the config.
+    """A model of the released code, float32, checked against the config.
 
     Attributes:
       vocabulary: of the captions that it was trained with.
@@ -38,7 +42,7 @@ class OriginalModel(NamedTuple):
 
 
 def read_original(
-    config: ConfigDict,
+    config: Config,
     *,
     generator: FilePath,
     text_encoder: FilePath,
@@ -51,63 +55,42 @@ def read_original(
     Raises:
       UserError: a file can't be read, is of another network, or does not fit the config.
     """
-    vocabulary = _read_vocabulary(captions)
-    wanted = _wanted(config, len(vocabulary))
+    try:
+        vocabulary = Vocabulary([END, *read_caption_words(captions)[1:]])
+    except ValueError as error:
+        raise UserError(f"{captions}: {error}") from error
+
+    def read(kind: str, path: FilePath) -> tuple[Variables, Mapping[str, Any]]:
+        return _read_network(config, kind, path, len(vocabulary))
+
     files = [generator, text_encoder, captions, *discriminators]
-    kind = "generator_dcgan" if config.generator.single_image else "generator"
-    by_size = {}
+    files += [image_encoder] if image_encoder else []
+    sizes = image_sizes(config)
+    by_size: dict[int, Variables] = {}
     for path in discriminators:
-        variables, dimensions = _read_network("discriminator", path, wanted["discriminator"])
-        by_size[_new_size(path, dimensions["image_size"], by_size, config)] = variables
-    image = None
-    if image_encoder:
-        files.append(image_encoder)
-        image, _ = _read_network("image_encoder", image_encoder, wanted["image_encoder"])
+        variables, dimensions = read("discriminator", path)
+        size = dimensions["image_size"]
+        if size not in sizes or size in by_size:
+            what = "a second one" if size in by_size else f"and the config has {list(sizes)}"
+            raise UserError(
+                f"{path} is the discriminator of {size} pixels, {what}: give one file per stage"
+            )
+        by_size[size] = variables
+    kind = "generator_dcgan" if config.generator.single_image else "generator"
     return OriginalModel(
         vocabulary,
-        generator=_read_network(kind, generator, wanted["generator"])[0],
-        text_encoder=_read_network("text_encoder", text_encoder, wanted["text_encoder"])[0],
-        image_encoder=image,
+        generator=read(kind, generator)[0],
+        text_encoder=read("text_encoder", text_encoder)[0],
+        image_encoder=read("image_encoder", image_encoder)[0] if image_encoder else None,
         discriminators=by_size,
         files={Path(path).name: sha256(path) for path in files},
     )
 
 
-def _read_vocabulary(path: FilePath) -> Vocabulary:
-    words = read_captions(path).words
-    try:
-        return Vocabulary([END, *words[1:]])
-    except ValueError as error:
-        raise UserError(f"{path}: {error}") from error
-
-
-def _wanted(config: ConfigDict, vocabulary_size: int) -> dict[str, dict[str, Any]]:
-    """Network -> dimension -> the config key that sets it, and its value."""
-    text, g = config.text_encoder, config.generator
-    embedding = {"embedding_dim": ("text_encoder.embedding_dim", text.embedding_dim)}
-    generator = ["num_stages", "base_size", "gf_dim", "z_dim", "condition_dim"]
-    if g.num_stages > 1:
-        generator += ["num_residual_blocks", "attention"]
-    trunk = ["trunk", "cnn_dim"] if config.image_encoder.trunk == "cnn" else ["trunk"]
-    return {
-        "generator": embedding | {key: (f"generator.{key}", g[key]) for key in generator},
-        "discriminator": embedding
-        | {
-            "df_dim": ("discriminator.df_dim", config.discriminator.df_dim),
-            "unconditional": ("generator.single_image", not g.single_image),
-        },
-        "text_encoder": embedding
-        | {
-            "vocabulary_size": ("--captions", vocabulary_size),
-            "word_dim": ("text_encoder.word_dim", text.word_dim),
-            "rnn_type": ("text_encoder.rnn_type", text.rnn_type),
-        },
-        "image_encoder": embedding
-        | {key: (f"image_encoder.{key}", config.image_encoder[key]) for key in trunk},
-    }
-
-
-def _read_network(kind: str, path: FilePath, wanted: Mapping) -> tuple[Variables, dict]:
+def _read_network(
+    config: Config, kind: str, path: FilePath, num_words: int
+) -> tuple[Variables, Mapping[str, Any]]:
+    """A network's variables and dimensions."""
     state_dict = read_state_dict(path)
     try:
         dimensions = dimensions_from_state_dict(kind, state_dict)
@@ -116,7 +99,7 @@ def _read_network(kind: str, path: FilePath, wanted: Mapping) -> tuple[Variables
         raise UserError(f"{path}: {error}") from error
     differing = [
         f"{name} is {dimensions[name]} there and {value} by {key}"
-        for name, (key, value) in wanted.items()
+        for name, (key, value) in _wanted(config, kind, num_words).items()
         if dimensions[name] != value
     ]
     if differing:
@@ -124,14 +107,25 @@ def _read_network(kind: str, path: FilePath, wanted: Mapping) -> tuple[Variables
     return jax.tree.map(_float32, variables), dimensions
 
 
-def _new_size(path: FilePath, size: int, known: Mapping, config: ConfigDict) -> int:
-    sizes = image_sizes(config)
-    if size not in sizes or size in known:
-        what = "a second one" if size in known else f"and the config has {list(sizes)}"
-        raise UserError(
-            f"{path} is the discriminator of {size} pixels, {what}: give one file per stage"
-        )
-    return size
+def _wanted(config: Config, kind: str, num_words: int) -> dict[str, tuple[str, Any]]:
+    """Dimension -> the config key that sets it, and its value."""
+    wanted = {"embedding_dim": ("text_encoder.embedding_dim", config.text_encoder.embedding_dim)}
+    section = kind.removesuffix("_dcgan")
+    names = {
+        "generator": "num_stages base_size gf_dim z_dim condition_dim",
+        "discriminator": "df_dim",
+        "text_encoder": "word_dim rnn_type",
+        "image_encoder": "trunk",
+    }[section].split()
+    if section == "generator" and config.generator.num_stages > 1:
+        names += ["num_residual_blocks", "attention"]
+    if section == "image_encoder" and config.image_encoder.trunk == "cnn":
+        names += ["cnn_dim"]
+    if section == "text_encoder":
+        wanted["vocabulary_size"] = ("--captions", num_words)
+    if section == "discriminator":
+        wanted["unconditional"] = ("generator.single_image", not config.generator.single_image)
+    return wanted | {name: (f"{section}.{name}", config[section][name]) for name in names}
 
 
 def _float32(array: np.ndarray) -> np.ndarray:

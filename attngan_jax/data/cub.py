@@ -13,7 +13,7 @@ from attngan_jax.data import archives
 from attngan_jax.data.photographs import Entry, Listing, PhotographBuilder
 from attngan_jax.data.vocabulary import END, Vocabulary
 from attngan_jax.errors import UserError
-from attngan_jax.interop.metadata import read_captions, read_class_ids, read_filenames
+from attngan_jax.interop.metadata import read_caption_words, read_class_ids, read_filenames
 from attngan_jax.interop.state_dict_files import sha256
 
 _TEXT_FOLDERS = ("text", "text_c10")
@@ -219,7 +219,7 @@ def _read_words(roots: Sequence[Path], notes: dict) -> Sequence[str] | None:
     if folder is None:
         return None
     try:
-        words = read_captions(folder / "captions.pickle").words[1:]
+        words = read_caption_words(folder / "captions.pickle")[1:]
         if strange := [word for word in words if word.split() != [word]]:
             raise ValueError(f"{strange[0]!r} is not one word")
         return Vocabulary([END, *words]).words

@@ -1,42 +1,26 @@
 """The released code's metadata: `captions.pickle`, `filenames.pickle`, `class_info.pickle`."""
 
 import re
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from attngan_jax import storage
 from attngan_jax.errors import UserError
-from attngan_jax.interop.safe_pickle import Name, PickleReader, Refused, Unfinished
+from attngan_jax.interop.safe_pickle import Refused, read_pickle
 
 MAX_OPERATIONS = 100_000_000  # COCO's captions take about a tenth
-
-
-class Captions(NamedTuple):
-    """What `captions.pickle` holds.
-
-    Attributes:
-      train, test: one list of word indices per caption, ten (COCO: five) captions per image.
-      words: the vocabulary by index; index 0 is `<end>`.
-    """
-
-    train: list[list[int]]
-    test: list[list[int]]
-    words: list[str]
 
 
 def load_metadata(path: storage.PathLike) -> Any:
     """The lists, dicts, strings and numbers of a pickle, of Python 2 or 3; nothing is run.
 
-    Raises:
-      UserError: the file can't be read, is damaged, or holds anything else.
+    Raises `UserError` for a file that can't be read, is damaged, or holds anything else.
     """
     try:
-        data = storage.path(path).read_bytes()
-        reader = PickleReader(
-            _without_carriage_returns(data), names=_NUMPY_NAMES, max_operations=MAX_OPERATIONS
-        )
-        return reader.read()
+        data = _without_carriage_returns(storage.path(path).read_bytes())
+        return read_pickle(data, functions=_NUMPY, max_operations=MAX_OPERATIONS)[0]
     except OSError as error:
         raise UserError(f"{path} cannot be read: {storage.reason(error)}") from error
     except Refused as error:
@@ -46,79 +30,77 @@ def load_metadata(path: storage.PathLike) -> Any:
         ) from error
 
 
-def read_captions(path: storage.PathLike) -> Captions:
-    """Reads `captions.pickle`: `[train, test, index -> word, word -> index]`.
+def read_caption_words(path: storage.PathLike) -> list[str]:
+    """The vocabulary of `captions.pickle`, by index; the word with index 0 is `<end>`.
 
-    Raises:
-      UserError: the file can't be read or holds something else.
+    The file holds `[train, test, index -> word, word -> index]`; `train` and `test` are lists of
+    captions, ten an image (COCO: five), which are lists of word indices. Raises `UserError` for a
+    file that can't be read or holds something else.
     """
     value = load_metadata(path)
     if not (isinstance(value, list) and len(value) == 4 and isinstance(value[2], dict)):
         raise _unexpected(path, "[train captions, test captions, index to word, word to index]")
-    words = [value[2].get(i) for i in range(len(value[2]))]
-    if not words or not all(isinstance(word, str) for word in words):
+    train, test, words = value[:3]
+    size = len(words)
+    vocabulary = [words.get(i) for i in range(size)]
+    if not words or not all(isinstance(word, str) for word in vocabulary):
         raise _unexpected(path, "words with the indices 0, 1, 2 and so on")
-    train, test = (_index_lists(path, captions, len(words)) for captions in value[:2])
-    return Captions(train, test, words)
+    if not (isinstance(train, list) and isinstance(test, list)):
+        raise _unexpected(path, "lists of captions")
+    for caption in {id(caption): caption for caption in train + test}.values():  # each list once
+        if not isinstance(caption, list) or not all(
+            _is_integer(i) and 0 <= i < size for i in caption
+        ):
+            raise _unexpected(path, f"captions as lists of word indices below {size}")
+    return vocabulary
 
 
 def read_filenames(path: storage.PathLike) -> list[str]:
-    """Reads `filenames.pickle`: image names without their ending, as `class/image`."""
-    names = load_metadata(path)
-    if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
-        raise _unexpected(path, "a list of file names")
-    return names
+    """`filenames.pickle`: image names without their ending, as `class/image`; or a `UserError`."""
+    return _read_list(path, "a list of file names", lambda value: isinstance(value, str))
 
 
 def read_class_ids(path: storage.PathLike) -> list[int]:
-    """Reads `class_info.pickle`: one class number per image, in the order of the file names."""
-    ids = load_metadata(path)
-    if not (isinstance(ids, list) and ids and all(map(_is_integer, ids))):
-        raise _unexpected(path, "a list of class numbers")
-    return [int(i) for i in ids]
+    """`class_info.pickle`: a class number per image, in the file names' order; or a `UserError`."""
+    return [int(i) for i in _read_list(path, "a list of class numbers", _is_integer)]
 
 
-def _index_lists(path, captions, vocabulary_size: int) -> list[list[int]]:
-    if not isinstance(captions, list):
-        raise _unexpected(path, "lists of captions")
-    for caption in captions:
-        if not (
-            isinstance(caption, list)
-            and all(map(_is_integer, caption))
-            and all(0 <= i < vocabulary_size for i in caption)
-        ):
-            raise _unexpected(path, f"captions as lists of word indices below {vocabulary_size}")
-    return captions
+def _read_list(path: storage.PathLike, wanted: str, is_one: Callable[[Any], bool]) -> list:
+    values = load_metadata(path)
+    if not (isinstance(values, list) and values and all(map(is_one, values))):
+        raise _unexpected(path, wanted)
+    return values
 
 
-def _is_integer(value) -> bool:
+def _is_integer(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def _unexpected(path, wanted: str) -> UserError:
+def _unexpected(path: storage.PathLike, wanted: str) -> UserError:
     return UserError(f"{path} does not hold {wanted}: it is another file than its name says")
 
 
 def _without_carriage_returns(data: bytes) -> bytes:
-    """Mends a text pickle that was written in Windows' text mode, as the released CUB lists were.
+    """Repairs a text pickle that was written in Windows' text mode, as the released CUB lists were.
 
     Only protocol 0 has no header and ends every line alike.
     """
     lines = data.count(b"\n")
-    if data[:1] != b"\x80" and lines and data.count(b"\r\n") == lines:
-        return data.replace(b"\r\n", b"\n")
-    return data
+    is_windows = data[:1] != b"\x80" and data.count(b"\r\n") == lines
+    return data.replace(b"\r\n", b"\n") if is_windows else data
 
 
-class _Dtype(Unfinished):
+class _Dtype:
     """`numpy.dtype` of numbers; its byte order comes afterwards, as a state."""
 
-    def __init__(self, code: str, *_):
+    def __init__(self, code: str, align: bool = False, copy: bool = False):
         if not re.fullmatch("[biuf][1248]", code):
-            raise Refused(f"it holds NumPy values of the type {code!r}, not numbers")
+            raise Refused(f"it holds NumPy values of the type {code[:20]!r}, not numbers")
         self.dtype = np.dtype(code)
 
-    def complete(self, state) -> None:
+    def __setstate__(self, state: tuple) -> None:
+        if state[1] not in ("<", ">", "|", "="):
+            raise Refused("it holds NumPy values of an unknown byte order")
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
@@ -130,15 +112,15 @@ def _scalar(kind: _Dtype, value: str | bytes) -> np.number:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes for Python 2."""
-    if encoding not in ("latin1", "latin-1"):
-        raise Refused(f"it holds text in the encoding {encoding!r}")
+    """How Python 3 writes a scalar's bytes for Python 2."""
+    if encoding not in ("latin1", "latin-1") or len(text) > 8:
+        raise Refused("it holds bytes that are no NumPy number")
     return text.encode("latin-1")
 
 
-_NUMPY_NAMES = {
-    Name("numpy", "dtype"): _Dtype,
-    Name("numpy.core.multiarray", "scalar"): _scalar,
-    Name("numpy._core.multiarray", "scalar"): _scalar,
-    Name("_codecs", "encode"): _encode,
+_NUMPY = {
+    "numpy.dtype": _Dtype,
+    "numpy.core.multiarray.scalar": _scalar,
+    "numpy._core.multiarray.scalar": _scalar,
+    "_codecs.encode": _encode,
 }
