@@ -41,57 +41,53 @@ def export(workdir: storage.PathLike, out: storage.PathLike) -> list[storage.Pat
     for name, kind, variables in networks:
         state_dict = state_dict_from_variables(kind, jax.tree.map(np.asarray, variables))
         write_safetensors(out / f"{name}.safetensors", state_dict)
-    storage.write_bytes(out / "vocabulary.txt", words.read_bytes())
+    storage.write_bytes(out / words.name, words.read_bytes())
     return [out / f"{name}.safetensors" for name, _, _ in networks]
 
 
 def released_classes(config: Config, num_words: int) -> dict[str, tuple[str, str]]:
     """Which class of the released code's `model.py` takes which file of an export.
 
-    A run may have shapes that the released code has no network for; then its tensors can be read
-    in PyTorch, but a network for them has to be written.
-
-    Returns:
-      The file's stem -> (the call that makes the network, ""), or ("", why there is none).
+    Returns the file's stem -> (the call that makes the network, why the released code has none for
+    it); one of the two is "". Without a class the tensors can still be read in PyTorch.
     """
-    g, text = config.generator, config.text_encoder
-    D = text.embedding_dim
-    found = {"netG": ("G_DCGAN()" if g.single_image else "G_NET()", "")}
+    g, text, sizes = config.generator, config.text_encoder, image_sizes(config)
+    jcu = "b_jcu=False" if g.single_image else ""
+    calls = {"netG": "G_DCGAN()" if g.single_image else "G_NET()"}
+    calls |= {f"netD{i}": f"D_NET{size}({jcu})" for i, size in enumerate(sizes)}
+    dimensions = f"ninput={text.word_dim}, nhidden={text.embedding_dim}"
+    calls["text_encoder"] = f"RNN_ENCODER({num_words}, {dimensions})"
+    calls["image_encoder"] = f"CNN_ENCODER({text.embedding_dim})"
+    odd = {i: size for i, size in enumerate(sizes) if size not in (64, 128, 256)}
+    misfits = {f"netD{i}": f"it has none of {size} pixels" for i, size in odd.items()}
+    if g.num_stages > 1 and not g.attention:
+        misfits["netG"] = "it always has attention"
+    if g.num_stages > 3:
+        misfits["netG"] = f"it has at most 3 stages, not {g.num_stages}"
     if g.base_size != 64:
-        found["netG"] = ("", f"its first image is of 64 pixels, not {g.base_size}")
-    elif g.num_stages > 3:
-        found["netG"] = ("", f"it has at most 3 stages, not {g.num_stages}")
-    elif g.num_stages > 1 and not g.attention:
-        found["netG"] = ("", "it always has attention")
-    for i, size in enumerate(image_sizes(config)):
-        found[f"netD{i}"] = (f"D_NET{size}({'b_jcu=False' if g.single_image else ''})", "")
-        if size not in (64, 128, 256):
-            found[f"netD{i}"] = ("", f"it has none of {size} pixels")
-    call = f"RNN_ENCODER({num_words}, ninput={text.word_dim}, nhidden={D})"
-    found |= {"text_encoder": (call, ""), "image_encoder": (f"CNN_ENCODER({D})", "")}
+        misfits["netG"] = f"its first image is of 64 pixels, not {g.base_size}"
     if text.sentence_pooling != "last":
-        why = f"its sentence is the last states, not the words' {text.sentence_pooling}"
-        found["text_encoder"] = ("", why)
+        words = f"the words' {text.sentence_pooling}"
+        misfits["text_encoder"] = f"its sentence is the last states, not {words}"
     if config.image_encoder.trunk != "inception_v3":
-        found["image_encoder"] = ("", "its trunk is Inception-v3")
-    return found
+        misfits["image_encoder"] = "its trunk is Inception-v3"
+    calls |= dict.fromkeys(misfits, "")
+    return {name: (call, misfits.get(name, "")) for name, call in calls.items()}
 
 
 def loading_hint(config: Config, num_words: int, paths: Iterable[storage.Path]) -> str:
     """The lines that load the files in PyTorch, for a person to copy."""
     g, text = config.generator, config.text_encoder
+    lines = ["In PyTorch, with the released code's model.py:"]
+    lines += ["  from safetensors.torch import load_file"]
     networks = released_classes(config, num_words)
-    lines = [
-        "In PyTorch, with the released code's model.py and the cfg below:",
-        "  from safetensors.torch import load_file",
-    ]
     for path in paths:
         name, (call, why) = path.stem, networks[path.stem]
         line = f"{name} = {call}; {name}.load_state_dict(load_file({str(path)!r}))"
         own = f"# {path} needs a network of your own: the released code has no {name} for it: {why}"
         lines.append(f"  {own if why else line}")
     lines.append(
-        f"cfg: TREE.BRANCH_NUM {g.num_stages}, GAN.GF_DIM {g.gf_dim}, "
+        f"Its cfg: TREE.BRANCH_NUM {g.num_stages}, GAN.GF_DIM {g.gf_dim}, "
         f"GAN.DF_DIM {config.discriminator.df_dim}, GAN.Z_DIM {g.z_dim}, "
         f"GAN.CONDITION_DIM {g.condition_dim}, GAN.R_NUM {g.num_residual_blocks}, "
         f"GAN.B_DCGAN {g.single_image}, TEXT.EMBEDDING_DIM {text.embedding_dim}, "

@@ -18,8 +18,7 @@ import safetensors.numpy
 
 from attngan_jax import storage
 from attngan_jax.errors import UserError
-from attngan_jax.interop.inception_table import POOLED_FEATURES
-from attngan_jax.interop.name_tables import inception_rows
+from attngan_jax.interop.name_tables import POOLED_FEATURES, inception_rows
 from attngan_jax.interop.state_dict_files import read_state_dict, sha256
 from attngan_jax.interop.state_dicts import COUNTERS, Variables, variables_from_rows
 

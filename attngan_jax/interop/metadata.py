@@ -1,14 +1,13 @@
 """The released code's metadata: `captions.pickle`, `filenames.pickle`, `class_info.pickle`."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from attngan_jax import storage
 from attngan_jax.errors import UserError
-from attngan_jax.interop.safe_pickle import Refused, read_pickle
+from attngan_jax.interop.safe_pickle import Refused, read_pickle, require
 
 MAX_OPERATIONS = 100_000_000  # COCO's captions take about a tenth
 
@@ -38,46 +37,43 @@ def read_caption_words(path: storage.PathLike) -> list[str]:
     file that can't be read or holds something else.
     """
     value = load_metadata(path)
-    if not (isinstance(value, list) and len(value) == 4 and isinstance(value[2], dict)):
-        raise _unexpected(path, "[train captions, test captions, index to word, word to index]")
+    is_four = isinstance(value, list) and len(value) == 4 and isinstance(value[2], dict)
+    _check(path, is_four, "[train captions, test captions, index to word, word to index]")
     train, test, words = value[:3]
-    size = len(words)
-    vocabulary = [words.get(i) for i in range(size)]
-    if not words or not all(isinstance(word, str) for word in vocabulary):
-        raise _unexpected(path, "words with the indices 0, 1, 2 and so on")
-    if not (isinstance(train, list) and isinstance(test, list)):
-        raise _unexpected(path, "lists of captions")
+    vocabulary = [words.get(i) for i in range(len(words))]
+    are_words = words and all(isinstance(word, str) for word in vocabulary)
+    _check(path, are_words, "words with the indices 0, 1, 2 and so on")
+    _check(path, isinstance(train, list) and isinstance(test, list), "lists of captions")
+    indices = f"captions as lists of word indices below {len(words)}"
     for caption in {id(caption): caption for caption in train + test}.values():  # each list once
-        if not isinstance(caption, list) or not all(
-            _is_integer(i) and 0 <= i < size for i in caption
-        ):
-            raise _unexpected(path, f"captions as lists of word indices below {size}")
+        _check(path, isinstance(caption, list) and all(map(_is_integer, caption)), indices)
+        _check(path, all(0 <= i < len(words) for i in caption), indices)
     return vocabulary
 
 
 def read_filenames(path: storage.PathLike) -> list[str]:
     """`filenames.pickle`: image names without their ending, as `class/image`; or a `UserError`."""
-    return _read_list(path, "a list of file names", lambda value: isinstance(value, str))
+    names = load_metadata(path)
+    are_names = isinstance(names, list) and names and all(isinstance(name, str) for name in names)
+    _check(path, are_names, "a list of file names")
+    return names
 
 
 def read_class_ids(path: storage.PathLike) -> list[int]:
     """`class_info.pickle`: a class number per image, in the file names' order; or a `UserError`."""
-    return [int(i) for i in _read_list(path, "a list of class numbers", _is_integer)]
-
-
-def _read_list(path: storage.PathLike, wanted: str, is_one: Callable[[Any], bool]) -> list:
-    values = load_metadata(path)
-    if not (isinstance(values, list) and values and all(map(is_one, values))):
-        raise _unexpected(path, wanted)
-    return values
+    ids = load_metadata(path)
+    are_ids = isinstance(ids, list) and ids and all(map(_is_integer, ids))
+    _check(path, are_ids, "a list of class numbers")
+    return [int(i) for i in ids]
 
 
 def _is_integer(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def _unexpected(path: storage.PathLike, wanted: str) -> UserError:
-    return UserError(f"{path} does not hold {wanted}: it is another file than its name says")
+def _check(path: storage.PathLike, condition: Any, wanted: str) -> None:
+    if not condition:
+        raise UserError(f"{path} does not hold {wanted}: it is another file than its name says")
 
 
 def _without_carriage_returns(data: bytes) -> bytes:
@@ -94,27 +90,26 @@ class _Dtype:
     """`numpy.dtype` of numbers; its byte order comes afterwards, as a state."""
 
     def __init__(self, code: str, align: bool = False, copy: bool = False):
-        if not re.fullmatch("[biuf][1248]", code):
-            raise Refused(f"it holds NumPy values of the type {code[:20]!r}, not numbers")
+        is_number = re.fullmatch("[biuf][1248]", code)
+        require(is_number, f"it holds NumPy values of the type {code[:20]!r}, not numbers")
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state: tuple) -> None:
-        if state[1] not in ("<", ">", "|", "="):
-            raise Refused("it holds NumPy values of an unknown byte order")
+        require(state[1] in ("<", ">", "|", "="), "it holds NumPy values of another byte order")
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
 def _scalar(kind: _Dtype, value: str | bytes) -> np.number:
-    if not isinstance(kind, _Dtype) or len(value) != kind.dtype.itemsize:
-        raise Refused("it holds a NumPy scalar of another size than its type's")
+    is_sized = isinstance(kind, _Dtype) and len(value) == kind.dtype.itemsize
+    require(is_sized, "it holds a NumPy scalar of another size than its type's")
     value = value.encode("latin-1") if isinstance(value, str) else value
     return np.frombuffer(value, kind.dtype).astype(kind.dtype.newbyteorder("="))[0]
 
 
 def _encode(text: str, encoding: str) -> bytes:
     """How Python 3 writes a scalar's bytes for Python 2."""
-    if encoding not in ("latin1", "latin-1") or len(text) > 8:
-        raise Refused("it holds bytes that are no NumPy number")
+    is_scalar = encoding in ("latin1", "latin-1") and len(text) <= 8
+    require(is_scalar, "it holds bytes that are no NumPy number")
     return text.encode("latin-1")
 
 

@@ -9,9 +9,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
-from attngan_jax.interop.inception_table import CONVOLUTIONS, LOCAL_FEATURES, POOLED_FEATURES
+from attngan_jax.models.inception import InceptionV3
+
+LOCAL_FEATURES, POOLED_FEATURES = 768, 2048  # of Inception-v3's Mixed_6e and Mixed_7c
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
@@ -181,10 +186,26 @@ def text_encoder_dimensions(shapes: Shapes) -> Dimensions:
     )
 
 
+@functools.cache
+def inception_convolutions() -> dict[str, Shape]:
+    """Inception-v3's convolutions: torchvision's names, in its order, which are also ours."""
+    created: list[str] = []
+
+    def init():
+        variables = InceptionV3().init(jax.random.key(0), jnp.zeros((1, 299, 299, 3)), train=False)
+        flat = traverse_util.flatten_dict(variables["params"], sep=".")
+        created.extend(name for name in flat if name.endswith(".conv.kernel"))
+        return flat
+
+    shapes = {name: kernel.shape for name, kernel in jax.eval_shape(init).items()}
+    in_order = {name.removesuffix(".conv.kernel"): shapes[name] for name in created}
+    return {name: (O, I, H, W) for name, (H, W, I, O) in in_order.items()}
+
+
 def inception_rows(below: str = "") -> list[Row]:
     """Inception-v3 under torchvision's names, which are also our paths, after `below`."""
     rows = []
-    for name, shape in CONVOLUTIONS.items():
+    for name, shape in inception_convolutions().items():
         rows += conv_norm(name, below + name.replace(".", "/"), shape, ("conv", "bn"))
     return rows
 

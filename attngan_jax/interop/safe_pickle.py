@@ -20,18 +20,11 @@ _PLAIN = """PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE
     GLOBAL STACK_GLOBAL REDUCE BUILD BINPERSID""".split()
 _OPCODES = {ord(opcode.code): opcode for opcode in pickletools.opcodes if opcode.name in _PLAIN}
 _PUTS, _GETS = ("BINPUT", "MEMOIZE", "LONG_BINPUT", "PUT"), ("BINGET", "LONG_BINGET", "GET")
-_PREFIXES = {  # bytes of the length in front of an argument
-    pickletools.TAKEN_FROM_ARGUMENT1: 1,
-    pickletools.TAKEN_FROM_ARGUMENT4: 4,
-    pickletools.TAKEN_FROM_ARGUMENT4U: 4,
-    pickletools.TAKEN_FROM_ARGUMENT8U: 8,
-}
-_FUNCTION = pickletools.StackObject("function", object, "what find_class gives")
+# Bytes of the length in front of an argument, by pickletools' TAKEN_FROM_ARGUMENT1, 4, 4U and 8U.
+_PREFIXES = {-2: 1, -3: 4, -4: 4, -5: 8}
 # Kinds of values that may be keys: hashing a deeply nested tuple overflows the C stack.
-_KEYS = {
-    *(pickletools.pyint, pickletools.pyinteger_or_bool, pickletools.pybool, pickletools.pyfloat),
-    *(pickletools.pyunicode, pickletools.pybytes_or_str, pickletools.anyobject),
-}
+_KEYS = {"int", "int_or_bool", "bool", "float", "str", "bytes_or_str", "any"}
+_FUNCTION = pickletools.StackObject("function", object, "what find_class gives")
 _DAMAGE: tuple[type[Exception], ...] = (pickle.UnpicklingError, EOFError, AttributeError)
 _DAMAGE += (ValueError, TypeError, LookupError, ArithmeticError)
 
@@ -40,11 +33,17 @@ class Refused(Exception):
     """The file holds something else than plain data, or is damaged; the message says what."""
 
 
+def require(condition: Any, message: str) -> None:
+    """Raises `Refused` unless the condition holds."""
+    if not condition:
+        raise Refused(message)
+
+
 def read_pickle(
     data: bytes,
     position: int = 0,
     *,
-    functions: Mapping[str, Any] | None = None,
+    functions: Mapping[str, Any] = {},
     persistent_load: Callable[[Any], Any] | None = None,
     max_operations: int = 1_000_000,
 ) -> tuple[Any, int]:
@@ -61,28 +60,25 @@ def read_pickle(
     """
     try:
         end = _check(data, position, max_operations)
-        return _Unpickler(data[position:end], functions or {}, persistent_load).load(), end
+        return _Unpickler(data[position:end], functions, persistent_load).load(), end
     except _DAMAGE as error:
         raise Refused("it is truncated or damaged") from error
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, data: bytes, functions: Mapping, load_id: Callable | None):
+    def __init__(self, data: bytes, functions: Mapping[str, Any], load_id: Any):
         file = io.BufferedReader(io.BytesIO(data))  # read in blocks, not opcode by opcode
         super().__init__(file, encoding="latin1")  # of strings of Python 2
         self.functions, self.load_id = functions, load_id
 
     def find_class(self, module: str, name: str) -> Any:
-        wanted = f"{module}.{name}"
-        if wanted not in self.functions:
-            raise Refused(
-                f"it asks for {wanted[:80]!r}, which plain data does not need; none of it was run"
-            )
-        return self.functions[wanted]
+        name = f"{module}.{name}"
+        message = f"it asks for {name[:80]!r}, which plain data does not need; none of it was run"
+        require(name in self.functions, message)
+        return self.functions[name]
 
     def persistent_load(self, pid: Any) -> Any:
-        if self.load_id is None:
-            raise Refused("it refers to objects outside of the file")
+        require(self.load_id, "it refers to objects outside of the file")
         return self.load_id(pid)
 
 
@@ -94,10 +90,8 @@ def _check(data: bytes, position: int, max_operations: int) -> int:
     for _ in range(max_operations):
         opcode = _OPCODES.get(data[position])  # an IndexError if the last argument was cut short
         if opcode is None:
-            raise Refused(
-                "it holds an object that is not plain data "
-                f"(opcode {data[position]:#04x} at byte {position})"
-            )
+            code = f"(opcode {data[position]:#04x} at byte {position})"
+            raise Refused(f"it holds an object that is not plain data {code}")
         number, position = _argument(data, position + 1, opcode)
         if opcode.name in _PUTS:
             memo[len(memo) if opcode.name == "MEMOIZE" else number] = stack[-1]
@@ -129,9 +123,8 @@ def _argument(data: bytes, begin: int, opcode: pickletools.OpcodeInfo) -> tuple[
         number = int.from_bytes(data[begin:end], "little")
         if size in _PREFIXES:
             return 0, end + number
-    # The unpickler allocates as much as these say.
-    if number > len(data) and name in ("FRAME", "PUT", "BINPUT", "LONG_BINPUT"):
-        raise Refused(f"it is truncated or damaged (at byte {begin})")
+    if name in ("FRAME", "PUT", "BINPUT", "LONG_BINPUT"):  # the unpickler allocates as much
+        require(number <= len(data), f"it is truncated or damaged (at byte {begin})")
     return number, end
 
 
@@ -143,9 +136,8 @@ def _follow(opcode: pickletools.OpcodeInfo, stack: list, below: list) -> list:
     found = [stack.pop() for _ in range(takes)][::-1]
     if opcode.name in ("SETITEM", "SETITEMS", "DICT"):
         for kind in items[::2] or found[1:2]:
-            if kind not in _KEYS:
-                raise Refused(f"it holds a dict with a key that is a {kind.name}")
-    if opcode.name == "BUILD" and found[0] not in (pickletools.anyobject, pickletools.pydict):
-        raise Refused(f"it sets attributes of a {found[0].name}")
+            require(kind.name in _KEYS, f"it holds a dict with a key that is a {kind.name}")
+    if opcode.name == "BUILD":
+        require(found[0].name in ("any", "dict"), f"it sets attributes of a {found[0].name}")
     stack += {"STACK_GLOBAL": [_FUNCTION], "DUP": 2 * found}.get(opcode.name, opcode.stack_after)
     return stack

@@ -12,7 +12,7 @@ import safetensors.numpy
 
 from attngan_jax import storage
 from attngan_jax.errors import UserError
-from attngan_jax.interop.safe_pickle import Refused
+from attngan_jax.interop.safe_pickle import Refused, require
 from attngan_jax.interop.torch_files import DAMAGE, MAX_EXPANSION, read_torch_state_dict
 
 _DTYPES = dict(F64="f8", F32="f4", F16="f2", BF16=ml_dtypes.bfloat16)
@@ -26,11 +26,8 @@ def read_state_dict(path: storage.PathLike) -> dict[str, np.ndarray]:
       path: a file of `torch.save(net.state_dict(), path)` (either format; any ending but the
         following two), `numpy.savez` (`.npz`) or `safetensors` (`.safetensors`).
 
-    Returns:
-      name -> array, in the file's order, each with its own memory.
-
-    Raises:
-      UserError: the file can't be read, is damaged, or holds anything else. Nothing in it was run.
+    Returns name -> array, in the file's order, each with its own memory. Raises `UserError` for a
+    file that can't be read, is damaged, or holds anything else; nothing in it was run.
     """
     readers = {".npz": _read_npz, ".safetensors": _read_safetensors}
     try:
@@ -62,8 +59,8 @@ def _read_npz(data: bytes) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             size = sum(member.file_size for member in archive.infolist())
-        if size > MAX_EXPANSION * len(data):
-            raise Refused(f"its arrays are more than {MAX_EXPANSION} times larger than the file")
+        message = f"its arrays are more than {MAX_EXPANSION} times larger than the file"
+        require(size <= MAX_EXPANSION * len(data), message)
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return dict(arrays)
     except DAMAGE as error:
@@ -77,8 +74,8 @@ def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:
     except safetensors.SafetensorError as error:
         raise Refused(f"it is no whole .safetensors file ({error})") from error
     for name, tensor in tensors:
-        if tensor["dtype"] not in _DTYPES:
-            raise Refused(f"it holds numbers of the type {tensor['dtype']}")
-        numbers = np.frombuffer(tensor["data"], _DTYPES[tensor["dtype"]])
+        dtype = tensor["dtype"]
+        require(dtype in _DTYPES, f"it holds numbers of the type {dtype}")
+        numbers = np.frombuffer(tensor["data"], _DTYPES[dtype])
         arrays[name] = numbers.reshape(tensor["shape"]).copy()
     return arrays

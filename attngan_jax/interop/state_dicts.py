@@ -53,8 +53,7 @@ def dimensions_from_state_dict(kind: str, state_dict: StateDict) -> Dimensions:
       `embedding_dim`, `rnn_type`; for an image encoder `trunk`, `embedding_dim`,
       `local_features`, `pooled_features`, and for the trunk "cnn" `cnn_dim`, `cnn_blocks`.
 
-    Raises:
-      UserError: names are missing or surplus, or shapes contradict each other.
+    Raises `UserError` if names are missing or surplus, or shapes contradict each other.
     """
     dimensions = _table(kind).dimensions(_shapes(state_dict))
     _check(kind, TABLES[kind].rows(dimensions), state_dict)
@@ -72,8 +71,7 @@ def variables_from_state_dict(kind: str, state_dict: StateDict) -> Variables:
       {"params", "batch_stats"}, nested dicts of NumPy arrays of the same dtypes; see `COUNTERS`
       for the one case in which there is more.
 
-    Raises:
-      UserError: names are missing or surplus, or shapes contradict each other.
+    Raises `UserError` if names are missing or surplus, or shapes contradict each other.
     """
     dimensions = _table(kind).dimensions(_shapes(state_dict))
     return variables_from_rows(kind, TABLES[kind].rows(dimensions), state_dict)
@@ -90,9 +88,8 @@ def variables_from_rows(what: str, rows: Sequence[Row], state_dict: StateDict) -
     variables = {"params": {}, "batch_stats": {}} | traverse_util.unflatten_dict(flat, sep="/")
     counters = [row.pt for row in rows if not row.flax]
     known = {name: np.array(state_dict[name]) for name in counters if name in state_dict}
-    if len(known) < len(counters) or any(
-        count.dtype != np.int64 or count.shape or count for count in known.values()
-    ):
+    zeros = [c for c in known.values() if c.dtype == np.int64 and not c.shape and c == 0]
+    if len(zeros) < len(counters):
         variables[COUNTERS] = known
     return variables
 
@@ -102,36 +99,28 @@ def state_dict_from_variables(
 ) -> dict[str, np.ndarray]:
     """The inverse of `variables_from_state_dict`, in the order of the released code's state_dict.
 
-    Raises:
-      UserError: the variables are not those of a network of this `kind`.
+    Raises `UserError` for variables that are not those of a network of this `kind`.
     """
-    flat = traverse_util.flatten_dict(
-        {name: variables.get(name, {}) for name in ("params", "batch_stats")}, sep="/"
-    )
-    counters = variables.get(COUNTERS)
+    networks = {name: variables.get(name, {}) for name in ("params", "batch_stats")}
+    flat = traverse_util.flatten_dict(networks, sep="/")
     rows = _table(kind).rows(defaultdict(int, counts(variables["params"])))
     wanted = {row.flax: None for row in rows if row.flax}
     _raise_misfit(f"variables of a {kind}", wanted, dict.fromkeys(flat))
+    zeros = {row.pt: np.zeros((), np.int64) for row in rows if not row.flax}
+    counters = variables.get(COUNTERS, zeros)
     state_dict = {}
-    for row in rows:
-        if row.flax:
-            state_dict[row.pt] = _to_pt(row, np.asarray(flat[row.flax]))
-        elif counters is None:
-            state_dict[row.pt] = np.zeros((), np.int64)
-        elif row.pt in counters:
-            state_dict[row.pt] = np.array(counters[row.pt])
+    try:
+        for row in rows:
+            if row.flax:
+                array = np.asarray(flat[row.flax])
+                state_dict[row.pt] = np.array(row.layout.to_pt(array), order="C")
+            elif row.pt in counters:
+                state_dict[row.pt] = np.array(counters[row.pt])
+    except (ValueError, IndexError) as error:
+        shape = f"has the shape {list(array.shape)}"
+        raise UserError(f"{row.flax} {shape}, from which {row.pt} can't be made") from error
     dimensions_from_state_dict(kind, state_dict)  # checks the shapes
     return state_dict
-
-
-def _to_pt(row: Row, array: np.ndarray) -> np.ndarray:
-    try:
-        return np.array(row.layout.to_pt(array), order="C")
-    except (ValueError, IndexError) as error:
-        raise UserError(
-            f"{row.flax} has the shape {list(array.shape)}, from which {row.pt} "
-            f"{list(row.shape)} can't be made"
-        ) from error
 
 
 def _table(kind: str) -> Table:

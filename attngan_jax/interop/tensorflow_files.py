@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from attngan_jax.errors import UserError
-from attngan_jax.interop.inception_table import CONVOLUTIONS
+from attngan_jax.interop.name_tables import inception_convolutions
 
 NO_BACKGROUND = slice(1, None)  # of the CUB classifier's 51 logits the first stands for nothing
 
-_STEM = [name for name in CONVOLUTIONS if "." not in name]
-_BLOCKS = list(dict.fromkeys(name.split(".")[0] for name in CONVOLUTIONS if "." in name))
+# In torchvision's order, which is the graph's: the stem, the blocks, the checkpoint's names of them.
+_STEM = ["Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3"]
+_BLOCKS = "5b 5c 5d 6a 6b 6c 6d 6e 7a 7b 7c".split()
 _SLIM_BLOCKS = """35x35x256a 35x35x288a 35x35x288b 17x17x768a 17x17x768b 17x17x768c 17x17x768d
     17x17x768e 17x17x1280a 8x8x2048a 8x8x2048b""".split()
 
@@ -79,7 +80,7 @@ def read_slim_checkpoint(prefix: str | Path) -> dict[str, np.ndarray]:
     for name in names:  # averages come after their variables; a reduction goes by either size
         known = name.removesuffix("/ExponentialMovingAverage")
         arrays[known.replace("mixed_8x8x1280a", "mixed_17x17x1280a")] = reader.get_tensor(name)
-    for name in CONVOLUTIONS:
+    for name in inception_convolutions():
         arrays.setdefault(f"{slim_scope(name)}/BatchNorm/gamma", None)
     state_dict = _convolutions(arrays, slim_scope, "weights", "BatchNorm")
     weights, bias = arrays["logits/logits/weights"], arrays["logits/logits/biases"]
@@ -91,7 +92,7 @@ def _convolutions(
 ) -> dict[str, np.ndarray]:
     """All convolutions with their BatchNorm; a gamma that is None is not used."""
     state_dict: dict[str, np.ndarray] = {}
-    for name in CONVOLUTIONS:
+    for name in inception_convolutions():
         scope = scope_of(name)
         gamma, beta = arrays[f"{scope}/{norm}/gamma"], arrays[f"{scope}/{norm}/beta"]
         state_dict |= {
@@ -109,33 +110,33 @@ def _numbered(stem: str, place: int) -> str:
     return f"{stem}_{place}" if place else stem
 
 
-def _split(branch: str) -> tuple[str, int, str]:
-    """`branch3x3dbl_3a` is ("branch3x3dbl", 2, "a")."""
-    root, number, letter = re.findall(r"^(.+?)(?:_(\d)([ab]?))?$", branch)[0]
-    return root, int(number or 1) - 1, letter
+def _split(name: str) -> tuple[str, str, int, str]:
+    """`Mixed_7c.branch3x3dbl_3a` is ("7c", "branch3x3dbl", 2, "a"); the stem has no block."""
+    if name in _STEM:
+        return "", "", _STEM.index(name), ""
+    block, branch, number, letter = re.findall(r"Mixed_(..)\.(.+?)(?:_(\d)([ab]?))?$", name)[0]
+    return block, branch, int(number or 1) - 1, letter
 
 
 def graph_scope(name: str) -> str:
     """`Mixed_5b.branch5x5_2` is `mixed/tower/conv_1`: branches of one convolution that come first
     have no tower, and the forks of the last blocks have a scope of their own."""
-    if name in _STEM:
-        return _numbered("conv", _STEM.index(name))
-    block, branch = name.split(".")
+    block, branch, place, letter = _split(name)
+    if not block:
+        return _numbered("conv", place)
     scope = _numbered("mixed", _BLOCKS.index(block))
-    if "_" not in branch:
+    if name.endswith(branch) and branch != "branch_pool":
         return f"{scope}/conv"
-    names = [other.split(".")[1] for other in CONVOLUTIONS if other.startswith(f"{block}.")]
-    towers = list(dict.fromkeys(_split(other)[0] for other in names if "_" in other))
-    root, place, letter = _split(branch)
+    towers = {"branch3x3": 0, "branch5x5": 0, "branch7x7": 0, "branch_pool": 2}
+    tower = _numbered("tower", towers.get(branch, int(block != "6a")))
     conv = f"mixed/{_numbered('conv', 'ab'.index(letter))}" if letter else _numbered("conv", place)
-    return f"{scope}/{_numbered('tower', towers.index(root))}/{conv}"
+    return f"{scope}/{tower}/{conv}"
 
 
 def slim_scope(name: str) -> str:
     """`Mixed_5b.branch5x5_2` is `mixed_35x35x256a/branch5x5/Conv_1`."""
-    if name in _STEM:
-        return f"conv{_STEM.index(name)}"
-    block, branch = name.split(".")
-    root, place, letter = _split(branch)
+    block, branch, place, letter = _split(name)
+    if not block:
+        return f"conv{place}"
     scope = f"mixed_{_SLIM_BLOCKS[_BLOCKS.index(block)]}"
-    return f"{scope}/{root}/{_numbered('Conv', place + (letter == 'b'))}"
+    return f"{scope}/{branch}/{_numbered('Conv', place + (letter == 'b'))}"

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from attngan_jax.interop.safe_pickle import Refused, read_pickle
+from attngan_jax.interop.safe_pickle import Refused, read_pickle, require
 
 LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 # Names may share a storage, and a stride of 0 repeats numbers; in a state_dict both are rare.
@@ -43,32 +43,29 @@ class Tensor:
     """How a tensor looks into its storage; offset and strides count numbers, not bytes."""
 
     def __init__(self, storage, offset, shape, strides, requires_grad=False, hooks=(), metadata=()):
-        if not (
+        require(
             isinstance(storage, Storage)
             and isinstance(shape, tuple)
             and isinstance(strides, tuple)
             and len(shape) == len(strides) <= MAX_AXES
-            and _are_counts(offset, *shape, *strides)
-        ):
-            raise Refused("it holds a tensor that is not made of a storage, a shape and strides")
+            and _are_counts(offset, *shape, *strides),
+            "it holds a tensor that is not made of a storage, a shape and strides",
+        )
         self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
         self.nbytes = math.prod(shape) * storage.dtype.itemsize
-        reach = offset + sum((n - 1) * stride for n, stride in zip(shape, strides))
-        if self.nbytes and reach >= storage.size:
-            raise Refused(
-                f"it holds a tensor {list(shape)} that reaches beyond its storage of "
-                f"{storage.size} numbers"
-            )
+        last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides))
+        beyond = f"that reaches beyond its storage of {storage.size} numbers"
+        require(not self.nbytes or last < storage.size, f"it holds a tensor {shape} {beyond}")
 
     def __setstate__(self, state) -> None:
         """Attributes of a parameter mean nothing here."""
 
     def array(self, contents: Mapping[str, bytes]) -> np.ndarray:
         """A copy of the tensor's numbers."""
-        _, dtype, start, _ = self.storage
+        key, dtype, start, _ = self.storage
         offset = (start + self.offset) * dtype.itemsize if self.nbytes else 0
         strides = [stride * dtype.itemsize for stride in self.strides]
-        return np.ndarray(self.shape, dtype, contents[self.storage.key], offset, strides).copy()
+        return np.ndarray(self.shape, dtype, contents[key], offset, strides).copy()
 
 
 class StateDict(dict):
@@ -76,8 +73,7 @@ class StateDict(dict):
 
     def __init__(self, pairs: list | None = None):
         for name, value in pairs or []:
-            if not isinstance(name, str):
-                raise Refused("it holds a dict whose keys are not names")
+            require(isinstance(name, str), "it holds a dict whose keys are not names")
             self[name] = value
         if pairs:
             pairs.clear()  # so that a file can't have one long list copied many times
@@ -87,8 +83,7 @@ class StateDict(dict):
 
 
 def _parameter(tensor, requires_grad=True, hooks=()) -> Tensor:
-    if not isinstance(tensor, Tensor):
-        raise Refused("it holds a parameter that is no tensor")
+    require(isinstance(tensor, Tensor), "it holds a parameter that is no tensor")
     return tensor
 
 
@@ -108,21 +103,21 @@ def read_torch_state_dict(data: bytes) -> dict[str, np.ndarray]:
     Raises `Refused` for bytes that are damaged, or hold anything else.
     """
     value, storages, contents = (_read_zip if data[:4] == b"PK\x03\x04" else _read_legacy)(data)
-    if not isinstance(value, dict) or not value:
-        raise Refused(f"it holds a {type(value).__name__}, not a state_dict")
+    message = f"it holds a {type(value).__name__}, not a state_dict"
+    require(isinstance(value, dict) and value, message)
     for name, tensor in value.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise Refused(
-                f"it holds more than a state_dict: {str(name)[:80]!r} is no tensor; save the "
-                "network's state_dict() alone"
-            )
-    if sum(tensor.nbytes for tensor in value.values()) > MAX_EXPANSION * len(data):
-        raise Refused(f"its tensors are more than {MAX_EXPANSION} times larger than the file")
+        require(
+            isinstance(name, str) and isinstance(tensor, Tensor),
+            f"it holds more than a state_dict: {str(name)[:80]!r} is no tensor; save the "
+            "network's state_dict() alone",
+        )
+    size = sum(tensor.nbytes for tensor in value.values())
+    message = f"its tensors are more than {MAX_EXPANSION} times larger than the file"
+    require(size <= MAX_EXPANSION * len(data), message)
     for key, (dtype, total) in storages.items():
-        if len(contents[key]) != total * dtype.itemsize:
-            raise Refused(
-                f"its storage {key!r} has {len(contents[key])} bytes, which are not {total} numbers"
-            )
+        size = len(contents[key])
+        message = f"its storage {key!r} has {size} bytes, which are not {total} numbers"
+        require(size == total * dtype.itemsize, message)
     try:
         return {name: tensor.array(contents) for name, tensor in value.items()}
     except (ValueError, OverflowError) as error:  # of axes or strides beyond NumPy's
@@ -132,18 +127,17 @@ def read_torch_state_dict(data: bytes) -> dict[str, np.ndarray]:
 def _read_zip(data: bytes) -> tuple[Any, Storages, dict[str, bytes]]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = archive.infolist()
-            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-                raise Refused("its members are compressed, which PyTorch's never are")
-            if sum(member.file_size for member in members) > len(data):
-                raise Refused("its members claim to be larger than the file")
-            names = archive.namelist()
+            members, names = archive.infolist(), archive.namelist()
+            are_stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+            require(are_stored, "its members are compressed, which PyTorch's never are")
+            size = sum(member.file_size for member in members)
+            require(size <= len(data), "its members claim to be larger than the file")
             pickles = [name for name in names if f"/{name}".endswith("/data.pkl")]
-            if len(pickles) != 1:
-                raise Refused("it is a zip file, but not one that torch.save wrote")
+            require(len(pickles) == 1, "it is a zip file, but not one that torch.save wrote")
             folder = pickles[0].removesuffix("data.pkl")
-            if f"{folder}byteorder" in names and archive.read(f"{folder}byteorder") != b"little":
-                raise Refused("its numbers are big-endian")
+            byteorder = f"{folder}byteorder"
+            is_little = byteorder not in names or archive.read(byteorder) == b"little"
+            require(is_little, "its numbers are big-endian")
             value, storages, _ = _read_tensors(archive.read(pickles[0]))
             return value, storages, {key: archive.read(f"{folder}data/{key}") for key in storages}
     except DAMAGE as error:
@@ -151,25 +145,24 @@ def _read_zip(data: bytes) -> tuple[Any, Storages, dict[str, bytes]]:
 
 
 def _read_legacy(data: bytes) -> tuple[Any, Storages, dict[str, bytes]]:
-    if not data.startswith(b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little")):
-        raise Refused("it is not a file that torch.save wrote")
+    magic = b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little")
+    require(data.startswith(magic), "it is not a file that torch.save wrote")
     _, position = read_pickle(data)
     protocol, position = read_pickle(data, position)
-    if protocol != LEGACY_PROTOCOL:
-        raise Refused(f"it is not in PyTorch's protocol {LEGACY_PROTOCOL}")
+    require(protocol == LEGACY_PROTOCOL, f"it is not in PyTorch's protocol {LEGACY_PROTOCOL}")
     _, position = read_pickle(data, position)  # the sizes of types in C
     value, storages, position = _read_tensors(data, position)
     keys, position = read_pickle(data, position)
     are_names = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
-    if not are_names or set(keys) != set(storages):
-        raise Refused("its list of storages does not fit its tensors")
+    message = "its list of storages does not fit its tensors"
+    require(are_names and set(keys) == set(storages), message)
     contents = {}
     for key in keys:
         dtype, announced = storages[key]
         begin = position + 8
         total = int.from_bytes(data[position:begin], "little", signed=True)
-        if total != announced:
-            raise Refused(f"a storage has {total} numbers where {announced} were announced")
+        message = f"a storage has {total} numbers where {announced} were announced"
+        require(total == announced, message)
         position = begin + total * dtype.itemsize
         contents[key] = data[begin:position]
     return value, storages, contents
@@ -182,14 +175,14 @@ def _read_tensors(data: bytes, position: int = 0) -> tuple[Any, Storages, int]:
     def load_storage(pid: tuple) -> Storage:
         tag, dtype, key, _, total = pid[:5]
         are_typed = isinstance(dtype, np.dtype) and isinstance(key, str)
-        if tag != "storage" or not are_typed or len(pid) > 6:
-            raise Refused("it refers to something else than a tensor's storage")
+        is_storage = tag == "storage" and are_typed and len(pid) <= 6
+        require(is_storage, "it refers to something else than a tensor's storage")
         # Before PyTorch 0.4 a tensor's storage could be a part of another.
         _, start, size = pid[5] if len(pid) == 6 and pid[5] else (None, 0, total)
-        if not _are_counts(total, start, size) or start + size > total:
-            raise Refused(f"its storage {key!r} has an impossible size")
-        if storages.setdefault(key, (dtype, total)) != (dtype, total):
-            raise Refused(f"it describes its storage {key!r} in two ways")
+        is_part = _are_counts(total, start, size) and start + size <= total
+        require(is_part, f"its storage {key!r} has an impossible size")
+        known = storages.setdefault(key, (dtype, total))
+        require(known == (dtype, total), f"it describes its storage {key!r} in two ways")
         return Storage(key, dtype, start, size)
 
     value, end = read_pickle(data, position, functions=_FUNCTIONS, persistent_load=load_storage)

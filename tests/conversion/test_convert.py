@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from attngan_jax.conversion.export_run import export
-from attngan_jax.conversion.import_run import write_workdir
-from attngan_jax.conversion.original_files import read_original
+from attngan_jax.conversion.import_run import read_original, write_workdir
 from attngan_jax.errors import UserError
 from attngan_jax.interop import (
     read_state_dict,

@@ -10,7 +10,7 @@ from original_weights import FILES, torchvision
 
 from attngan_jax.errors import UserError
 from attngan_jax.interop import inception_weights, tensorflow_files, write_safetensors
-from attngan_jax.interop.inception_table import CONVOLUTIONS
+from attngan_jax.interop.name_tables import inception_convolutions
 from attngan_jax.models.inception import InceptionV3
 
 PARTS = dict(gamma="weight", beta="bias", moving_mean="running_mean", moving_variance="running_var")
@@ -18,7 +18,7 @@ PARTS = dict(gamma="weight", beta="bias", moving_mean="running_mean", moving_var
 
 def units():
     """Each convolution's name, its kernel in TensorFlow's layout, and its BatchNorm."""
-    for name in CONVOLUTIONS:
+    for name in inception_convolutions():
         kernel = torchvision()[f"{name}.conv.weight"].transpose(2, 3, 1, 0)
         yield name, kernel, {tf: torchvision()[f"{name}.bn.{pt}"] for tf, pt in PARTS.items()}
 
@@ -118,7 +118,7 @@ def test_scopes_of_tensorflows_files():
     }
     assert {name: tensorflow_files.slim_scope(name) for name in slim} == slim
     for scope_of in (tensorflow_files.graph_scope, tensorflow_files.slim_scope):
-        assert len(set(map(scope_of, CONVOLUTIONS))) == len(CONVOLUTIONS)
+        assert len(set(map(scope_of, inception_convolutions()))) == len(inception_convolutions())
 
 
 def write_graph(path, fc, scaled=True):

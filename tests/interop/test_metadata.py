@@ -19,33 +19,11 @@ from attngan_jax.interop.metadata import (
 
 PROTOCOLS = pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 # As Python 2 wrote class_info.pickle: two equal NumPy integers and one plain one.
-PYTHON_2 = rb"""(lp0
-cnumpy.core.multiarray
-scalar
-p1
-(cnumpy
-dtype
-p2
-(S'i8'
-p3
-I0
-I1
-tp4
-Rp5
-(I3
-S'<'
-p6
-NNNI-1
-I-1
-I0
-tp7
-bS'\xc8\x00\x00\x00\x00\x00\x00\x00'
-p8
-tp9
-Rp10
-ag10
-aI7
-a."""
+PYTHON_2 = (
+    b"(lp0\ncnumpy.core.multiarray\nscalar\np1\n(cnumpy\ndtype\np2\n(S'i8'\np3\nI0\nI1\ntp4\nRp5\n"
+    b"(I3\nS'<'\np6\nNNNI-1\nI-1\nI0\ntp7\nb"
+    b"S'\\xc8\\x00\\x00\\x00\\x00\\x00\\x00\\x00'\np8\ntp9\nRp10\nag10\naI7\na."
+)
 
 
 @pytest.fixture

@@ -62,21 +62,6 @@ def test_a_network_is_the_same_in_both_formats():
     assert_same(network, read_state_dict(FILES / "network_legacy.pth"))
 
 
-@BOTH_FORMATS
-@BOTH_FILES
-def test_against_pytorch(name, form):
-    torch = pytest.importorskip("torch")
-    loaded = torch.load(FILES / f"{name}_{form}.pth", weights_only=True)
-    arrays = read_state_dict(FILES / f"{name}_{form}.pth")
-    assert list(arrays) == list(loaded)
-    for key, tensor in loaded.items():
-        tensor = tensor.detach().contiguous()
-        width = {2: torch.int16, 4: torch.int32, 8: torch.int64}.get(tensor.element_size())
-        bits = tensor.view(width).numpy() if width else tensor.numpy()
-        assert tuple(tensor.shape) == arrays[key].shape
-        assert bits.tobytes() == arrays[key].tobytes()
-
-
 # A writer of both formats, to make files that PyTorch would not.
 
 
