@@ -1,4 +1,4 @@
-"""The released code's weights in, ours out: flags and one call each way.
+"""Imports and exports weights of the released code: flags and one call each way.
 
 python -m attngan_jax.convert import --config C --workdir DIR --generator F.pth
     --text_encoder F.pth [--image_encoder F.pth] [--discriminator F.pth ...]

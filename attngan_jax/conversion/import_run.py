@@ -198,7 +198,7 @@ def _save(
 ) -> None:
     """Saves a stage with the `given` networks' variables; those that are None start afresh."""
 
-    def others(key):  # what is given is not drawn: orthogonal kernels take long
+    def others(key):  # orthogonal kernels take long to initialize: none for what is given
         state = task.create_train_state(key)
         return _with_networks(state, given, empty=True, **dict.fromkeys(fields))
 

@@ -143,7 +143,7 @@ def read_classifier(path: storage.PathLike) -> ClassifierWeights:
         raise UserError(
             f"the classifier {path} cannot be read ({storage.reason(error)}): {_ADVICE}"
         ) from error
-    except (safetensors.SafetensorError, ValueError) as error:
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise UserError(
             f"the classifier {path} is no whole .safetensors file: {_ADVICE}"
         ) from error

@@ -1,4 +1,4 @@
-"""The name tables: which array of the released networks is which of ours.
+"""The name tables: which array of the released networks is which of this package.
 
 A network's `*_rows` is its table, for given dimensions, which have the names of the config's keys.
 `*_dimensions` reads them off a state_dict's shapes; one that can't be read is 0.
@@ -188,7 +188,7 @@ def text_encoder_dimensions(shapes: Shapes) -> Dimensions:
 
 @functools.cache
 def inception_convolutions() -> dict[str, Shape]:
-    """Inception-v3's convolutions: torchvision's names, in its order, which are also ours."""
+    """Inception-v3's convolutions: torchvision's names, in its order."""
     created: list[str] = []
 
     def init():
@@ -203,7 +203,7 @@ def inception_convolutions() -> dict[str, Shape]:
 
 
 def inception_rows(below: str = "") -> list[Row]:
-    """Inception-v3 under torchvision's names, which are also our paths, after `below`."""
+    """Inception-v3 under torchvision's names; after `below`, our paths are the same."""
     rows = []
     for name, shape in inception_convolutions().items():
         rows += conv_norm(name, below + name.replace(".", "/"), shape, ("conv", "bn"))
@@ -213,7 +213,7 @@ def inception_rows(below: str = "") -> list[Row]:
 def image_encoder_rows(d: Dimensions) -> list[Row]:
     """`CNN_ENCODER`: Inception-v3 and two projections.
 
-    The released code has no name for our small trunk: its blocks get ours, and the file's shapes.
+    The released code has no small trunk: its blocks get our names, and the shapes of the file.
     """
     if d["trunk"] == "cnn":
         rows, local, pooled = [], d["local_features"], d["pooled_features"]

@@ -1,4 +1,4 @@
-"""Unpickling of untrusted files: plain data, and calls of a few functions of ours.
+"""Unpickling of untrusted files: plain data, and calls of a few trusted functions.
 
 Python's unpickler calls whatever a file names, and believes every length. Here a pickle is checked
 first, without making any of its values: it may have the opcodes of plain data only, as many bytes
@@ -47,7 +47,7 @@ def read_pickle(
     persistent_load: Callable[[Any], Any] | None = None,
     max_operations: int = 1_000_000,
 ) -> tuple[Any, int]:
-    """The value of the pickle at `position` of `data`, and the position behind it.
+    """The value of the pickle at `position` of `data`, and where it ends.
 
     Args:
       functions: what the file may call, by "module.name". A file can pass one large argument many
@@ -83,7 +83,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _check(data: bytes, position: int, max_operations: int) -> int:
-    """Follows the opcodes with kinds for values. Returns the position behind the pickle."""
+    """Follows the opcodes with kinds for values. Returns where the pickle ends."""
     stack: list[pickletools.StackObject] = []
     below: list[list[pickletools.StackObject]] = []  # what lay on the stack at each mark
     memo: dict[int, pickletools.StackObject] = {}
@@ -131,7 +131,7 @@ def _argument(data: bytes, begin: int, opcode: pickletools.OpcodeInfo) -> tuple[
 def _follow(opcode: pickletools.OpcodeInfo, stack: list, below: list) -> list:
     """Takes an opcode's values from the stack, puts its result there, and returns the stack."""
     takes, items = len(opcode.stack_before), []
-    if pickletools.markobject in opcode.stack_before:  # and behind it those above the mark
+    if pickletools.markobject in opcode.stack_before:  # with all above the mark
         items, stack, takes = stack, below.pop(), takes - 2
     found = [stack.pop() for _ in range(takes)][::-1]
     if opcode.name in ("SETITEM", "SETITEMS", "DICT"):

@@ -12,7 +12,7 @@ from attngan_jax.interop.name_tables import inception_convolutions
 
 NO_BACKGROUND = slice(1, None)  # of the CUB classifier's 51 logits the first stands for nothing
 
-# In torchvision's order, which is the graph's: the stem, the blocks, the checkpoint's names of them.
+# In the order of torchvision and of the graph: the stem, the blocks, and the checkpoint's blocks.
 _STEM = ["Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3"]
 _BLOCKS = "5b 5c 5d 6a 6b 6c 6d 6e 7a 7b 7c".split()
 _SLIM_BLOCKS = """35x35x256a 35x35x288a 35x35x288b 17x17x768a 17x17x768b 17x17x768c 17x17x768d
@@ -20,11 +20,9 @@ _SLIM_BLOCKS = """35x35x256a 35x35x288a 35x35x288b 17x17x768a 17x17x768b 17x17x7
 
 
 class _Arrays(dict):
-    """A file's arrays by name. Raises `UserError` with the complaint for a name that it lacks."""
+    """A file's arrays by name; a name that it lacks raises `UserError` with this complaint."""
 
-    def __init__(self, complaint: str):
-        super().__init__()
-        self.complaint = complaint
+    complaint = ""
 
     def __missing__(self, name: str):
         raise UserError(f"{self.complaint} {name}")
@@ -48,7 +46,8 @@ def read_graph(path: str | Path) -> dict[str, np.ndarray]:
         raise UserError(
             f"{path} is no graph of TensorFlow, or was cut short: download it again"
         ) from error
-    arrays = _Arrays(f"{path} is not the Inception graph of 2015-12-05: it has no constant")
+    arrays = _Arrays()
+    arrays.complaint = f"{path} is not the Inception graph of 2015-12-05: it has no constant"
     for node in graph.node:
         if node.op == "Const":
             arrays[node.name] = tf.make_ndarray(node.attr["value"].tensor)
@@ -76,7 +75,8 @@ def read_slim_checkpoint(prefix: str | Path) -> dict[str, np.ndarray]:
             f"{prefix} is no checkpoint of TensorFlow that can be read: give the path "
             "without .index or .data"
         ) from error
-    arrays = _Arrays(f"{prefix} is not a TF-slim Inception-v3: it has no")
+    arrays = _Arrays()
+    arrays.complaint = f"{prefix} is not a TF-slim Inception-v3: it has no"
     for name in names:  # averages come after their variables; a reduction goes by either size
         known = name.removesuffix("/ExponentialMovingAverage")
         arrays[known.replace("mixed_8x8x1280a", "mixed_17x17x1280a")] = reader.get_tensor(name)

@@ -1,4 +1,4 @@
-"""The released code's names and layouts to ours and back."""
+"""PyTorch's names and layouts to Flax's and back."""
 
 import jax
 import jax.numpy as jnp
