@@ -1,4 +1,4 @@
-"""The original's weights in, ours out: flags and one call each way.
+"""Imports and exports weights of the released code: flags and one call each way.
 
 python -m attngan_jax.convert import --config C --workdir DIR --generator F.pth
     --text_encoder F.pth [--image_encoder F.pth] [--discriminator F.pth ...]
@@ -6,8 +6,6 @@ python -m attngan_jax.convert import --config C --workdir DIR --generator F.pth
 python -m attngan_jax.convert export --workdir DIR --out DIR
 python -m attngan_jax.convert classifier --source FILE --out FILE.safetensors
 """
-
-import os
 
 from absl import flags
 from ml_collections import config_flags
@@ -23,7 +21,7 @@ _TEXT_ENCODER = flags.DEFINE_string("text_encoder", None, "import: text_encoder*
 _IMAGE_ENCODER = flags.DEFINE_string(
     "image_encoder",
     None,
-    "import: image_encoder*.pth, without which the run can draw, but not be trained or scored.",
+    "import: image_encoder*.pth, without which the run can generate, not be trained or scored.",
 )
 _DISCRIMINATOR = flags.DEFINE_multi_string(
     "discriminator", [], "import: netD*.pth, the flag once for each; those left away start afresh."
@@ -32,17 +30,16 @@ _CAPTIONS = flags.DEFINE_string("captions", None, "import: captions.pickle, for 
 _STEP = flags.DEFINE_integer(
     "step",
     0,
-    "import: updates that AttnGAN counts as trained for. At "
-    "the config's attngan.num_train_steps it is finished.",
+    "import: updates that AttnGAN counts as trained for. At the config's attngan.num_train_steps "
+    "it is finished.",
     lower_bound=0,
 )
 _OUT = flags.DEFINE_string("out", None, "export: folder for the files; classifier: the file.")
 _SOURCE = flags.DEFINE_string(
     "source",
     None,
-    "classifier: torchvision's inception_v3 (.pth), the "
-    "graph of 2015-12-05 (.pb), or the prefix of the CUB classifier's "
-    "checkpoint.",
+    "classifier: torchvision's inception_v3 (.pth), the graph of 2015-12-05 (.pb), or the prefix "
+    "of the CUB classifier's checkpoint.",
 )
 
 
@@ -58,8 +55,7 @@ def main(argv):
 
 def _import():
     _require("workdir", "config", "generator", "text_encoder", "captions")
-    from attngan_jax.conversion.import_run import write_workdir
-    from attngan_jax.conversion.original_files import read_original
+    from attngan_jax.conversion.import_run import read_original, write_workdir
 
     config = _CONFIG.value.lock()
     model = read_original(
@@ -73,32 +69,32 @@ def _import():
     write_workdir(config, _WORKDIR.value, model, _STEP.value)
     print(
         f"{_WORKDIR.value} is a run with these weights and {len(model.vocabulary)} words. "
-        f"Draw with\n  python -m attngan_jax.sample --workdir {_WORKDIR.value} --out out "
+        f"Generate with\n  python -m attngan_jax.sample --workdir {_WORKDIR.value} --out out "
         '--caption "this bird is red with black wings"'
     )
     if not config.generator.legacy_mask:
         print(
             "Published weights were trained with the attention mask of the released code; to "
-            "draw as it does, import with --config.generator.legacy_mask=True."
+            "generate as it does, import with --config.generator.legacy_mask=True."
         )
 
 
 def _export():
     _require("workdir", "out")
     from attngan_jax.configuration import load_workdir_config
-    from attngan_jax.conversion.export_run import export
-    from attngan_jax.conversion.released_classes import loading_hint
+    from attngan_jax.conversion.export_run import export, loading_hint
     from attngan_jax.data.vocabulary import Vocabulary
+    from attngan_jax.workdir import Workdir
 
     paths = export(_WORKDIR.value, _OUT.value)
-    vocabulary = Vocabulary.load(os.path.join(_WORKDIR.value, "vocabulary.txt"))
-    print("\n".join(str(path) for path in paths))
-    print(loading_hint(load_workdir_config(_WORKDIR.value), len(vocabulary), paths))
+    num_words = len(Vocabulary.load(Workdir(_WORKDIR.value).vocabulary))
+    print("\n".join(map(str, paths)))
+    print(loading_hint(load_workdir_config(_WORKDIR.value), num_words, paths))
 
 
 def _classifier():
     _require("source", "out")
-    from attngan_jax.interop.classifier_files import convert_classifier
+    from attngan_jax.interop.inception_weights import convert_classifier
 
     family = convert_classifier(_SOURCE.value, _OUT.value)
     keys = ["inception_score_weights"] + ["fid_weights"] * (family != "cub-50")

@@ -13,8 +13,7 @@ from PIL import Image
 
 from attngan_jax import configuration, storage
 from attngan_jax.conversion.export_run import export
-from attngan_jax.conversion.import_run import write_workdir
-from attngan_jax.conversion.original_files import read_original
+from attngan_jax.conversion.import_run import read_original, write_workdir
 from attngan_jax.errors import UserError
 from attngan_jax.evaluation import suite
 from attngan_jax.evaluation.follow import follow

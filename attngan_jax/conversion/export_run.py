@@ -1,46 +1,96 @@
-"""A run's networks become safetensors files under the original's names."""
+"""A run's networks become safetensors files under the released code's names."""
+
+from collections.abc import Iterable
 
 import jax
 import numpy as np
 
 from attngan_jax import storage
-from attngan_jax.configuration import load_workdir_config
+from attngan_jax.configuration import Config, load_workdir_config
 from attngan_jax.data.vocabulary import Vocabulary
-from attngan_jax.interop.state_dict_files import write_safetensors
-from attngan_jax.interop.state_dicts import state_dict_from_variables
+from attngan_jax.interop import state_dict_from_variables, write_safetensors
 from attngan_jax.sampling.trained_model import generator_variables, restore_stage
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.damsm_task import DamsmTask
+from attngan_jax.training.networks import image_sizes
+from attngan_jax.workdir import Workdir
 
 
 def export(workdir: storage.PathLike, out: storage.PathLike) -> list[storage.Path]:
     """Writes the newest checkpoint's networks, and the vocabulary beside them.
 
     The files are named as the original's: `netG` (with the averaged parameters), `netD0`, `netD1`
-    and so on, `text_encoder`, `image_encoder`.
-
-    Raises:
-      UserError: `workdir` is no run that has trained both stages.
+    and so on, `text_encoder`, `image_encoder`. Raises `UserError` if `workdir` is no run that has
+    trained both stages.
     """
-    workdir, out = storage.path(workdir), storage.path(out)
+    out = storage.path(out)
     config = load_workdir_config(workdir)
-    vocabulary = Vocabulary.load(workdir / "vocabulary.txt")
-    damsm = restore_stage(DamsmTask(config, len(vocabulary)), workdir)
-    attngan = restore_stage(AttnganTask(config, len(vocabulary)), workdir)
+    words = Workdir(workdir).vocabulary
+    num_words = len(Vocabulary.load(words))
+    damsm = restore_stage(DamsmTask(config, num_words), workdir)
+    attngan = restore_stage(AttnganTask(config, num_words), workdir)
     kind = "generator_dcgan" if config.generator.single_image else "generator"
-    networks = {
-        "netG": (kind, generator_variables(attngan)),
-        "text_encoder": ("text_encoder", damsm.text.variables),
-        "image_encoder": ("image_encoder", damsm.image.variables),
-    } | {
-        f"netD{i}": ("discriminator", network.variables)
-        for i, network in enumerate(attngan.discriminators)
-    }
+    networks = [
+        ("netG", kind, generator_variables(attngan)),
+        ("text_encoder", "text_encoder", damsm.text.variables),
+        ("image_encoder", "image_encoder", damsm.image.variables),
+    ]
+    for i, network in enumerate(attngan.discriminators):
+        networks.append((f"netD{i}", "discriminator", network.variables))
     out.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, (kind, variables) in networks.items():
+    for name, kind, variables in networks:
         state_dict = state_dict_from_variables(kind, jax.tree.map(np.asarray, variables))
-        paths.append(out / f"{name}.safetensors")
-        write_safetensors(paths[-1], state_dict)
-    storage.write_bytes(out / "vocabulary.txt", (workdir / "vocabulary.txt").read_bytes())
-    return paths
+        write_safetensors(out / f"{name}.safetensors", state_dict)
+    storage.write_bytes(out / words.name, words.read_bytes())
+    return [out / f"{name}.safetensors" for name, _, _ in networks]
+
+
+def released_classes(config: Config, num_words: int) -> dict[str, tuple[str, str]]:
+    """Which class of the released code's `model.py` takes which file of an export.
+
+    Returns the file's stem -> (the call that makes the network, why the released code has none for
+    it); one of the two is "". Without a class the tensors can still be read in PyTorch.
+    """
+    g, text, sizes = config.generator, config.text_encoder, image_sizes(config)
+    jcu = "b_jcu=False" if g.single_image else ""
+    calls = {"netG": "G_DCGAN()" if g.single_image else "G_NET()"}
+    calls |= {f"netD{i}": f"D_NET{size}({jcu})" for i, size in enumerate(sizes)}
+    dimensions = f"ninput={text.word_dim}, nhidden={text.embedding_dim}"
+    calls["text_encoder"] = f"RNN_ENCODER({num_words}, {dimensions})"
+    calls["image_encoder"] = f"CNN_ENCODER({text.embedding_dim})"
+    odd = {i: size for i, size in enumerate(sizes) if size not in (64, 128, 256)}
+    misfits = {f"netD{i}": f"it has none of {size} pixels" for i, size in odd.items()}
+    if g.num_stages > 1 and not g.attention:
+        misfits["netG"] = "it always has attention"
+    if g.num_stages > 3:
+        misfits["netG"] = f"it has at most 3 stages, not {g.num_stages}"
+    if g.base_size != 64:
+        misfits["netG"] = f"its first image is of 64 pixels, not {g.base_size}"
+    if text.sentence_pooling != "last":
+        words = f"the words' {text.sentence_pooling}"
+        misfits["text_encoder"] = f"its sentence is the last states, not {words}"
+    if config.image_encoder.trunk != "inception_v3":
+        misfits["image_encoder"] = "its trunk is Inception-v3"
+    calls |= dict.fromkeys(misfits, "")
+    return {name: (call, misfits.get(name, "")) for name, call in calls.items()}
+
+
+def loading_hint(config: Config, num_words: int, paths: Iterable[storage.Path]) -> str:
+    """The lines that load the files in PyTorch, for a person to copy."""
+    g, text = config.generator, config.text_encoder
+    lines = ["In PyTorch, with the released code's model.py:"]
+    lines += ["  from safetensors.torch import load_file"]
+    networks = released_classes(config, num_words)
+    for path in paths:
+        name, (call, why) = path.stem, networks[path.stem]
+        line = f"{name} = {call}; {name}.load_state_dict(load_file({str(path)!r}))"
+        own = f"# {path} needs a network of your own: the released code has no {name} for it: {why}"
+        lines.append(f"  {own if why else line}")
+    lines.append(
+        f"Its cfg: TREE.BRANCH_NUM {g.num_stages}, GAN.GF_DIM {g.gf_dim}, "
+        f"GAN.DF_DIM {config.discriminator.df_dim}, GAN.Z_DIM {g.z_dim}, "
+        f"GAN.CONDITION_DIM {g.condition_dim}, GAN.R_NUM {g.num_residual_blocks}, "
+        f"GAN.B_DCGAN {g.single_image}, TEXT.EMBEDDING_DIM {text.embedding_dim}, "
+        f"RNN_TYPE {text.rnn_type.upper()}"
+    )
+    return "\n".join(lines)

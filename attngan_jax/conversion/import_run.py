@@ -1,36 +1,155 @@
-"""The original's files become a workdir, as one's own run leaves it."""
+"""The released code's files of one trained model become a workdir, as one's own run leaves it."""
 
+import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
+import numpy as np
 
 from attngan_jax import storage
-from attngan_jax.configuration import save_workdir_config
-from attngan_jax.conversion.original_files import OriginalModel, Variables
+from attngan_jax.configuration import Config, save_workdir_config
+from attngan_jax.data.vocabulary import END, Vocabulary
 from attngan_jax.errors import UserError
+from attngan_jax.interop.metadata import read_caption_words
+from attngan_jax.interop.state_dict_files import read_state_dict, sha256
+from attngan_jax.interop.state_dicts import (
+    Variables,
+    dimensions_from_state_dict,
+    variables_from_state_dict,
+)
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.checkpoints import Checkpoints
 from attngan_jax.training.damsm_task import DamsmTask
-from attngan_jax.training.state import AttnganState, DamsmState, Network, stage_key
+from attngan_jax.training.networks import image_sizes
+from attngan_jax.training.state import stage_key
 from attngan_jax.workdir import Workdir
+
+FilePath = str | Path
+
+
+class OriginalModel(NamedTuple):
+    """A model of the released code, float32, checked against the config.
+
+    Attributes:
+      vocabulary: of the captions that it was trained with.
+      generator, text_encoder, image_encoder: variables; the image encoder may be missing (None).
+      discriminators: image size -> variables, for those that were given.
+      files: what each was read from, with its SHA-256.
+    """
+
+    vocabulary: Vocabulary
+    generator: Variables
+    text_encoder: Variables
+    image_encoder: Variables | None
+    discriminators: dict[int, Variables]
+    files: dict[str, str]
+
+
+def read_original(
+    config: Config,
+    *,
+    generator: FilePath,
+    text_encoder: FilePath,
+    captions: FilePath,
+    image_encoder: FilePath | None = None,
+    discriminators: Sequence[FilePath] = (),
+) -> OriginalModel:
+    """Reads the files; the discriminators may come in any order.
+
+    Raises `UserError` for a file that can't be read, is of another network, or does not fit the
+    config.
+    """
+    try:
+        vocabulary = Vocabulary([END, *read_caption_words(captions)[1:]])
+    except ValueError as error:
+        raise UserError(f"{captions}: {error}") from error
+
+    def read(kind: str, path: FilePath) -> tuple[Variables, Mapping[str, Any]]:
+        return _read_network(config, kind, path, len(vocabulary))
+
+    files = [generator, text_encoder, captions, *discriminators]
+    files += [image_encoder] if image_encoder else []
+    sizes = image_sizes(config)
+    by_size: dict[int, Variables] = {}
+    for path in discriminators:
+        variables, dimensions = read("discriminator", path)
+        size = dimensions["image_size"]
+        if size not in sizes or size in by_size:
+            what = "a second one" if size in by_size else f"and the config has {list(sizes)}"
+            raise UserError(
+                f"{path} is the discriminator of {size} pixels, {what}: give one file per stage"
+            )
+        by_size[size] = variables
+    kind = "generator_dcgan" if config.generator.single_image else "generator"
+    return OriginalModel(
+        vocabulary,
+        generator=read(kind, generator)[0],
+        text_encoder=read("text_encoder", text_encoder)[0],
+        image_encoder=read("image_encoder", image_encoder)[0] if image_encoder else None,
+        discriminators=by_size,
+        files={Path(path).name: sha256(path) for path in files},
+    )
+
+
+def _read_network(
+    config: Config, kind: str, path: FilePath, num_words: int
+) -> tuple[Variables, Mapping[str, Any]]:
+    """A network's variables and dimensions."""
+    state_dict = read_state_dict(path)
+    try:
+        dimensions = dimensions_from_state_dict(kind, state_dict)
+        variables = variables_from_state_dict(kind, state_dict)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    differing = [
+        f"{name} is {dimensions[name]} there and {value} by {key}"
+        for name, (key, value) in _wanted(config, kind, num_words).items()
+        if dimensions[name] != value
+    ]
+    if differing:
+        raise UserError(f"{path} does not fit the config: {'; '.join(differing)}")
+    return jax.tree.map(_float32, variables), dimensions
+
+
+def _wanted(config: Config, kind: str, num_words: int) -> dict[str, tuple[str, Any]]:
+    """Dimension -> the config key that sets it, and its value."""
+    wanted = {"embedding_dim": ("text_encoder.embedding_dim", config.text_encoder.embedding_dim)}
+    section = kind.removesuffix("_dcgan")
+    names = {
+        "generator": "num_stages base_size gf_dim z_dim condition_dim",
+        "discriminator": "df_dim",
+        "text_encoder": "word_dim rnn_type",
+        "image_encoder": "trunk",
+    }[section].split()
+    if section == "generator" and config.generator.num_stages > 1:
+        names += ["num_residual_blocks", "attention"]
+    if section == "image_encoder" and config.image_encoder.trunk == "cnn":
+        names += ["cnn_dim"]
+    if section == "text_encoder":
+        wanted["vocabulary_size"] = ("--captions", num_words)
+    if section == "discriminator":
+        wanted["unconditional"] = ("generator.single_image", not config.generator.single_image)
+    return wanted | {name: (f"{section}.{name}", config[section][name]) for name in names}
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    return array if array.dtype.kind == "i" else array.astype(np.float32)
 
 
 def write_workdir(
-    config: ConfigDict, workdir: storage.PathLike, model: OriginalModel, step: int = 0
+    config: Config, workdir: storage.PathLike, model: OriginalModel, step: int = 0
 ) -> None:
     """Writes config, vocabulary, the checkpoints of both stages, and `imported.json`, or nothing.
 
-    DAMSM counts as trained, AttnGAN as trained for `step` updates. The original's files hold no
-    optimiser state, and its generator file the averaged weights: both start afresh from these.
-
-    Raises:
-      UserError: the workdir is there already.
+    DAMSM counts as trained, AttnGAN as trained for `step` updates. The released files hold no
+    optimiser state, and the generator's file the averaged weights: both start afresh from these.
+    Raises `UserError` if the workdir is there already.
     """
     workdir = storage.path(workdir)
     if workdir.exists() and any(workdir.iterdir()):
@@ -51,19 +170,16 @@ def write_workdir(
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _write(config: ConfigDict, workdir: storage.Path, model: OriginalModel, step: int) -> None:
+def _write(config: Config, workdir: storage.Path, model: OriginalModel, step: int) -> None:
     damsm = DamsmTask(config, len(model.vocabulary))
+    encoders = {"text": model.text_encoder, "image": model.image_encoder}
+    _save(workdir, damsm, config.damsm.num_train_steps, encoders)
     attngan = AttnganTask(config, len(model.vocabulary))
-    stages = [
-        (damsm, damsm_state(damsm, model), config.damsm.num_train_steps),
-        (attngan, attngan_state(attngan, model, step), step),
-    ]
-    for task, state, steps in stages:
-        with Checkpoints(workdir, task.name) as checkpoints:
-            # The position in the endless training data, as Grain's ElasticIterator writes it.
-            position = {"global_next_index": steps * task.settings.batch_size}
-            checkpoints.save(steps, state, {"iterator": position, "wall_seconds": 0.0})
-    model.vocabulary.save(workdir / "vocabulary.txt")
+    sizes = [discriminator.image_size for discriminator in attngan.discriminators]
+    discriminators = tuple(map(model.discriminators.get, sizes))
+    gan = {"generator": model.generator, "discriminators": discriminators}
+    _save(workdir, attngan, step, gan, ema_params=model.generator["params"])
+    model.vocabulary.save(Workdir(workdir).vocabulary)
     record = {
         "files": model.files,
         "image_encoder": model.image_encoder is not None,
@@ -73,58 +189,37 @@ def _write(config: ConfigDict, workdir: storage.Path, model: OriginalModel, step
     save_workdir_config(config, workdir)
 
 
-def damsm_state(task: DamsmTask, model: OriginalModel) -> DamsmState:
-    """The encoders; an image encoder that was not given is drawn at random."""
-    has_image = model.image_encoder is not None
-    state = _new(
-        task,
-        lambda s: s.replace(
-            text=_optimizer_only(s.text), image=_optimizer_only(s.image) if has_image else s.image
-        ),
-    )
-    image = _filled(state.image, model.image_encoder) if has_image else state.image
-    return state.replace(
-        step=jnp.int32(task.settings.num_train_steps),
-        text=_filled(state.text, model.text_encoder),
-        image=image,
-    )
+def _save(
+    workdir: storage.Path,
+    task: DamsmTask | AttnganTask,
+    step: int,
+    given: Mapping[str, Any],
+    **fields: Any,
+) -> None:
+    """Saves a stage with the `given` networks' variables; those that are None start afresh."""
+
+    def others(key):  # orthogonal kernels take long to initialize: none for what is given
+        state = task.create_train_state(key)
+        return _with_networks(state, given, empty=True, **dict.fromkeys(fields))
+
+    state = jax.jit(others)(stage_key(task.config.seed, task.name, -1))
+    state = _with_networks(state, given, step=jnp.int32(step), **fields)
+    # The position in the endless training data, as Grain's ElasticIterator writes it.
+    position = {"global_next_index": step * task.settings.batch_size}
+    with Checkpoints(workdir, task.name) as checkpoints:
+        checkpoints.save(step, state, {"iterator": position, "wall_seconds": 0.0})
 
 
-def attngan_state(task: AttnganTask, model: OriginalModel, step: int) -> AttnganState:
-    """Generator and discriminators; those that were not given are drawn at random."""
-    given = [model.discriminators.get(d.image_size) for d in task.discriminators]
-    state = _new(
-        task,
-        lambda s: s.replace(
-            generator=_optimizer_only(s.generator),
-            ema_params=None,
-            discriminators=tuple(
-                _optimizer_only(network) if variables else network
-                for network, variables in zip(s.discriminators, given)
-            ),
-        ),
-    )
-    generator = _filled(state.generator, model.generator)
-    return state.replace(
-        step=jnp.int32(step),
-        generator=generator,
-        ema_params=generator.params,
-        discriminators=tuple(
-            _filled(network, variables) if variables else network
-            for network, variables in zip(state.discriminators, given)
-        ),
-    )
+def _with_networks(state: Any, given: Mapping[str, Any], empty: bool = False, **fields: Any) -> Any:
+    """The state with the variables of the networks that are given, or with none for these."""
 
+    def replace(network, variables):
+        if isinstance(network, tuple):
+            return tuple(map(replace, network, variables))
+        if variables is None:
+            return network
+        new = {key: None if empty else variables[key] for key in ("params", "batch_stats")}
+        return dataclasses.replace(network, **new)
 
-def _new(task: DamsmTask | AttnganTask, part: Callable[[Any], Any]) -> Any:
-    """`part` of a fresh state. What it leaves out is not drawn: orthogonal kernels take long."""
-    key = stage_key(task.config.seed, task.name, -1)
-    return jax.jit(lambda key: part(task.create_train_state(key)))(key)
-
-
-def _optimizer_only(network: Network) -> Network:
-    return network.replace(params=None, batch_stats=None)
-
-
-def _filled(network: Network, variables: Variables) -> Network:
-    return network.replace(params=variables["params"], batch_stats=variables["batch_stats"])
+    networks = {name: replace(getattr(state, name), given[name]) for name in given}
+    return dataclasses.replace(state, **networks, **fields)

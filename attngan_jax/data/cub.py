@@ -20,7 +20,7 @@ from attngan_jax.data.photographs import (
 )
 from attngan_jax.data.vocabulary import END, Vocabulary
 from attngan_jax.errors import UserError
-from attngan_jax.interop.metadata import read_captions, read_class_ids, read_filenames
+from attngan_jax.interop.metadata import read_caption_words, read_class_ids, read_filenames
 from attngan_jax.interop.state_dict_files import sha256
 
 # What the folders that are searched for hold.
@@ -199,7 +199,7 @@ def _read_words(folders: Sequence[Path], notes: Notes) -> Sequence[str] | None:
     if folder is None:
         return None
     try:
-        words = [END, *read_captions(folder / "captions.pickle").words[1:]]
+        words = [END, *read_caption_words(folder / "captions.pickle")[1:]]
         if strange := [word for word in words if word.split() != [word]]:
             raise ValueError(f"{strange[0]!r} is not one word")
         return Vocabulary(words).words

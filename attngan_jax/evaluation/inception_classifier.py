@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attngan_jax.evaluation.metrics.feature_statistics import Features
-from attngan_jax.interop.classifier_files import ClassifierWeights, read_classifier
+from attngan_jax.interop.inception_weights import ClassifierWeights, read_classifier
 from attngan_jax.models.inception import INPUT_SIZE, InceptionV3, resize
 
 RESIZE = {

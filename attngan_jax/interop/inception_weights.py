@@ -1,60 +1,84 @@
-"""ImageNet weights of Inception-v3, as torchvision publishes them."""
+"""Inception-v3's weights in files: ImageNet's for the image encoder, classifiers for IS and FID.
 
+A classifier is converted to a safetensors file with torchvision's names and layouts, whose metadata
+says the family and the file that it came from.
+"""
+
+import hashlib
+import json
+import os
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import safetensors
+import safetensors.numpy
 
 from attngan_jax import storage
 from attngan_jax.errors import UserError
-from attngan_jax.interop.inception_table import inception_rows
+from attngan_jax.interop.name_tables import POOLED_FEATURES, inception_rows
 from attngan_jax.interop.state_dict_files import read_state_dict, sha256
-from attngan_jax.interop.state_dicts import COUNTERS, variables_from_rows
+from attngan_jax.interop.state_dicts import COUNTERS, Variables, variables_from_rows
 
 PUBLISHED = "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth"
 RANDOM = "random"  # the config value that asks for an untrained trunk by name
-CLASSES = 1000
-_NOT_THE_TRUNK = ("AuxLogits.", "fc.")
+FAMILIES = {"torchvision": 1000, "tf-2015": 1008, "cub-50": 50}  # and how many classes each has
+_ADVICE = (
+    "make it with: python -m attngan_jax.convert classifier --source FILE --out FILE.safetensors"
+)
 
 
 class InceptionWeights(NamedTuple):
-    """What a file of torchvision's `inception_v3` holds.
+    """The trunk of a file of torchvision's `inception_v3`, float32, and the file's SHA-256."""
+
+    variables: Variables
+    sha256: str
+
+
+class ClassifierWeights(NamedTuple):
+    """Inception-v3 with its last layer, float32.
 
     Attributes:
-      variables: {"params", "batch_stats"} of `models.inception.InceptionV3`, float32.
-      classifier: kernel `[2048, 1000]` and bias `[1000]` of the last layer, if it is there.
-      sha256: of the file, in hexadecimal digits.
+      family: one of `FAMILIES`.
+      variables: {"params", "batch_stats"} of `models.inception.InceptionV3`.
+      kernel: `[2048, classes]`. bias: `[classes]`, zeros for "tf-2015", which is used without.
+      sha256: of all these numbers, whichever file they came in.
     """
 
-    variables: dict[str, dict[str, Any]]
-    classifier: tuple[np.ndarray, np.ndarray] | None
+    family: str
+    variables: Variables
+    kernel: np.ndarray
+    bias: np.ndarray
     sha256: str
 
 
 def read_inception_weights(path: storage.PathLike) -> InceptionWeights:
     """Reads a `.pth`, `.npz` or `.safetensors` with the names of torchvision's `inception_v3`.
 
-    Raises:
-      UserError: the file can't be read, was cut short in the download, or is of another network.
+    Raises `UserError` for a file that can't be read, is damaged, or is of another network.
     """
-    digest = _checked_digest(path)
-    state_dict = read_state_dict(path)
-    trunk = {
-        name: array.astype(np.float32) if array.dtype.kind != "i" else array
-        for name, array in state_dict.items()
-        if not name.startswith(_NOT_THE_TRUNK)
-    }
-    variables = variables_from_rows("torchvision Inception-v3", inception_rows(below=""), trunk)
-    variables.pop(COUNTERS, None)
-    return InceptionWeights(variables, _classifier(path, state_dict), digest)
+    try:
+        digest = sha256(path)
+    except OSError as error:
+        raise UserError(
+            f"the Inception weights {path} cannot be read ({storage.strerror(error)}): "
+            f"download {PUBLISHED}"
+        ) from error
+    named = re.search(r"-([0-9a-f]{8})\.pth$", str(path))  # as PyTorch's own downloads are
+    if named and not digest.startswith(named[1]):
+        raise UserError(
+            f"the Inception weights {path} are damaged: their SHA-256 starts with "
+            f"{digest[:8]}; download {PUBLISHED} again"
+        )
+    return InceptionWeights(_trunk("torchvision Inception-v3", read_state_dict(path)), digest)
 
 
 def chosen_inception_weights(choice: str) -> InceptionWeights | None:
     """The weights that `config.image_encoder.weights` asks for; None for an untrained trunk.
 
-    Raises:
-      UserError: nothing is chosen, or the file is not what it should be.
+    Raises `UserError` if nothing is chosen, or the file is not what it should be.
     """
     if choice == RANDOM:
         return None
@@ -67,31 +91,93 @@ def chosen_inception_weights(choice: str) -> InceptionWeights | None:
     )
 
 
-def _checked_digest(path: storage.PathLike) -> str:
-    """The file's SHA-256, whose first digits PyTorch's own downloads carry in their name."""
+def _trunk(what: str, state_dict: Mapping[str, np.ndarray]) -> Variables:
+    """The variables of all but the classifier and the auxiliary classifier."""
+    trunk = {
+        name: array.astype(np.float32) if array.dtype.kind != "i" else array
+        for name, array in state_dict.items()
+        if not name.startswith(("AuxLogits.", "fc."))
+    }
+    variables = variables_from_rows(what, inception_rows(), trunk)
+    variables.pop(COUNTERS, None)
+    return variables
+
+
+def convert_classifier(source: str | Path, out: storage.PathLike) -> str:
+    """Converts torchvision's .pth, the graph of 2015-12-05 (.pb) or a TF-slim checkpoint.
+
+    Args:
+      source: the file; of a checkpoint its prefix, such as `model.ckpt-5000`.
+      out: the file to write, whole or not at all.
+
+    Returns the family. Raises `UserError` for a file that can't be read, or is none of these.
+    """
+    from attngan_jax.interop import tensorflow_files
+
+    source = Path(source)
+    if source.suffix == ".pb":
+        family, state_dict = "tf-2015", tensorflow_files.read_graph(source)
+    elif source.with_name(source.name + ".index").exists() or _is_old_checkpoint(source):
+        family, state_dict = "cub-50", tensorflow_files.read_slim_checkpoint(source)
+    else:
+        family, state_dict = "torchvision", read_state_dict(source)
+    _check_classifier(family, state_dict, source)
+    arrays = {name: np.ascontiguousarray(state_dict[name], np.float32) for name in _shapes(family)}
+    content = safetensors.numpy.save(arrays, {"family": family, "source": source.name})
     try:
-        digest = sha256(path)
+        storage.write_bytes(storage.path(out), content)
     except OSError as error:
         raise UserError(
-            f"the Inception weights {path} cannot be read ({storage.strerror(error)}): "
-            f"download {PUBLISHED}"
+            f"{out} cannot be written ({storage.strerror(error)}): choose another --out"
         ) from error
-    named = re.search(r"-([0-9a-f]{8})\.pth$", str(path))
-    if named and not digest.startswith(named[1]):
-        raise UserError(
-            f"the Inception weights {path} are damaged: their SHA-256 starts with "
-            f"{digest[:8]}; download {PUBLISHED} again"
-        )
-    return digest
+    return family
 
 
-def _classifier(path, state_dict: Mapping[str, np.ndarray]):
-    if "fc.weight" not in state_dict and "fc.bias" not in state_dict:
-        return None
-    kernel, bias = (state_dict.get(f"fc.{name}", np.zeros(0)) for name in ("weight", "bias"))
-    if kernel.shape != (CLASSES, 2048) or bias.shape != (CLASSES,):
+def read_classifier(path: storage.PathLike) -> ClassifierWeights:
+    """Reads a file of `convert_classifier`; `UserError` if it is none."""
+    try:
+        data = storage.path(path).read_bytes()
+        tensors = safetensors.numpy.load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    except OSError as error:
         raise UserError(
-            f"{path}: fc.weight and fc.bias have the shapes {list(kernel.shape)} and "
-            f"{list(bias.shape)}, not those of {CLASSES} classes"
-        )
-    return kernel.astype(np.float32).T.copy(), bias.astype(np.float32)
+            f"the classifier {path} cannot be read ({storage.strerror(error)}): {_ADVICE}"
+        ) from error
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        raise UserError(
+            f"the classifier {path} is no whole .safetensors file: {_ADVICE}"
+        ) from error
+    family = header.get("__metadata__", {}).get("family")
+    if family not in FAMILIES:
+        raise UserError(f"the file {path} does not say which classifier it is: {_ADVICE}")
+    _check_classifier(family, tensors, path)
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].tobytes())
+    variables = _trunk("Inception-v3 classifier", tensors)
+    kernel, bias = tensors["fc.weight"].T.copy(), tensors["fc.bias"]
+    return ClassifierWeights(family, variables, kernel, bias, digest.hexdigest())
+
+
+def _shapes(family: str) -> dict[str, tuple[int, ...]]:
+    trunk = {row.pt: row.shape for row in inception_rows() if row.flax}
+    classes = FAMILIES[family]
+    return trunk | {"fc.weight": (classes, POOLED_FEATURES), "fc.bias": (classes,)}
+
+
+def _check_classifier(family: str, arrays: Mapping[str, np.ndarray], path) -> None:
+    for name, shape in _shapes(family).items():
+        found = list(arrays[name].shape) if name in arrays else None
+        if found != list(shape):
+            what = "is missing" if found is None else f"has the shape {found}, not {list(shape)}"
+            raise UserError(f"{path} is not a {family} Inception-v3 classifier: {name} {what}")
+
+
+def _is_old_checkpoint(path: Path) -> bool:
+    """A TF-slim checkpoint of before 2016 is one file, a table that starts with no zip's bytes."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(-8, os.SEEK_END)
+            return file.read() == (0xDB4775248B80FB57).to_bytes(8, "little")  # a table's last bytes
+    except OSError:
+        return False

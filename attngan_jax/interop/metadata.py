@@ -1,42 +1,25 @@
 """The released code's metadata: `captions.pickle`, `filenames.pickle`, `class_info.pickle`."""
 
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from attngan_jax import storage
 from attngan_jax.errors import UserError
-from attngan_jax.interop.safe_pickle import Name, PickleReader, Refused, Unfinished
+from attngan_jax.interop.safe_pickle import Refused, read_pickle, require
 
 MAX_OPERATIONS = 100_000_000  # COCO's captions take about a tenth
-
-
-class Captions(NamedTuple):
-    """What `captions.pickle` holds.
-
-    Attributes:
-      train, test: one list of word indices per caption, ten (COCO: five) captions per image.
-      words: the vocabulary by index; index 0 is `<end>`.
-    """
-
-    train: list[list[int]]
-    test: list[list[int]]
-    words: list[str]
 
 
 def load_metadata(path: storage.PathLike) -> Any:
     """The lists, dicts, strings and numbers of a pickle, of Python 2 or 3; nothing is run.
 
-    Raises:
-      UserError: the file can't be read, is damaged, or holds anything else.
+    Raises `UserError` for a file that can't be read, is damaged, or holds anything else.
     """
     try:
-        data = storage.path(path).read_bytes()
-        reader = PickleReader(
-            _without_carriage_returns(data), names=_NUMPY_NAMES, max_operations=MAX_OPERATIONS
-        )
-        return reader.read()
+        data = _without_carriage_returns(storage.path(path).read_bytes())
+        return read_pickle(data, functions=_NUMPY, max_operations=MAX_OPERATIONS)[0]
     except OSError as error:
         raise UserError(f"{path} cannot be read: {storage.strerror(error)}") from error
     except Refused as error:
@@ -46,99 +29,93 @@ def load_metadata(path: storage.PathLike) -> Any:
         ) from error
 
 
-def read_captions(path: storage.PathLike) -> Captions:
-    """Reads `captions.pickle`: `[train, test, index -> word, word -> index]`.
+def read_caption_words(path: storage.PathLike) -> list[str]:
+    """The vocabulary of `captions.pickle`, by index; the word with index 0 is `<end>`.
 
-    Raises:
-      UserError: the file can't be read or holds something else.
+    The file holds `[train, test, index -> word, word -> index]`; `train` and `test` are lists of
+    captions, ten an image (COCO: five), which are lists of word indices. Raises `UserError` for a
+    file that can't be read or holds something else.
     """
     value = load_metadata(path)
-    if not (isinstance(value, list) and len(value) == 4 and isinstance(value[2], dict)):
-        raise _unexpected(path, "[train captions, test captions, index to word, word to index]")
-    words = [value[2].get(i) for i in range(len(value[2]))]
-    if not words or not all(isinstance(word, str) for word in words):
-        raise _unexpected(path, "words with the indices 0, 1, 2 and so on")
-    train, test = (_index_lists(path, captions, len(words)) for captions in value[:2])
-    return Captions(train, test, words)
+    is_four = isinstance(value, list) and len(value) == 4 and isinstance(value[2], dict)
+    _check(path, is_four, "[train captions, test captions, index to word, word to index]")
+    train, test, words = value[:3]
+    vocabulary = [words.get(i) for i in range(len(words))]
+    are_words = words and all(isinstance(word, str) for word in vocabulary)
+    _check(path, are_words, "words with the indices 0, 1, 2 and so on")
+    _check(path, isinstance(train, list) and isinstance(test, list), "lists of captions")
+    indices = f"captions as lists of word indices below {len(words)}"
+    for caption in {id(caption): caption for caption in train + test}.values():  # each list once
+        _check(path, isinstance(caption, list) and all(map(_is_integer, caption)), indices)
+        _check(path, all(0 <= i < len(words) for i in caption), indices)
+    return vocabulary
 
 
 def read_filenames(path: storage.PathLike) -> list[str]:
-    """Reads `filenames.pickle`: image names without their ending, as `class/image`."""
+    """`filenames.pickle`: image names without their ending, as `class/image`; or a `UserError`."""
     names = load_metadata(path)
-    if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
-        raise _unexpected(path, "a list of file names")
+    are_names = isinstance(names, list) and names and all(isinstance(name, str) for name in names)
+    _check(path, are_names, "a list of file names")
     return names
 
 
 def read_class_ids(path: storage.PathLike) -> list[int]:
-    """Reads `class_info.pickle`: one class number per image, in the order of the file names."""
+    """`class_info.pickle`: a class number per image, in the file names' order; or a `UserError`."""
     ids = load_metadata(path)
-    if not (isinstance(ids, list) and ids and all(map(_is_integer, ids))):
-        raise _unexpected(path, "a list of class numbers")
+    are_ids = isinstance(ids, list) and ids and all(map(_is_integer, ids))
+    _check(path, are_ids, "a list of class numbers")
     return [int(i) for i in ids]
 
 
-def _index_lists(path, captions, vocabulary_size: int) -> list[list[int]]:
-    if not isinstance(captions, list):
-        raise _unexpected(path, "lists of captions")
-    for caption in captions:
-        if not (
-            isinstance(caption, list)
-            and all(map(_is_integer, caption))
-            and all(0 <= i < vocabulary_size for i in caption)
-        ):
-            raise _unexpected(path, f"captions as lists of word indices below {vocabulary_size}")
-    return captions
-
-
-def _is_integer(value) -> bool:
+def _is_integer(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def _unexpected(path, wanted: str) -> UserError:
-    return UserError(f"{path} does not hold {wanted}: it is another file than its name says")
+def _check(path: storage.PathLike, condition: Any, wanted: str) -> None:
+    if not condition:
+        raise UserError(f"{path} does not hold {wanted}: it is another file than its name says")
 
 
 def _without_carriage_returns(data: bytes) -> bytes:
-    """Mends a text pickle that was written in Windows' text mode, as the released CUB lists were.
+    """Repairs a text pickle that was written in Windows' text mode, as the released CUB lists were.
 
     Only protocol 0 has no header and ends every line alike.
     """
     lines = data.count(b"\n")
-    if data[:1] != b"\x80" and lines and data.count(b"\r\n") == lines:
-        return data.replace(b"\r\n", b"\n")
-    return data
+    is_windows = data[:1] != b"\x80" and data.count(b"\r\n") == lines
+    return data.replace(b"\r\n", b"\n") if is_windows else data
 
 
-class _Dtype(Unfinished):
+class _Dtype:
     """`numpy.dtype` of numbers; its byte order comes afterwards, as a state."""
 
-    def __init__(self, code: str, *_):
-        if not re.fullmatch("[biuf][1248]", code):
-            raise Refused(f"it holds NumPy values of the type {code!r}, not numbers")
+    def __init__(self, code: str, align: bool = False, copy: bool = False):
+        is_number = re.fullmatch("[biuf][1248]", code)
+        require(is_number, f"it holds NumPy values of the type {code[:20]!r}, not numbers")
         self.dtype = np.dtype(code)
 
-    def complete(self, state) -> None:
+    def __setstate__(self, state: tuple) -> None:
+        require(state[1] in ("<", ">", "|", "="), "it holds NumPy values of another byte order")
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
 def _scalar(kind: _Dtype, value: str | bytes) -> np.number:
-    if not isinstance(kind, _Dtype) or len(value) != kind.dtype.itemsize:
-        raise Refused("it holds a NumPy scalar of another size than its type's")
+    is_sized = isinstance(kind, _Dtype) and len(value) == kind.dtype.itemsize
+    require(is_sized, "it holds a NumPy scalar of another size than its type's")
     value = value.encode("latin-1") if isinstance(value, str) else value
     return np.frombuffer(value, kind.dtype).astype(kind.dtype.newbyteorder("="))[0]
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes for Python 2."""
-    if encoding not in ("latin1", "latin-1"):
-        raise Refused(f"it holds text in the encoding {encoding!r}")
+    """How Python 3 writes a scalar's bytes for Python 2."""
+    is_scalar = encoding in ("latin1", "latin-1") and len(text) <= 8
+    require(is_scalar, "it holds bytes that are no NumPy number")
     return text.encode("latin-1")
 
 
-_NUMPY_NAMES = {
-    Name("numpy", "dtype"): _Dtype,
-    Name("numpy.core.multiarray", "scalar"): _scalar,
-    Name("numpy._core.multiarray", "scalar"): _scalar,
-    Name("_codecs", "encode"): _encode,
+_NUMPY = {
+    "numpy.dtype": _Dtype,
+    "numpy.core.multiarray.scalar": _scalar,
+    "numpy._core.multiarray.scalar": _scalar,
+    "_codecs.encode": _encode,
 }

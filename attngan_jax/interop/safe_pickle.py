@@ -1,260 +1,143 @@
-"""A reader of pickles that can't run anything: its values are plain data, by construction.
+"""Unpickling of untrusted files: plain data, and calls of a few trusted functions.
 
-Python's own unpickler looks up and calls whatever a file names, and takes lengths on trust. This
-one interprets the opcodes that lists, dicts, tuples, strings and numbers are written with, and has
-a table of the few names that a file may call, each of them a function of ours. All else is
-refused. Every length is checked against the bytes that are left, and the opcodes are counted, so
-that memory and time stay in proportion to the file.
+Python's unpickler calls whatever a file names, and believes every length. Here a pickle is checked
+first, without making any of its values: it may have the opcodes of plain data only, as many bytes
+as it announces, and no dict keys or attributes that could do harm. Then it is read, with a
+`find_class` that knows the given functions alone. Memory and time are in proportion to the file.
 """
 
-import struct
+import io
+import pickle
+import pickletools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
+_PLAIN = """PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE
+    INT LONG LONG1 BININT BININT1 BININT2 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING
+    UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8
+    EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS
+    EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET
+    GLOBAL STACK_GLOBAL REDUCE BUILD BINPERSID""".split()
+_OPCODES = {ord(opcode.code): opcode for opcode in pickletools.opcodes if opcode.name in _PLAIN}
+_PUTS, _GETS = ("BINPUT", "MEMOIZE", "LONG_BINPUT", "PUT"), ("BINGET", "LONG_BINGET", "GET")
+# Bytes of the length in front of an argument, by pickletools' TAKEN_FROM_ARGUMENT1, 4, 4U and 8U.
+_PREFIXES = {-2: 1, -3: 4, -4: 4, -5: 8}
+# Kinds of values that may be keys: hashing a deeply nested tuple overflows the C stack.
+_KEYS = {"int", "int_or_bool", "bool", "float", "str", "bytes_or_str", "any"}
+_FUNCTION = pickletools.StackObject("function", object, "what find_class gives")
+_DAMAGE: tuple[type[Exception], ...] = (pickle.UnpicklingError, EOFError, AttributeError)
+_DAMAGE += (ValueError, TypeError, LookupError, ArithmeticError)
 
 
-class Refused(ValueError):
+class Refused(Exception):
     """The file holds something else than plain data, or is damaged; the message says what."""
 
 
-class Name(NamedTuple):
-    """A name that the file has looked up; it can be called, and nothing else."""
-
-    module: str
-    name: str
-
-
-class Unfinished:
-    """A value that the file completes after it has made it (the BUILD opcode)."""
-
-    def complete(self, state: Any) -> None:
-        """Takes the state that the file gives."""
-        raise Refused("it gives a state to an object that has none")
+def require(condition: Any, message: str) -> None:
+    """Raises `Refused` unless the condition holds."""
+    if not condition:
+        raise Refused(message)
 
 
-Names = Mapping[Name, Callable[..., Any]]
-_DAMAGE = (IndexError, KeyError, TypeError, ValueError, OverflowError, struct.error)
+def read_pickle(
+    data: bytes,
+    position: int = 0,
+    *,
+    functions: Mapping[str, Any] = {},
+    persistent_load: Callable[[Any], Any] | None = None,
+    max_operations: int = 1_000_000,
+) -> tuple[Any, int]:
+    """The value of the pickle at `position` of `data`, and where it ends.
 
-
-class PickleReader:
-    """Reads one pickle at `position` of `data`; afterwards `position` is right behind it.
-
-    Attributes:
-      data: the file's bytes. position: where to read on.
-      names: what the file may call, and what is called for it, with the pickle's arguments.
+    Args:
+      functions: what the file may call, by "module.name". A file can pass one large argument many
+        times, so that a call has to refuse such arguments, or to be cheap.
       persistent_load: gives what a persistent id stands for; None refuses them.
-      max_operations: how many opcodes to follow at most.
+      max_operations: how many opcodes there may be.
+
+    Raises:
+      Refused: the file is damaged, or asks for anything but plain data and these functions.
     """
-
-    def __init__(
-        self,
-        data: bytes,
-        position: int = 0,
-        *,
-        names: Names | None = None,
-        persistent_load: Callable[[Any], Any] | None = None,
-        max_operations: int = 1_000_000,
-    ):
-        self.data = data
-        self.position = position
-        self.names = names or {}
-        self.persistent_load = persistent_load
-        self.max_operations = max_operations
-        self.stack: list[Any] = []
-        self.below_marks: list[list[Any]] = []
-        self.memo: dict[int, Any] = {}
-
-    def read(self) -> Any:
-        """The pickle's value. Raises `Refused` for all but plain data and the names given."""
-        try:
-            for _ in range(self.max_operations):
-                opcode = self.take(1)[0]
-                if opcode == _STOP:
-                    return self.stack.pop()
-                action = _OPCODES.get(opcode)
-                if action is None:
-                    raise Refused(
-                        "it holds an object that is not plain data "
-                        f"(opcode {opcode:#04x} at byte {self.position - 1})"
-                    )
-                action(self)
-        except Refused:
-            raise
-        except _DAMAGE as error:
-            raise self.damaged() from error
-        raise Refused(f"it holds more than {self.max_operations} objects")
-
-    def damaged(self) -> Refused:
-        """The error for bytes that make no sense."""
-        return Refused(f"it is truncated or damaged (at byte {self.position})")
-
-    # What the opcodes are made of.
-
-    def take(self, count: int) -> bytes:
-        end = self.position + count
-        if count < 0 or end > len(self.data):
-            raise self.damaged()
-        taken = self.data[self.position : end]
-        self.position = end
-        return taken
-
-    def number(self, layout: struct.Struct) -> Any:
-        return layout.unpack(self.take(layout.size))[0]
-
-    def counted(self, layout: struct.Struct) -> bytes:
-        return self.take(self.number(layout))
-
-    def line(self) -> bytes:
-        end = self.data.index(b"\n", self.position)
-        line = self.data[self.position : end]
-        self.position = end + 1
-        return line
-
-    def push(self, value: Any) -> None:
-        self.stack.append(value)
-
-    def mark(self) -> None:
-        self.below_marks.append(self.stack)
-        self.stack = []
-
-    def pop_to_mark(self) -> list[Any]:
-        items, self.stack = self.stack, self.below_marks.pop()
-        return items
-
-    def pop_tuple(self, count: int) -> tuple:
-        return tuple([self.stack.pop() for _ in range(count)][::-1])
-
-    def remember(self, key: int) -> None:
-        self.memo[key] = self.stack[-1]
-
-    def extend(self, items: list[Any]) -> None:
-        target = self.stack[-1]
-        if not isinstance(target, list):
-            raise self.damaged()
-        target.extend(items)
-
-    def update(self, items: list[Any]) -> None:
-        target = self.stack[-1]
-        if not isinstance(target, dict):
-            raise self.damaged()
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            # Hashing a deeply nested tuple overflows the interpreter's stack.
-            if not isinstance(key, (str, int, float, np.number)):
-                raise Refused(f"it holds a dict with a key that is a {type(key).__name__}")
-            target[key] = value
-
-    def look_up(self, module: str, name: str) -> None:
-        found = Name(module, name)
-        if found not in self.names:
-            raise Refused(
-                f"it asks for {module}.{name}, which plain data does not need; nothing "
-                "of it was run"
-            )
-        self.push(found)
-
-    def call(self) -> None:
-        name, arguments = self.pop_tuple(2)
-        if not (isinstance(name, Name) and isinstance(arguments, tuple)):
-            raise self.damaged()
-        self.push(self.names[name](*arguments))
-
-    def build(self) -> None:
-        state, target = self.stack.pop(), self.stack[-1]
-        if isinstance(target, Unfinished):
-            target.complete(state)
-        elif not isinstance(target, dict):  # attributes of an OrderedDict (`_metadata`) are dropped
-            raise Refused(f"it sets attributes of a {type(target).__name__}")
-
-    def persistent(self) -> None:
-        if self.persistent_load is None:
-            raise Refused("it refers to objects outside of the file")
-        self.push(self.persistent_load(self.stack.pop()))
+    try:
+        end = _check(data, position, max_operations)
+        return _Unpickler(data[position:end], functions, persistent_load).load(), end
+    except _DAMAGE as error:
+        raise Refused("it is truncated or damaged") from error
 
 
-def _text_integer(line: bytes) -> int | bool:
-    if line in (b"00", b"01"):  # how protocol 0 writes booleans
-        return line == b"01"
-    return int(line.rstrip(b"L"))
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, data: bytes, functions: Mapping[str, Any], load_id: Any):
+        file = io.BufferedReader(io.BytesIO(data))  # read in blocks, not opcode by opcode
+        super().__init__(file, encoding="latin1")  # of strings of Python 2
+        self.functions, self.load_id = functions, load_id
+
+    def find_class(self, module: str, name: str) -> Any:
+        name = f"{module}.{name}"
+        message = f"it asks for {name[:80]!r}, which plain data does not need; none of it was run"
+        require(name in self.functions, message)
+        return self.functions[name]
+
+    def persistent_load(self, pid: Any) -> Any:
+        require(self.load_id, "it refers to objects outside of the file")
+        return self.load_id(pid)
 
 
-def _quoted(line: bytes) -> str:
-    if len(line) < 2 or line[:1] not in b"'\"" or line[-1:] != line[:1]:
-        raise ValueError("a string without its quotes")
-    return line[1:-1].decode("unicode_escape")  # \xNN becomes the latin-1 character, as wanted
+def _check(data: bytes, position: int, max_operations: int) -> int:
+    """Follows the opcodes with kinds for values. Returns where the pickle ends."""
+    stack: list[pickletools.StackObject] = []
+    below: list[list[pickletools.StackObject]] = []  # what lay on the stack at each mark
+    memo: dict[int, pickletools.StackObject] = {}
+    for _ in range(max_operations):
+        opcode = _OPCODES.get(data[position])  # an IndexError if the last argument was cut short
+        if opcode is None:
+            code = f"(opcode {data[position]:#04x} at byte {position})"
+            raise Refused(f"it holds an object that is not plain data {code}")
+        number, position = _argument(data, position + 1, opcode)
+        if opcode.name in _PUTS:
+            memo[len(memo) if opcode.name == "MEMOIZE" else number] = stack[-1]
+        elif opcode.name in _GETS:
+            stack.append(memo[number])
+        elif opcode.name == "MARK":
+            below.append(stack)
+            stack = []
+        elif opcode.stack_before:
+            stack = _follow(opcode, stack, below)
+        else:
+            stack += [_FUNCTION] if opcode.name == "GLOBAL" else opcode.stack_after
+        if opcode.name == "STOP":
+            return position
+    raise Refused(f"it holds more than {max_operations} objects")
 
 
-def _utf8(text: bytes) -> str:
-    return text.decode("utf-8", "surrogatepass")
+def _argument(data: bytes, begin: int, opcode: pickletools.OpcodeInfo) -> tuple[int, int]:
+    """An opcode's argument, if it is an index or a frame's size, and where it ends."""
+    if opcode.arg is None:
+        return 0, begin
+    name, size = opcode.name, opcode.arg.n
+    if size == pickletools.UP_TO_NEWLINE:
+        end = data.index(b"\n", begin) + 1
+        end = data.index(b"\n", end) + 1 if name == "GLOBAL" else end
+        number = int(data[begin:end]) if name in ("PUT", "GET") else 0
+    else:
+        end = begin + _PREFIXES.get(size, size)
+        number = int.from_bytes(data[begin:end], "little")
+        if size in _PREFIXES:
+            return 0, end + number
+    if name in ("FRAME", "PUT", "BINPUT", "LONG_BINPUT"):  # the unpickler allocates as much
+        require(number <= len(data), f"it is truncated or damaged (at byte {begin})")
+    return number, end
 
 
-def _make_dict(reader: PickleReader) -> None:
-    items = reader.pop_to_mark()
-    reader.push({})
-    reader.update(items)
-
-
-_1, _2, _4, _8 = (struct.Struct(layout) for layout in ("<B", "<H", "<I", "<Q"))
-_SIGNED_4, _DOUBLE = struct.Struct("<i"), struct.Struct(">d")
-_STOP = ord(".")
-# Opcode -> what it does. Strings of Python 2 become text (latin-1).
-_ACTIONS: dict[str, Callable[[PickleReader], Any]] = {
-    "\x80": lambda r: r.take(1),  # the protocol's number
-    "\x95": lambda r: r.take(8),  # a frame's length, which is of no use here
-    "(": PickleReader.mark,
-    "0": lambda r: r.stack.pop(),
-    "1": PickleReader.pop_to_mark,
-    "2": lambda r: r.push(r.stack[-1]),
-    # constants and numbers
-    "N": lambda r: r.push(None),
-    "\x88": lambda r: r.push(True),
-    "\x89": lambda r: r.push(False),
-    "I": lambda r: r.push(_text_integer(r.line())),
-    "L": lambda r: r.push(_text_integer(r.line())),
-    "J": lambda r: r.push(r.number(_SIGNED_4)),
-    "K": lambda r: r.push(r.take(1)[0]),
-    "M": lambda r: r.push(r.number(_2)),
-    "\x8a": lambda r: r.push(int.from_bytes(r.counted(_1), "little", signed=True)),
-    "F": lambda r: r.push(float(r.line())),
-    "G": lambda r: r.push(r.number(_DOUBLE)),
-    # text and bytes
-    "S": lambda r: r.push(_quoted(r.line())),
-    "T": lambda r: r.push(r.counted(_SIGNED_4).decode("latin-1")),
-    "U": lambda r: r.push(r.counted(_1).decode("latin-1")),
-    "V": lambda r: r.push(r.line().decode("raw-unicode-escape")),
-    "X": lambda r: r.push(_utf8(r.counted(_4))),
-    "\x8c": lambda r: r.push(_utf8(r.counted(_1))),
-    "\x8d": lambda r: r.push(_utf8(r.counted(_8))),
-    "B": lambda r: r.push(r.counted(_4)),
-    "C": lambda r: r.push(r.counted(_1)),
-    "\x8e": lambda r: r.push(r.counted(_8)),
-    # lists, dicts, tuples
-    "]": lambda r: r.push([]),
-    "l": lambda r: r.push(r.pop_to_mark()),
-    "a": lambda r: r.extend([r.stack.pop()]),
-    "e": lambda r: r.extend(r.pop_to_mark()),
-    "}": lambda r: r.push({}),
-    "d": _make_dict,
-    "s": lambda r: r.update(list(r.pop_tuple(2))),
-    "u": lambda r: r.update(r.pop_to_mark()),
-    ")": lambda r: r.push(()),
-    "t": lambda r: r.push(tuple(r.pop_to_mark())),
-    "\x85": lambda r: r.push(r.pop_tuple(1)),
-    "\x86": lambda r: r.push(r.pop_tuple(2)),
-    "\x87": lambda r: r.push(r.pop_tuple(3)),
-    # the memo
-    "p": lambda r: r.remember(int(r.line())),
-    "q": lambda r: r.remember(r.take(1)[0]),
-    "r": lambda r: r.remember(r.number(_4)),
-    "\x94": lambda r: r.remember(len(r.memo)),
-    "g": lambda r: r.push(r.memo[int(r.line())]),
-    "h": lambda r: r.push(r.memo[r.take(1)[0]]),
-    "j": lambda r: r.push(r.memo[r.number(_4)]),
-    # names, calls, states
-    "c": lambda r: r.look_up(_utf8(r.line()), _utf8(r.line())),
-    "\x93": lambda r: r.look_up(*map(str, r.pop_tuple(2))),
-    "R": PickleReader.call,
-    "b": PickleReader.build,
-    "Q": PickleReader.persistent,
-}
-_OPCODES = {ord(opcode): action for opcode, action in _ACTIONS.items()}
+def _follow(opcode: pickletools.OpcodeInfo, stack: list, below: list) -> list:
+    """Takes an opcode's values from the stack, puts its result there, and returns the stack."""
+    takes, items = len(opcode.stack_before), []
+    if pickletools.markobject in opcode.stack_before:  # with all above the mark
+        items, stack, takes = stack, below.pop(), takes - 2
+    found = [stack.pop() for _ in range(takes)][::-1]
+    if opcode.name in ("SETITEM", "SETITEMS", "DICT"):
+        for kind in items[::2] or found[1:2]:
+            require(kind.name in _KEYS, f"it holds a dict with a key that is a {kind.name}")
+    if opcode.name == "BUILD":
+        require(found[0].name in ("any", "dict"), f"it sets attributes of a {found[0].name}")
+    stack += {"STACK_GLOBAL": [_FUNCTION], "DUP": 2 * found}.get(opcode.name, opcode.stack_after)
+    return stack

@@ -12,21 +12,11 @@ import safetensors.numpy
 
 from attngan_jax import storage
 from attngan_jax.errors import UserError
-from attngan_jax.interop.safe_pickle import Refused
-from attngan_jax.interop.torch_files import MAX_EXPANSION, ZIP_ERRORS, read_torch_state_dict
+from attngan_jax.interop.safe_pickle import Refused, require
+from attngan_jax.interop.torch_files import DAMAGE, MAX_EXPANSION, read_torch_state_dict
 
-_SAFETENSORS_DTYPES = {
-    "F64": np.float64,
-    "F32": np.float32,
-    "F16": np.float16,
-    "BF16": ml_dtypes.bfloat16,
-    "I64": np.int64,
-    "I32": np.int32,
-    "I16": np.int16,
-    "I8": np.int8,
-    "U8": np.uint8,
-    "BOOL": np.bool_,
-}
+_DTYPES = dict(F64="f8", F32="f4", F16="f2", BF16=ml_dtypes.bfloat16)
+_DTYPES |= dict(I64="i8", I32="i4", I16="i2", I8="i1", U8="u1", BOOL="?")
 
 
 def read_state_dict(path: storage.PathLike) -> dict[str, np.ndarray]:
@@ -36,16 +26,13 @@ def read_state_dict(path: storage.PathLike) -> dict[str, np.ndarray]:
       path: a file of `torch.save(net.state_dict(), path)` (either format; any ending but the
         following two), `numpy.savez` (`.npz`) or `safetensors` (`.safetensors`).
 
-    Returns:
-      name -> array, in the file's order, each with its own memory.
-
-    Raises:
-      UserError: the file can't be read, is damaged, or holds anything else. Nothing in it was run.
+    Returns name -> array, in the file's order, each with its own memory. Raises `UserError` for a
+    file that can't be read, is damaged, or holds anything else; nothing in it was run.
     """
+    readers = {".npz": _read_npz, ".safetensors": _read_safetensors}
     try:
         path = storage.path(path)
-        data = path.read_bytes()
-        return _READERS.get(path.suffix.lower(), read_torch_state_dict)(data)
+        return readers.get(path.suffix.lower(), read_torch_state_dict)(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path} cannot be read: {storage.strerror(error)}") from error
     except Refused as error:
@@ -71,32 +58,24 @@ def sha256(path: storage.PathLike) -> str:
 def _read_npz(data: bytes) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if sum(m.file_size for m in archive.infolist()) > MAX_EXPANSION * len(data):
-                raise Refused(
-                    f"its arrays are more than {MAX_EXPANSION} times larger than the file"
-                )
+            size = sum(member.file_size for member in archive.infolist())
+        message = f"its arrays are more than {MAX_EXPANSION} times larger than the file"
+        require(size <= MAX_EXPANSION * len(data), message)
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return dict(arrays)
-    except Refused:
-        raise
-    except (*ZIP_ERRORS, MemoryError) as error:
+    except DAMAGE as error:
         raise Refused(f"it is no .npz file of plain arrays ({error})") from error
 
 
 def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:
+    arrays = {}
     try:
         tensors = safetensors.deserialize(data)
     except safetensors.SafetensorError as error:
         raise Refused(f"it is no whole .safetensors file ({error})") from error
-    unknown = {tensor["dtype"] for _, tensor in tensors} - set(_SAFETENSORS_DTYPES)
-    if unknown:
-        raise Refused(f"it holds numbers of the type {unknown.pop()}")
-    return {
-        name: np.frombuffer(tensor["data"], _SAFETENSORS_DTYPES[tensor["dtype"]])
-        .reshape(tensor["shape"])
-        .copy()
-        for name, tensor in tensors
-    }
-
-
-_READERS = {".npz": _read_npz, ".safetensors": _read_safetensors}
+    for name, tensor in tensors:
+        dtype = tensor["dtype"]
+        require(dtype in _DTYPES, f"it holds numbers of the type {dtype}")
+        numbers = np.frombuffer(tensor["data"], _DTYPES[dtype])
+        arrays[name] = numbers.reshape(tensor["shape"]).copy()
+    return arrays

@@ -15,231 +15,179 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from attngan_jax.interop.safe_pickle import Name, PickleReader, Refused, Unfinished
+from attngan_jax.interop.safe_pickle import Refused, read_pickle, require
 
 LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 # Names may share a storage, and a stride of 0 repeats numbers; in a state_dict both are rare.
 MAX_EXPANSION = 16
+MAX_AXES = 32
 # What zipfile raises for damaged archives, depending on where the damage is.
-ZIP_ERRORS = (
-    zipfile.BadZipFile,
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    ValueError,
-    struct.error,
-)
+DAMAGE: tuple[type[Exception], ...] = (zipfile.BadZipFile, struct.error, EOFError, OSError)
+DAMAGE += (RuntimeError, ValueError, LookupError, ArithmeticError, MemoryError)
 
-_STORAGE_DTYPES = {
-    "FloatStorage": np.float32,
-    "DoubleStorage": np.float64,
-    "HalfStorage": np.float16,
-    "BFloat16Storage": ml_dtypes.bfloat16,
-    "LongStorage": np.int64,
-    "IntStorage": np.int32,
-    "ShortStorage": np.int16,
-    "CharStorage": np.int8,
-    "ByteStorage": np.uint8,
-    "BoolStorage": np.bool_,
-}
+_DTYPES = dict(Float="f4", Double="f8", Half="f2", Long="i8", Int="i4", Short="i2", Char="i1")
+_DTYPES |= {"Byte": "u1", "Bool": "?", "BFloat16": ml_dtypes.bfloat16}
+Storages = dict[str, tuple[np.dtype, int]]  # key -> type and number of its numbers
 
 
 class Storage(NamedTuple):
-    """`count` numbers from `start` on, of the `total` numbers that the file keeps under `key`."""
+    """`size` numbers from `start` on, of those that the file keeps under `key`."""
 
     key: str
     dtype: np.dtype
-    total: int
     start: int
-    count: int
+    size: int
 
 
-class Tensor(Unfinished):
+class Tensor:
     """How a tensor looks into its storage; offset and strides count numbers, not bytes."""
 
-    def __init__(self, storage: Storage, offset: int, shape: tuple, strides: tuple):
-        if not (
+    def __init__(self, storage, offset, shape, strides, requires_grad=False, hooks=(), metadata=()):
+        require(
             isinstance(storage, Storage)
             and isinstance(shape, tuple)
             and isinstance(strides, tuple)
-            and len(shape) == len(strides)
-            and _are_counts(offset, *shape, *strides)
-        ):
-            raise Refused("it holds a tensor that is not made of a storage, a shape and strides")
-        self.storage, self.shape, self.strides = storage, shape, strides
-        self.start = storage.start + offset
+            and len(shape) == len(strides) <= MAX_AXES
+            and _are_counts(offset, *shape, *strides),
+            "it holds a tensor that is not made of a storage, a shape and strides",
+        )
+        self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
         self.nbytes = math.prod(shape) * storage.dtype.itemsize
-        reach = offset + sum((n - 1) * stride for n, stride in zip(shape, strides))
-        if self.nbytes and reach >= storage.count:
-            raise Refused(
-                f"it holds a tensor {list(shape)} that reaches beyond its storage of "
-                f"{storage.count} numbers"
-            )
+        last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides))
+        beyond = f"that reaches beyond its storage of {storage.size} numbers"
+        require(not self.nbytes or last < storage.size, f"it holds a tensor {shape} {beyond}")
 
-    def complete(self, state: Any) -> None:
-        """Does nothing: attributes of a parameter mean nothing here."""
+    def __setstate__(self, state) -> None:
+        """Attributes of a parameter mean nothing here."""
 
-    def array(self, storages: Mapping[str, np.ndarray]) -> np.ndarray:
+    def array(self, contents: Mapping[str, bytes]) -> np.ndarray:
         """A copy of the tensor's numbers."""
-        if not self.nbytes:
-            return np.zeros(self.shape, self.storage.dtype)
-        numbers = storages[self.storage.key][self.start :]
-        strides = [stride * numbers.itemsize for stride in self.strides]
-        view = np.lib.stride_tricks.as_strided(numbers, self.shape, strides, writeable=False)
-        return np.array(view, order="C")
+        key, dtype, start, _ = self.storage
+        offset = (start + self.offset) * dtype.itemsize if self.nbytes else 0
+        strides = [stride * dtype.itemsize for stride in self.strides]
+        return np.ndarray(self.shape, dtype, contents[key], offset, strides).copy()
+
+
+class StateDict(dict):
+    """An OrderedDict. Python 2 writes its items as an argument, Python 3 sets them one by one."""
+
+    def __init__(self, pairs: list | None = None):
+        for name, value in pairs or []:
+            require(isinstance(name, str), "it holds a dict whose keys are not names")
+            self[name] = value
+        if pairs:
+            pairs.clear()  # so that a file can't have one long list copied many times
+
+    def __setstate__(self, state) -> None:
+        """Attributes (`_metadata`) are dropped."""
+
+
+def _parameter(tensor, requires_grad=True, hooks=()) -> Tensor:
+    require(isinstance(tensor, Tensor), "it holds a parameter that is no tensor")
+    return tensor
+
+
+_FUNCTIONS = {
+    "collections.OrderedDict": StateDict,
+    "torch._utils._rebuild_tensor": Tensor,
+    "torch._utils._rebuild_tensor_v2": Tensor,
+    "torch._utils._rebuild_parameter": _parameter,
+    # Storages are only named, in persistent ids; a dtype can't be called.
+    **{f"torch.{kind}Storage": np.dtype(dtype) for kind, dtype in _DTYPES.items()},
+}
 
 
 def read_torch_state_dict(data: bytes) -> dict[str, np.ndarray]:
     """The tensors of a file that `torch.save(module.state_dict(), file)` wrote, by name.
 
-    Raises:
-      Refused: the bytes are damaged, or hold anything else.
+    Raises `Refused` for bytes that are damaged, or hold anything else.
     """
-    value, storages = (_read_zip if data[:4] == b"PK\x03\x04" else _read_legacy)(data)
-    if not isinstance(value, dict) or not value:
-        raise Refused(f"it holds a {type(value).__name__}, not a state_dict")
-    others = [name for name, tensor in value.items() if not isinstance(tensor, Tensor)]
-    if others:
-        raise Refused(
-            f"it holds more than a state_dict: {str(others[0])!r} is no tensor; save the "
-            "network's state_dict() alone"
+    value, storages, contents = (_read_zip if data[:4] == b"PK\x03\x04" else _read_legacy)(data)
+    message = f"it holds a {type(value).__name__}, not a state_dict"
+    require(isinstance(value, dict) and value, message)
+    for name, tensor in value.items():
+        require(
+            isinstance(name, str) and isinstance(tensor, Tensor),
+            f"it holds more than a state_dict: {str(name)[:80]!r} is no tensor; save the "
+            "network's state_dict() alone",
         )
-    if sum(tensor.nbytes for tensor in value.values()) > MAX_EXPANSION * len(data):
-        raise Refused(f"its tensors are more than {MAX_EXPANSION} times larger than the file")
-    return {str(name): tensor.array(storages) for name, tensor in value.items()}
+    size = sum(tensor.nbytes for tensor in value.values())
+    message = f"its tensors are more than {MAX_EXPANSION} times larger than the file"
+    require(size <= MAX_EXPANSION * len(data), message)
+    for key, (dtype, total) in storages.items():
+        size = len(contents[key])
+        message = f"its storage {key!r} has {size} bytes, which are not {total} numbers"
+        require(size == total * dtype.itemsize, message)
+    try:
+        return {name: tensor.array(contents) for name, tensor in value.items()}
+    except (ValueError, OverflowError) as error:  # of axes or strides beyond NumPy's
+        raise Refused(f"it holds a tensor that no array can hold ({error})") from error
 
 
-def _read_zip(data: bytes) -> tuple[Any, dict[str, np.ndarray]]:
+def _read_zip(data: bytes) -> tuple[Any, Storages, dict[str, bytes]]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = archive.infolist()
-            _check_members(members, len(data))
-            folder = _folder(members)
-            if folder + "byteorder" in archive.namelist() and (
-                archive.read(folder + "byteorder") != b"little"
-            ):
-                raise Refused("its numbers are big-endian")
-            announced: dict[str, Storage] = {}
-            value, _ = _tensor_pickle(archive.read(folder + "data.pkl"), 0, announced)
-            return value, {
-                key: _numbers(archive.read(f"{folder}data/{key}"), storage)
-                for key, storage in announced.items()
-            }
-    except Refused:
-        raise
-    except ZIP_ERRORS as error:
+            members, names = archive.infolist(), archive.namelist()
+            are_stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+            require(are_stored, "its members are compressed, which PyTorch's never are")
+            size = sum(member.file_size for member in members)
+            require(size <= len(data), "its members claim to be larger than the file")
+            pickles = [name for name in names if f"/{name}".endswith("/data.pkl")]
+            require(len(pickles) == 1, "it is a zip file, but not one that torch.save wrote")
+            folder = pickles[0].removesuffix("data.pkl")
+            byteorder = f"{folder}byteorder"
+            is_little = byteorder not in names or archive.read(byteorder) == b"little"
+            require(is_little, "its numbers are big-endian")
+            value, storages, _ = _read_tensors(archive.read(pickles[0]))
+            return value, storages, {key: archive.read(f"{folder}data/{key}") for key in storages}
+    except DAMAGE as error:
         raise Refused(f"it is a truncated or damaged zip file ({error})") from error
 
 
-def _check_members(members: list[zipfile.ZipInfo], file_size: int) -> None:
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise Refused("its members are compressed, which those that PyTorch writes never are")
-    if sum(member.file_size for member in members) > file_size:
-        raise Refused("its members claim to be larger than the file")
-
-
-def _folder(members: list[zipfile.ZipInfo]) -> str:
-    folders = [
-        member.filename.removesuffix("data.pkl")
-        for member in members
-        if f"/{member.filename}".endswith("/data.pkl")
-    ]
-    if len(folders) != 1:
-        raise Refused("it is a zip file, but not one that torch.save wrote")
-    return folders[0]
-
-
-def _read_legacy(data: bytes) -> tuple[Any, dict[str, np.ndarray]]:
-    if not data.startswith(b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little")):
-        raise Refused("it is not a file that torch.save wrote")
-    header = PickleReader(data)
-    header.read()
-    protocol = PickleReader(data, header.position)
-    if protocol.read() != LEGACY_PROTOCOL:
-        raise Refused(f"it is not in PyTorch's protocol {LEGACY_PROTOCOL}")
-    system = PickleReader(data, protocol.position)
-    system.read()
-    announced: dict[str, Storage] = {}
-    value, position = _tensor_pickle(data, system.position, announced)
-    rest = PickleReader(data, position)
-    keys = rest.read()
-    if not isinstance(keys, list) or set(map(str, keys)) != set(announced):
-        raise Refused("its list of storages does not fit its tensors")
-    storages = {}
+def _read_legacy(data: bytes) -> tuple[Any, Storages, dict[str, bytes]]:
+    magic = b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little")
+    require(data.startswith(magic), "it is not a file that torch.save wrote")
+    _, position = read_pickle(data)
+    protocol, position = read_pickle(data, position)
+    require(protocol == LEGACY_PROTOCOL, f"it is not in PyTorch's protocol {LEGACY_PROTOCOL}")
+    _, position = read_pickle(data, position)  # the sizes of types in C
+    value, storages, position = _read_tensors(data, position)
+    keys, position = read_pickle(data, position)
+    are_names = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+    message = "its list of storages does not fit its tensors"
+    require(are_names and set(keys) == set(storages), message)
+    contents = {}
     for key in keys:
-        storage = announced[key]
-        count = int.from_bytes(rest.take(8), "little", signed=True)
-        if count != storage.total:
-            raise Refused(f"a storage has {count} numbers where {storage.total} were announced")
-        storages[key] = _numbers(rest.take(count * storage.dtype.itemsize), storage)
-    return value, storages
+        dtype, announced = storages[key]
+        begin = position + 8
+        total = int.from_bytes(data[position:begin], "little", signed=True)
+        message = f"a storage has {total} numbers where {announced} were announced"
+        require(total == announced, message)
+        position = begin + total * dtype.itemsize
+        contents[key] = data[begin:position]
+    return value, storages, contents
 
 
-def _tensor_pickle(data: bytes, position: int, announced: dict[str, Storage]) -> tuple[Any, int]:
-    """The pickle with the tensors, and where it ends; the storages it names go into `announced`."""
+def _read_tensors(data: bytes, position: int = 0) -> tuple[Any, Storages, int]:
+    """The pickle of tensors, the storages that it names, and where it ends."""
+    storages: Storages = {}
 
-    def persistent_load(identifier) -> Storage:
-        storage = _storage(*identifier)
-        known = announced.setdefault(storage.key, storage)
-        if (known.dtype, known.total) != (storage.dtype, storage.total):
-            raise Refused(f"it describes its storage {storage.key!r} in two ways")
-        return storage
+    def load_storage(pid: tuple) -> Storage:
+        tag, dtype, key, _, total = pid[:5]
+        are_typed = isinstance(dtype, np.dtype) and isinstance(key, str)
+        is_storage = tag == "storage" and are_typed and len(pid) <= 6
+        require(is_storage, "it refers to something else than a tensor's storage")
+        # Before PyTorch 0.4 a tensor's storage could be a part of another.
+        _, start, size = pid[5] if len(pid) == 6 and pid[5] else (None, 0, total)
+        is_part = _are_counts(total, start, size) and start + size <= total
+        require(is_part, f"its storage {key!r} has an impossible size")
+        known = storages.setdefault(key, (dtype, total))
+        require(known == (dtype, total), f"it describes its storage {key!r} in two ways")
+        return Storage(key, dtype, start, size)
 
-    reader = PickleReader(data, position, names=_NAMES, persistent_load=persistent_load)
-    return reader.read(), reader.position
-
-
-def _storage(tag, kind, key, location, total, view=None) -> Storage:
-    """A storage from its persistent id; before PyTorch 0.4, `view` could be a part of it."""
-    if tag != "storage" or not isinstance(kind, Name) or not isinstance(key, str):
-        raise Refused("it refers to something else than a tensor's storage")
-    _, start, count = (None, 0, total) if view is None else view
-    if not _are_counts(total, start, count) or start + count > total:
-        raise Refused(f"its storage {key!r} has an impossible size")
-    return Storage(key, np.dtype(_STORAGE_DTYPES[kind.name]), total, start, count)
-
-
-def _numbers(data: bytes, storage: Storage) -> np.ndarray:
-    if len(data) != storage.total * storage.dtype.itemsize:
-        raise Refused(
-            f"its storage {storage.key!r} has {len(data)} bytes, which are not "
-            f"{storage.total} numbers"
-        )
-    return np.frombuffer(data, storage.dtype)
+    value, end = read_pickle(data, position, functions=_FUNCTIONS, persistent_load=load_storage)
+    return value, storages, end
 
 
 def _are_counts(*values) -> bool:
-    return all(isinstance(value, int) and value >= 0 for value in values)
-
-
-def _ordered_dict(pairs=()) -> dict:
-    """Python 2 writes the pairs of an OrderedDict as its argument, Python 3 sets them one by one."""
-    result = {}
-    for name, value in pairs:
-        if not isinstance(name, str):
-            raise Refused("it holds a dict whose keys are not names")
-        result[name] = value
-    return result
-
-
-def _parameter(tensor, requires_grad=True, hooks=None):
-    return tensor
-
-
-def _tensor(storage, offset, shape, strides, *gradient_and_hooks):
-    return Tensor(storage, offset, shape, strides)
-
-
-def _not_a_function(*_):
-    raise Refused("it makes a storage of its own")
-
-
-_NAMES = {
-    Name("collections", "OrderedDict"): _ordered_dict,
-    Name("torch._utils", "_rebuild_tensor"): _tensor,
-    Name("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    Name("torch._utils", "_rebuild_parameter"): _parameter,
-    **{Name("torch", kind): _not_a_function for kind in _STORAGE_DTYPES},
-}
+    return all(isinstance(value, int) and 0 <= value < 2**63 for value in values)

@@ -1,8 +1,6 @@
-"""The original's files to a workdir and back: numbers, images, and what a user may get wrong."""
+"""The released code's files to a workdir and back: numbers, images, and what may go wrong."""
 
 import pickle
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +8,7 @@ import numpy as np
 import pytest
 
 from attngan_jax.conversion.export_run import export
-from attngan_jax.conversion.import_run import write_workdir
-from attngan_jax.conversion.original_files import read_original
+from attngan_jax.conversion.import_run import read_original, write_workdir
 from attngan_jax.errors import UserError
 from attngan_jax.interop import (
     read_state_dict,
@@ -26,44 +23,26 @@ from attngan_jax.training import loop, parallel
 from attngan_jax.training.damsm_task import DamsmTask
 from attngan_jax.workdir import has_image_encoder
 from configs import default
-from tests.interop.original_weights import assert_same, seeded
+from tests import tiny_runs
+from tests.interop.original_weights import assert_same
+from tests.reference_vectors import state_dict
 
 WORDS = ["<end>", "a", "red", "bird"]
-DIMENSIONS = {
-    "netG": (
-        "generator",
-        {
-            "num_stages": 2,
-            "base_size": 8,
-            "gf_dim": 2,
-            "z_dim": 3,
-            "condition_dim": 5,
-            "num_residual_blocks": 1,
-            "embedding_dim": 6,
-            "attention": True,
-        },
-    ),
-    "netD0": (
-        "discriminator",
-        {"image_size": 8, "df_dim": 2, "embedding_dim": 6, "unconditional": True},
-    ),
-    "netD1": (
-        "discriminator",
-        {"image_size": 16, "df_dim": 2, "embedding_dim": 6, "unconditional": True},
-    ),
+GENERATOR = dict(num_stages=2, base_size=8, gf_dim=2, z_dim=3, condition_dim=5)
+GENERATOR |= dict(num_residual_blocks=1)
+DIMENSIONS = {  # file -> kind and dimensions
+    "netG": ("generator", GENERATOR | {"embedding_dim": 6, "attention": True}),
     "text_encoder": (
         "text_encoder",
-        {"vocabulary_size": 4, "word_dim": 7, "embedding_dim": 6, "rnn_type": "lstm"},
+        dict(vocabulary_size=4, word_dim=7, embedding_dim=6, rnn_type="lstm"),
     ),
 }
+for _i, _size in enumerate((8, 16)):
+    _dimensions = dict(image_size=_size, df_dim=2, embedding_dim=6, unconditional=True)
+    DIMENSIONS[f"netD{_i}"] = ("discriminator", _dimensions)
 CONFIG = {
     "compilation_cache_dir": "",
-    "generator.num_stages": 2,
-    "generator.base_size": 8,
-    "generator.gf_dim": 2,
-    "generator.z_dim": 3,
-    "generator.condition_dim": 5,
-    "generator.num_residual_blocks": 1,
+    **{f"generator.{name}": value for name, value in GENERATOR.items()},
     "discriminator.df_dim": 2,
     "text_encoder.word_dim": 7,
     "text_encoder.embedding_dim": 6,
@@ -82,48 +61,38 @@ def make_config(**changes):
 
 @pytest.fixture(scope="module")
 def originals():
-    """Network -> state_dict with seeded numbers."""
+    """File -> state_dict with seeded numbers."""
     weights = {
-        name: seeded([(row.theirs, row.shape) for row in TABLES[kind].rows(dimensions)])
+        name: state_dict([(row.pt, row.shape) for row in TABLES[kind].rows(dimensions)])
         for name, (kind, dimensions) in DIMENSIONS.items()
     }
-    fresh = ImageEncoder("cnn", 6, 2).init(
-        jax.random.key(0), jnp.zeros((1, 16, 16, 3)), train=False
-    )
-    weights["image_encoder"] = state_dict_from_variables("image_encoder", fresh)
-    return weights
+    encoder, images = ImageEncoder("cnn", 6, 2), jnp.zeros((1, 16, 16, 3))
+    fresh = encoder.init(jax.random.key(0), images, train=False)
+    return weights | {"image_encoder": state_dict_from_variables("image_encoder", fresh)}
 
 
 @pytest.fixture(scope="module")
 def files(originals, tmp_path_factory):
-    """Flag -> path of the original's files."""
+    """A folder of the released code's files."""
     folder = tmp_path_factory.mktemp("originals")
-    for name, state_dict in originals.items():
-        write_safetensors(folder / f"{name}.safetensors", state_dict)
-    indices = dict(enumerate(WORDS))
-    captions = [[[1, 2, 3]], [[1, 3]], indices, {word: i for i, word in indices.items()}]
+    for name, weights in originals.items():
+        write_safetensors(folder / f"{name}.safetensors", weights)
+    captions = [[[1, 2, 3]], [[1, 3]], dict(enumerate(WORDS)), {}]
     (folder / "captions.pickle").write_bytes(pickle.dumps(captions, 2))
     return folder
 
 
-def read(config, files, discriminators=("netD1", "netD0"), image_encoder=True, **changes):
-    paths = {
-        "generator": files / "netG.safetensors",
-        "text_encoder": files / "text_encoder.safetensors",
-        "image_encoder": image_encoder and files / "image_encoder.safetensors",
-        "captions": files / "captions.pickle",
-    }
-    return read_original(
-        config,
-        discriminators=[files / f"{name}.safetensors" for name in discriminators],
-        **paths | changes,
-    )
+def read(config, files, discriminators=("netD1", "netD0"), **changes):
+    names = ["generator", "text_encoder", "image_encoder"]
+    paths = {name: files / f"{name.replace('generator', 'netG')}.safetensors" for name in names}
+    paths["captions"] = files / "captions.pickle"
+    paths["discriminators"] = [files / f"{name}.safetensors" for name in discriminators]
+    return read_original(config, **paths | changes)
 
 
 @pytest.fixture(scope="module")
 def workdir(files, tmp_path_factory):
-    config = make_config()
-    path = tmp_path_factory.mktemp("runs") / "imported"
+    config, path = make_config(), tmp_path_factory.mktemp("runs") / "imported"
     write_workdir(config, path, read(config, files))
     return path
 
@@ -132,20 +101,19 @@ def test_what_goes_in_comes_out(workdir, originals, tmp_path):
     paths = export(workdir, tmp_path / "out")
     assert {path.stem for path in paths} == set(originals)
     for path in paths:
-        read_back, original = read_state_dict(path), originals[path.stem]
-        assert_same({name: read_back[name] for name in original}, original)
+        exported, original = read_state_dict(path), originals[path.stem]
+        assert_same({name: exported[name] for name in original}, original)
     assert (tmp_path / "out" / "vocabulary.txt").read_text().split() == WORDS
 
 
-def test_a_run_draws_with_the_weights(workdir, originals):
+def test_a_run_generates_with_the_weights(workdir, originals):
     trained = TrainedModel.load(workdir)
     assert list(trained.vocabulary.words) == WORDS and trained.step == 0
-    for network, kind, name in (
-        ("generator", "generator", "netG"),
-        ("text", "text_encoder", "text_encoder"),
-        ("image", "image_encoder", "image_encoder"),
-    ):
-        expected = variables_from_state_dict(kind, originals[name])
+    assert has_image_encoder(workdir)
+    for network, name in (("generator", "netG"), ("text", "text_encoder"), ("image",) * 2):
+        kind = {"netG": "generator", "image": "image_encoder"}.get(name, name)
+        original = originals["image_encoder" if name == "image" else name]
+        expected = variables_from_state_dict(kind, original)
         for collection, values in trained.variables[network].items():
             jax.tree.map(np.testing.assert_array_equal, values, expected[collection])
     batch = {
@@ -153,8 +121,8 @@ def test_a_run_draws_with_the_weights(workdir, originals):
         "caption_length": np.array([3], np.int32),
         "number": np.array([0], np.int32),
     }
-    drawn = trained.generate(trained.variables, batch)["image_16"]
-    assert drawn.shape == (1, 16, 16, 3) and drawn.std() > 0
+    images = trained.generate(trained.variables, batch)["image_16"]
+    assert images.shape == (1, 16, 16, 3) and images.std() > 0
 
 
 def test_training_goes_on_from_the_imported_run(workdir):
@@ -170,11 +138,9 @@ def test_training_goes_on_from_the_imported_run(workdir):
     }
     mesh = parallel.make_mesh()
     before = jax.tree.map(np.asarray, state.generator.params)
-    state, metrics = parallel.parallel_step(trained.task.train_step, mesh)(
-        state,
-        {name: trained.variables[name] for name in ("text", "image")},
-        parallel.shard_batch(batch, mesh),
-    )
+    encoders = {name: trained.variables[name] for name in ("text", "image")}
+    step = parallel.parallel_step(trained.task.train_step, mesh)
+    state, metrics = step(state, encoders, parallel.shard_batch(batch, mesh))
     assert int(state.step) == 1 and all(jnp.isfinite(value) for value in metrics.values())
     moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), before, state.generator.params)
     assert moved["image_1"]["conv"]["kernel"] and moved["initial"]["dense"]["kernel"]
@@ -182,7 +148,7 @@ def test_training_goes_on_from_the_imported_run(workdir):
 
 def test_networks_that_were_not_given_start_afresh(files, originals, tmp_path):
     config = make_config()
-    model = read(config, files, discriminators=["netD1"], image_encoder=None)
+    model = read(config, files, ["netD1"], image_encoder=None)
     write_workdir(config, tmp_path / "run", model, step=7)
     assert not has_image_encoder(tmp_path / "run")
     trained = TrainedModel.load(tmp_path / "run")
@@ -197,10 +163,6 @@ def test_networks_that_were_not_given_start_afresh(files, originals, tmp_path):
     assert int(damsm.step) == config.damsm.num_train_steps
     with pytest.raises(UserError, match="imported without an image encoder"):
         loop.train(trained.task, None, tmp_path / "run")
-
-
-def test_an_image_encoder_is_there_by_default(workdir):
-    assert has_image_encoder(workdir)
 
 
 def test_a_used_workdir_is_left_alone(workdir, files, tmp_path):
@@ -244,58 +206,42 @@ def test_files_in_each_others_place(files, tmp_path):
     with pytest.raises(UserError, match="text_encoder.safetensors.*another network"):
         read(config, files, generator=files / "text_encoder.safetensors")
     with pytest.raises(UserError, match="a second one"):
-        read(config, files, discriminators=["netD0", "netD0"])
+        read(config, files, ["netD0", "netD0"])
     words = {i: f"w{i}" for i in range(5)}
     (tmp_path / "captions.pickle").write_bytes(pickle.dumps([[[1]], [[1]], words, {}], 2))
     with pytest.raises(UserError, match="vocabulary_size is 4 there and 5 by --captions"):
         read(config, files, captions=tmp_path / "captions.pickle")
 
 
-def door(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "attngan_jax.convert", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-    )
+def convert(command, **options):
+    arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
+    return tiny_runs.start_command("convert", *command.split(), *arguments)
 
 
 def test_from_the_command_line(files, originals, tmp_path):
-    values = "".join(
-        f"    config.update_from_flattened_dict({{{key!r}: {value!r}}})\n"
-        for key, value in CONFIG.items()
-    )
-    config = tmp_path / "config.py"
+    config, run, out = tmp_path / "config.py", tmp_path / "new" / "run", tmp_path / "out"
     config.write_text(
         "from configs import default\n\n\ndef get_config():\n"
-        f"    config = default.get_config()\n{values}    return config\n"
+        "    config = default.get_config()\n"
+        f"    config.update_from_flattened_dict({CONFIG!r})\n"
+        "    return config\n"
     )
-    imported = door(
-        "import",
-        "--config",
-        config,
-        "--workdir",
-        tmp_path / "new" / "run",
-        "--generator",
-        files / "netG.safetensors",
-        "--text_encoder",
-        files / "text_encoder.safetensors",
-        "--captions",
-        files / "captions.pickle",
-    )
+    given = {"generator": files / "netG.safetensors", "captions": files / "captions.pickle"}
+    given["text_encoder"] = files / "text_encoder.safetensors"
+    imported = convert("import", config=config, workdir=run, **given)
     assert imported.returncode == 0, imported.stderr
     assert "attngan_jax.sample" in imported.stdout and "legacy_mask" in imported.stdout
-    exported = door("export", "--workdir", tmp_path / "new" / "run", "--out", tmp_path / "out")
+    exported = convert("export", workdir=run, out=out)
     assert exported.returncode == 0, exported.stderr
     assert "load_state_dict" in exported.stdout
-    generator = read_state_dict(tmp_path / "out" / "netG.safetensors")
+    generator = read_state_dict(out / "netG.safetensors")
     assert_same({name: generator[name] for name in originals["netG"]}, originals["netG"])
 
 
 def test_mistakes_on_the_command_line(tmp_path):
-    missing_flags = door("import", "--workdir", tmp_path / "run")
+    missing_flags = convert("import", workdir=tmp_path / "run")
     assert missing_flags.returncode == 2 and "--generator" in missing_flags.stderr
-    no_command = door("--workdir", tmp_path)
+    no_command = convert("", workdir=tmp_path)
     assert no_command.returncode == 2 and "export" in no_command.stderr
-    no_run = door("export", "--workdir", tmp_path, "--out", tmp_path / "out")
-    assert no_run.returncode == 1 and "Traceback" not in no_run.stderr
-    assert no_run.stderr.splitlines()[-1].startswith("error: ")
+    no_run = convert("export", workdir=tmp_path, out=tmp_path / "out")
+    tiny_runs.assert_one_line(no_run, 1, "config.json")

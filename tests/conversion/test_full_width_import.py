@@ -1,4 +1,4 @@
-"""The original's files at CUB's full width, of seeded weights, become a run that draws."""
+"""The released code's files at CUB's full width, of seeded weights, become a run that generates."""
 
 import pickle
 
@@ -13,83 +13,46 @@ from configs import cub
 from tests import tiny_runs
 from tests.reference_vectors import state_dict
 
-WORDS = 5_450  # with <end>
+NUM_WORDS = 5_450  # with <end>
 CAPTIONS = ["word1 word2 word3", "word4 word5", "word6", "word7 word8 word9 word10"]
 
 
 def write_originals(folder):
     """`netG`, `text_encoder` and `captions.pickle` of CUB's sizes."""
     config = cub.get_config()
-    D, g = config.text_encoder.embedding_dim, config.generator
-    networks = {
-        "netG": (
-            "generator",
-            {
-                key: g[key]
-                for key in (
-                    "num_stages",
-                    "base_size",
-                    "gf_dim",
-                    "z_dim",
-                    "condition_dim",
-                    "num_residual_blocks",
-                    "attention",
-                )
-            }
-            | {"embedding_dim": D},
-        ),
-        "text_encoder": (
-            "text_encoder",
-            {
-                "vocabulary_size": WORDS,
-                "word_dim": config.text_encoder.word_dim,
-                "embedding_dim": D,
-                "rnn_type": config.text_encoder.rnn_type,
-            },
-        ),
+    dimensions = {
+        "netG": config.generator.to_dict(),
+        "text_encoder": config.text_encoder.to_dict() | {"vocabulary_size": NUM_WORDS},
     }
-    for name, (kind, dimensions) in networks.items():
-        rows = [(row.theirs, row.shape) for row in TABLES[kind].rows(dimensions)]
+    for name, kind in (("netG", "generator"), ("text_encoder", "text_encoder")):
+        dimensions[name]["embedding_dim"] = config.text_encoder.embedding_dim
+        rows = [(row.pt, row.shape) for row in TABLES[kind].rows(dimensions[name])]
         write_safetensors(folder / f"{name}.safetensors", state_dict(rows))
-    words = {i: f"word{i}" if i else END for i in range(WORDS)}
-    (folder / "captions.pickle").write_bytes(
-        pickle.dumps([[[1, 2]], [[3]], words, {word: i for i, word in words.items()}], 2)
-    )
+    words = {i: f"word{i}" if i else END for i in range(NUM_WORDS)}
+    (folder / "captions.pickle").write_bytes(pickle.dumps([[[1, 2]], [[3]], words, {}], 2))
 
 
 @pytest.mark.slow
-def test_it_draws_eight_pictures_of_256_pixels(tmp_path):
+def test_it_generates_eight_images_of_256_pixels(tmp_path):
     write_originals(tmp_path)
     run, out = tmp_path / "run", tmp_path / "out"
-    imported = tiny_runs.start_command(
-        "convert",
-        "import",
-        "--config",
-        "configs/cub.py",
-        "--workdir",
-        run,
-        "--generator",
-        tmp_path / "netG.safetensors",
-        "--captions",
-        tmp_path / "captions.pickle",
-        "--text_encoder",
-        tmp_path / "text_encoder.safetensors",
-        "--config.generator.legacy_mask=True",
-        f"--config.compilation_cache_dir={tiny_runs.CACHE}",
-    )
+    flags = {
+        "workdir": run,
+        "config": "configs/cub.py",
+        "generator": tmp_path / "netG.safetensors",
+        "text_encoder": tmp_path / "text_encoder.safetensors",
+        "captions": tmp_path / "captions.pickle",
+        "config.generator.legacy_mask": True,
+        "config.compilation_cache_dir": tiny_runs.CACHE,
+    }
+    flags = [f"--{name}={value}" for name, value in flags.items()]
+    imported = tiny_runs.start_command("convert", "import", *flags)
     assert imported.returncode == 0, imported.stderr[-3000:]
-    drawn = tiny_runs.start_command(
-        "sample",
-        "--workdir",
-        run,
-        "--out",
-        out,
-        "--num_images",
-        2,
-        *(f"--caption={caption}" for caption in CAPTIONS),
-    )
-    assert drawn.returncode == 0, drawn.stderr[-3000:]
-    pictures = [np.asarray(Image.open(path)) for path in sorted(out.glob("caption_*.png"))]
-    assert [picture.shape for picture in pictures] == [(256, 256, 3)] * 8
-    assert all(picture.std() > 10 for picture in pictures)
-    assert len({picture.tobytes() for picture in pictures}) == 8
+    flags = [f"--workdir={run}", f"--out={out}", "--num_images=2"]
+    flags += [f"--caption={caption}" for caption in CAPTIONS]
+    done = tiny_runs.start_command("sample", *flags)
+    assert done.returncode == 0, done.stderr[-3000:]
+    images = [np.asarray(Image.open(path)) for path in sorted(out.glob("caption_*.png"))]
+    assert [image.shape for image in images] == [(256, 256, 3)] * 8
+    assert all(image.std() > 10 for image in images)
+    assert len({image.tobytes() for image in images}) == 8

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attngan_jax.evaluation.inception_classifier import Classifier, resize_tensorflow_1
-from attngan_jax.interop.classifier_files import ClassifierWeights
+from attngan_jax.interop.inception_weights import ClassifierWeights
 from attngan_jax.models.inception import InceptionV3, _pool
 
 

@@ -35,7 +35,7 @@ def tensors():
 
 
 def network():
-    """A state_dict as networks have it, with PyTorch's own metadata behind it."""
+    """A state_dict as networks have it, with PyTorch's own metadata beside it."""
     torch.manual_seed(0)
     return torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.BatchNorm2d(3)).state_dict()
 

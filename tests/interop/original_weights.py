@@ -1,31 +1,22 @@
-"""State dicts of the original's networks, with its names and shapes and seeded numbers."""
+"""Weights of the released networks, with their names and shapes and seeded numbers."""
 
-import zlib
+import functools
 from pathlib import Path
 
-import numpy as np
-
-from tests.reference_vectors import KINDS, SPEC  # noqa: F401
+from attngan_jax.interop.name_tables import inception_rows
+from tests.reference_vectors import KINDS, SPEC, state_dict  # noqa: F401
 
 FILES = Path(__file__).parent / "files"
-NAMES = SPEC["specs"]  # network -> [[name, shape], ...], at small widths
 
 
-def state_dict(network: str, dtype=np.float32) -> dict[str, np.ndarray]:
-    """Every number of the network is another one, and depends on the array's name alone."""
-    return seeded(NAMES[network], dtype)
+@functools.cache
+def _weights(network: str):
+    return state_dict(SPEC["specs"][network])
 
 
-def seeded(names_and_shapes, dtype=np.float32) -> dict[str, np.ndarray]:
-    """The same for a list of names and shapes."""
-    return {name: _numbers(name, shape, dtype) for name, shape in names_and_shapes}
-
-
-def _numbers(name, shape, dtype):
-    if name.endswith("num_batches_tracked"):
-        return np.zeros(shape, np.int64)
-    numbers = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape)
-    return (np.abs(numbers) if name.endswith("running_var") else numbers).astype(dtype)
+def weights(network: str) -> dict:
+    """A network of `spec.json` as a state_dict, whose arrays are shared between the tests."""
+    return dict(_weights(network))
 
 
 def assert_same(first, second):
@@ -35,3 +26,11 @@ def assert_same(first, second):
         other = second[name]
         assert (array.dtype, array.shape) == (other.dtype, other.shape), name
         assert array.tobytes() == other.tobytes(), name
+
+
+@functools.cache
+def torchvision():
+    """A state_dict of torchvision's `inception_v3`, auxiliary classifier and all."""
+    rest = [("AuxLogits.conv0.conv.weight", (128, 768, 1, 1)), ("AuxLogits.fc.weight", (1000, 768))]
+    rest += [("fc.weight", (1000, 2048)), ("fc.bias", (1000,))]
+    return state_dict([(row.pt, row.shape) for row in inception_rows()] + rest)

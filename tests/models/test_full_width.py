@@ -35,7 +35,7 @@ CUB_WORDS = 5_450
 
 def seeded(kind, **dimensions):
     """The state_dict of a network of these dimensions."""
-    return state_dict([(row.theirs, row.shape) for row in TABLES[kind].rows(dimensions)])
+    return state_dict([(row.pt, row.shape) for row in TABLES[kind].rows(dimensions)])
 
 
 def generator_dimensions(name):
