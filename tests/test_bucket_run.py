@@ -17,8 +17,8 @@ from attngan_jax.conversion.import_run import write_workdir
 from attngan_jax.conversion.original_files import read_original
 from attngan_jax.errors import UserError
 from attngan_jax.evaluation import suite
-from attngan_jax.evaluation.follow import follow
-from attngan_jax.sampling.sample_captions import draw
+from attngan_jax.evaluation.suite import follow
+from attngan_jax.sampling.sample_captions import sample
 from attngan_jax.sampling.trained_model import TrainedModel, load_encoders
 from attngan_jax.training import warm_start
 from attngan_jax.training.checkpoints import Checkpoints
@@ -127,7 +127,7 @@ def test_a_run_on_gs_is_scored_again_followed_reported_and_drawn_from(bucket, bu
     assert done.stdout.strip() == f"{WORKDIR}/report/index.html", done.stderr
     assert b"<html" in read(bucket, "report/index.html")
 
-    files = draw(WORKDIR, ["a red bird"], "gs://birds/out", attention=True, seed=0, num_images=1)
+    files = sample(WORKDIR, ["a red bird"], "gs://birds/out", attention=True, seed=0, num_images=1)
     assert [path.name for path in files] == [
         "grid.png",
         "caption_000_image_0.png",

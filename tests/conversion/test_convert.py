@@ -153,7 +153,7 @@ def test_a_run_draws_with_the_weights(workdir, originals):
         "caption_length": np.array([3], np.int32),
         "number": np.array([0], np.int32),
     }
-    drawn = trained.generate(trained.variables, batch)["image_16"]
+    drawn = trained.generate(trained.variables, batch).images[16]
     assert drawn.shape == (1, 16, 16, 3) and drawn.std() > 0
 
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from attngan_jax.errors import UserError
-from attngan_jax.evaluation import follow, suite
+from attngan_jax.evaluation import suite
 from tests import tiny_runs
 
 
@@ -42,67 +42,51 @@ def test_each_checkpoint_once_until_the_last(run, monkeypatch):
         naps.append(seconds)
         checkpoints(run, 3 if len(naps) == 1 else 4)
 
-    monkeypatch.setattr(follow.time, "sleep", sleep)
-    assert [metrics["step"] for metrics in follow.follow(run, seconds=7, settings={})] == [
-        1,
-        2,
-        3,
-        4,
-    ]
-    assert naps == [7, 7]
-    assert list(follow.follow(run, seconds=7, settings={})) == []  # all are scored
-    assert follow.scored_steps(run) == {1, 2, 3, 4}
+    monkeypatch.setattr(suite.time, "sleep", sleep)
+    steps = [metrics["step"] for metrics in suite.follow(run, seconds=7, settings={})]
+    assert steps == [1, 2, 3, 4] and naps == [7, 7]
+    assert list(suite.follow(run, seconds=7, settings={})) == []  # all are scored
+    assert suite.scored_steps(run) == {1, 2, 3, 4}
 
 
-def test_a_checkpoint_that_is_deleted_is_passed_over(run):
+def test_a_deleted_checkpoint_is_skipped(run):
     checkpoints(run, 4)
     steps = []
-    for metrics in follow.follow(run, seconds=0, settings={}):
+    for metrics in suite.follow(run, seconds=0, settings={}):
         steps.append(metrics["step"])
         shutil.rmtree(run / "attngan" / "2", ignore_errors=True)
     assert steps == [1, 4]
 
 
-def test_what_is_wrong_is_not_passed_over(run):
+def test_other_errors_are_raised(run):
     with pytest.raises(UserError, match="no dataset"):
-        next(follow.follow(run, seconds=0, settings={"broken": True}))
+        next(suite.follow(run, seconds=0, settings={"broken": True}))
 
 
-def test_a_run_that_has_not_begun_is_waited_for(tmp_path, monkeypatch):
-    class Enough(Exception):
-        pass
-
+def test_it_waits_for_a_run_that_has_not_begun(tmp_path, monkeypatch):
     def sleep(_):
-        raise Enough
+        raise StopIteration
 
-    monkeypatch.setattr(follow.time, "sleep", sleep)
-    with pytest.raises(Enough):
-        next(follow.follow(tmp_path / "later", seconds=1))
+    monkeypatch.setattr(suite.time, "sleep", sleep)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        next(suite.follow(tmp_path / "later", seconds=1))
     assert not (tmp_path / "later").exists()
 
 
 @pytest.mark.slow
-def test_the_door_scores_with_other_settings(tiny_run, tmp_path):
+def test_the_command_scores_with_other_settings(tiny_run, tmp_path):
     _, workdir, _ = tiny_run
-    shutil.copytree(workdir, tmp_path / "run")
-    (tmp_path / "run" / "metrics.jsonl").unlink()
-    shutil.rmtree(tmp_path / "run" / "attngan" / "2")
-    done = tiny_runs.start_door(
-        "evaluate",
-        "--workdir",
-        tmp_path / "run",
-        "--follow",
-        "--every_seconds",
-        0.1,
-        "--eval.num_images=20",
-        "--eval.mismatch=image",
-        "--eval.num_candidates=5",
-    )
+    run = tmp_path / "run"
+    shutil.copytree(workdir, run)
+    (run / "metrics.jsonl").unlink()
+    shutil.rmtree(run / "attngan" / "2")
+    settings = ("--eval.num_images=20", "--eval.mismatch=image", "--eval.num_candidates=5")
+    follow = ("--follow", "--every_seconds", 0.1)
+    done = tiny_runs.start_door("evaluate", "--workdir", run, *follow, *settings)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("step 4") == 1 and "FID (damsm)" in done.stdout
-    metrics = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())
-    assert metrics["r_precision"]["mismatch"] == "image"
-    assert (metrics["r_precision"]["candidates"], metrics["r_precision"]["num_images"]) == (5, 20)
-    assert suite.is_finished(tmp_path / "run", 4)
-    again = tiny_runs.start_door("evaluate", "--workdir", tmp_path / "run", "--eval.mismatch=dog")
+    scores = json.loads((run / "report" / "metrics.json").read_text())["r_precision"]
+    assert (scores["mismatch"], scores["candidates"], scores["num_images"]) == ("image", 5, 20)
+    assert suite.is_finished(run, 4)
+    again = tiny_runs.start_door("evaluate", "--workdir", run, "--eval.mismatch=dog")
     tiny_runs.assert_one_line(again, 1, "config.eval.mismatch is 'dog'", "class, image")

@@ -1,6 +1,5 @@
 """FID, KID and the Inception Score of a run, by a classifier that is made up."""
 
-import dataclasses
 import json
 import shutil
 
@@ -13,28 +12,24 @@ from attngan_jax.configuration import load_workdir_config
 from attngan_jax.errors import UserError
 from attngan_jax.evaluation import suite
 from attngan_jax.evaluation.inception_classifier import Classifier
-from attngan_jax.evaluation.metrics.feature_statistics import Features
+from attngan_jax.evaluation.metrics.fid_kid import Features
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class SmallClassifier:
-    """Mean colours of the four quarters as features."""
+def made_up_classifier(path):
+    """In the place of `Classifier.load`; the file's name is the family.
 
-    features: Features
-    variables: dict
+    Its features are the mean colours of the four quarters.
+    """
+    kernel = 5 * np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
 
-    def __call__(self, variables, images):
+    def apply(variables, images):
         B, S, _, _ = images.shape
         quarters = images.astype(jnp.float32).reshape(B, 2, S // 2, 2, S // 2, 3).mean((2, 4))
         features = quarters.reshape(B, 12) / 255
         return features, jax.nn.softmax(features @ variables["kernel"])
 
-
-def made_up_classifier(path):
-    """In the place of `Classifier.load`; the file's name says the family."""
-    kernel = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
-    family = path.removesuffix(".safetensors")
-    return SmallClassifier(Features(family, "1" * 64, "not at all"), {"kernel": 5 * kernel})
+    features = Features(path.removesuffix(".safetensors"), "1" * 64, "not at all")
+    return Classifier(features, {"kernel": kernel}, apply)
 
 
 @pytest.fixture

@@ -1,17 +1,12 @@
 """Rows between captions and noises: their ends are the captions', and one thing moves in each."""
 
-import jax
 import numpy as np
-import pytest
 
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.sampling import interpolations
-from attngan_jax.sampling.interpolations import NUM_STEPS
-from attngan_jax.sampling.trained_model import TrainedModel, generator_variables
-from attngan_jax.training.attngan_task import AttnganTask
-from attngan_jax.training.damsm_task import DamsmTask
+from attngan_jax.sampling.interpolations import STEPS
+from tests.sampling.conftest import VOCABULARY
 
-VOCABULARY = Vocabulary(["<end>", "a", "red", "bird", "with", "blue", "wings", "green", "wing"])
 CAPTIONS = np.array(
     [
         [1, 2, 3, 0, 0, 0],
@@ -25,8 +20,8 @@ CAPTIONS = np.array(
 
 
 def test_the_arc_keeps_the_length_and_divides_the_angle():
-    first, second = np.array([[3.0, 0, 0]] * 3), np.array([[0, 3.0, 0]] * 3)
-    points = interpolations.arc(first, second, np.array([0, 1 / 3, 1]))
+    first, last = np.array([3.0, 0, 0]), np.array([0, 3.0, 0])
+    points = interpolations.arc(first, last, np.array([0, 1 / 3, 1]))
     expected = 3 * np.array([[1, 0, 0], [np.cos(np.pi / 6), np.sin(np.pi / 6), 0], [0, 1, 0]])
     np.testing.assert_allclose(points, expected, atol=1e-12)
 
@@ -38,13 +33,13 @@ def test_captions_are_paired_with_ones_of_as_many_words():
         "a bird with blue wings → a bird with green wing",
     ]
     assert rows[0].labels[0] == "0%" and rows[0].labels[-1] == "100%"
-    assert (rows[0].shares[0], rows[0].shares[-1]) == (0, 1) and not rows[0].angles.any()
+    np.testing.assert_array_equal([rows[0].first, rows[0].last], CAPTIONS[[0, 2]])
 
 
 def test_a_swap_changes_one_word_for_other_colours():
     first, second = interpolations.swap_rows(CAPTIONS, VOCABULARY)
     assert first.title == "a […] bird" and first.labels[:4] == ("red", "green", "blue", "red")
-    captions = first.captions[0]
+    captions = first.first
     assert VOCABULARY.decode(captions[1]) == ["a", "green", "bird"]
     assert (captions[:, [0, 2, 3, 4, 5]] == CAPTIONS[0, [0, 2, 3, 4, 5]]).all()
     assert second.title == "a bird with […] wings"  # not the bird's colour again
@@ -52,40 +47,20 @@ def test_a_swap_changes_one_word_for_other_colours():
     assert interpolations.swap_rows(CAPTIONS, colourless) == []
 
 
-@pytest.fixture(scope="module")
-def trained():
-    """The tiny networks as they start, with a vocabulary of eight words."""
-    from tests.tiny_configs import procedural_birds
-
-    config = procedural_birds.get_config()
-    task = AttnganTask(config, len(VOCABULARY))
-    damsm = jax.jit(DamsmTask(config, len(VOCABULARY)).create_train_state)(jax.random.key(0))
-    state = jax.jit(task.create_train_state)(jax.random.key(1))
-    variables = {
-        "text": {"params": damsm.text.params},
-        "image": damsm.image.variables,
-        "generator": generator_variables(state),
-    }
-    return TrainedModel(config, VOCABULARY, task, variables, 0)
-
-
-def test_the_ends_of_a_row_are_pictures_of_its_captions(trained):
+def test_the_ends_of_a_row_are_images_of_its_captions(trained):
     (row,) = interpolations.caption_rows(CAPTIONS[[0, 2]], VOCABULARY)
-    still = {"shares": np.zeros(NUM_STEPS), "angles": np.zeros(NUM_STEPS)}
-    ends = [
-        interpolations.Row("captions", "", row.labels, (end, end), **still) for end in row.captions
-    ]
-    between, first, second = (interpolations.draw(trained, [one])[0] for one in (row, *ends))
-    assert between.shape == (NUM_STEPS, 16, 16, 3) and between.dtype == np.uint8
+    ends = [row._replace(kind="swap", last=end, first=end) for end in (row.first, row.last)]
+    between, first, second = (interpolations.generate(trained, [one])[0] for one in (row, *ends))
+    assert between.shape == (len(STEPS), 16, 16, 3) and between.dtype == np.uint8
     assert (first == first[0]).all()  # nothing moves
     np.testing.assert_allclose(between[0].astype(int), first[0], atol=1)
     np.testing.assert_allclose(between[-1].astype(int), second[0], atol=1)
     assert (first[0] != second[0]).any()
 
 
-def test_rows_have_noises_of_their_own_and_the_seed_decides_them(trained):
+def test_rows_have_noises_of_their_own_by_the_seed(trained):
     rows = interpolations.noise_rows(CAPTIONS[[0, 0]], VOCABULARY)
-    images = interpolations.draw(trained, rows)
-    assert images.shape[:2] == (2, NUM_STEPS)
+    images = interpolations.generate(trained, rows)
+    assert images.shape[:2] == (2, len(STEPS))
     assert (images[0, 0] != images[0, -1]).any() and (images[0] != images[1]).any()
-    np.testing.assert_array_equal(images, interpolations.draw(trained, rows))
+    np.testing.assert_array_equal(images, interpolations.generate(trained, rows))

@@ -2,6 +2,7 @@
 
 import logging
 
+import ml_collections
 import numpy as np
 import pytest
 
@@ -12,8 +13,9 @@ from attngan_jax.sampling import sample_captions
 VOCABULARY = Vocabulary(["<end>", "a", "red", "bird", "wing"])
 
 
-def encode(*captions, max_words=5, seed=0):
-    return sample_captions.encode(list(captions), VOCABULARY, max_words, seed)
+def encode(*captions, max_words=5, seed=0, rule="random_subset"):
+    data = ml_collections.ConfigDict({"eval_max_words": max_words, "overflow_rule": rule})
+    return sample_captions.encode(list(captions), VOCABULARY, data, seed)
 
 
 def test_known_words_are_numbered_and_padded():
@@ -30,11 +32,13 @@ def test_unknown_words_are_named_and_left_out(caplog):
 
 
 def test_a_long_caption_keeps_its_order_and_the_seed_chooses(caplog):
-    numbers = "a red bird wing a red bird wing"
+    words = "a red bird wing a red bird wing"
     with caplog.at_level(logging.WARNING):
-        rows = {tuple(encode(numbers, max_words=3, seed=seed)[0][0]) for seed in range(20)}
-    assert "has 8 words; a random 3" in caplog.text
+        rows = {tuple(encode(words, max_words=3, seed=seed)[0][0]) for seed in range(20)}
+        first, _ = encode(words, max_words=3, rule="first")
+    assert "has 8 words; a random 3" in caplog.text and "the first 3 of them" in caplog.text
     assert len(rows) > 1 and all(len(row) == 3 and 0 not in row for row in rows)
+    assert first.tolist() == [[1, 2, 3]]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +51,7 @@ def test_a_long_caption_keeps_its_order_and_the_seed_chooses(caplog):
         ("a red \udcff bird", "is not UTF-8"),
     ],
 )
-def test_captions_that_cannot_be_drawn(caption, message):
+def test_captions_that_cannot_be_encoded(caption, message):
     with pytest.raises(UserError, match=message) as error:
         encode("a bird", caption)
     assert "\n" not in str(error.value)
@@ -69,7 +73,7 @@ def test_a_captions_file_is_its_lines(tmp_path):
         (None, "cannot be read"),
     ],
 )
-def test_captions_files_that_are_none(content, message, tmp_path):
+def test_unusable_captions_files(content, message, tmp_path):
     path = tmp_path / "captions.txt"
     if content is not None:
         path.write_bytes(content)

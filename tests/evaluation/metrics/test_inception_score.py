@@ -41,7 +41,7 @@ def test_splits_are_dealt_by_the_seed_and_not_by_the_batch():
     assert score(ordered, splits=10)["mean"] > 4
 
 
-def test_images_that_are_missing_are_noticed():
+def test_missing_images_are_an_error():
     accumulator = InceptionScore(5, 1, 0)
     accumulator.add(np.eye(4))
     with pytest.raises(ValueError, match="4 of 5"):
