@@ -71,15 +71,12 @@ def test_the_overlap_of_parts_gains_nothing_from_background(scale):
     larger = truth.copy()
     larger[0, 1, :2] = 1  # as many pixels too many: 2 of 4; the other part is whole
 
-    def overlap(found, truth):
+    def compare(found, truth):
         fine = truth.repeat(scale, axis=1).repeat(scale, axis=2)
-        counts = bird_classifiers.compare_parts(found, fine)
-        return counts["part_pixels"].mean(), bird_classifiers.overlap(
-            counts["part_shared"], counts["part_either"]
-        )
+        pixels, shared, either = bird_classifiers.compare_parts(found, fine).values()
+        return pixels.mean(), bird_classifiers.overlap(shared, either)
 
-    assert overlap(truth, truth) == (1.0, 100.0)
+    assert compare(truth, truth) == (1.0, 100.0)
     # Nothing found: seven eighths of the pixels are right, and none of the parts is.
-    assert overlap(np.zeros_like(truth), truth) == (0.875, 0.0)
-    assert overlap(larger, truth)[1] == 75.0
-    assert overlap(0 * truth, 0 * truth)[1] is None
+    assert compare(0 * truth, truth) == (0.875, 0.0)
+    assert compare(larger, truth) == (0.9375, 75.0) and compare(0 * truth, 0 * truth)[1] is None

@@ -32,13 +32,11 @@ def random_weights(family, classes):
     shapes = jax.eval_shape(
         lambda: InceptionV3().init(jax.random.key(0), jnp.zeros((1, 299, 299, 3)), train=False)
     )
-    rng = np.random.default_rng(0)
+    rng, fixed = np.random.default_rng(0), {"var": 1.0, "scale": 1.0, "bias": 0.0, "mean": 0.0}
 
     def fill(path, leaf):
-        if path[-1].key in ("var", "scale"):
-            return np.ones(leaf.shape, np.float32)
-        if path[-1].key in ("bias", "mean"):
-            return np.zeros(leaf.shape, np.float32)
+        if (name := path[-1].key) in fixed:
+            return np.full(leaf.shape, fixed[name], np.float32)
         scale = (2 / np.prod(leaf.shape[:-1])) ** 0.5
         return (scale * rng.standard_normal(leaf.shape)).astype(np.float32)
 
