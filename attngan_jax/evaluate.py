@@ -17,7 +17,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 config_flags.DEFINE_config_dict(
     "eval",
     default.get_config().eval,
-    "Settings that take the place of the run's own, as --eval.protocol=paper.",
+    "Settings that replace the run's own, as --eval.protocol=paper.",
 )
 _FOLLOW = flags.DEFINE_bool(
     "follow", False, "Score each new checkpoint of a run that is being trained, until the last one."
@@ -32,50 +32,40 @@ flags.mark_flag_as_required("workdir")
 def main(argv):
     """Writes report/metrics.json and the page around it."""
     cli.no_arguments(argv)
-    from attngan_jax.evaluation.follow import follow
-    from attngan_jax.evaluation.suite import evaluate
+    from attngan_jax.evaluation.suite import evaluate, follow
     from attngan_jax.reporting.page import write_report
     from attngan_jax.training import multihost
 
     cli.join_processes()
     workdir, settings = _WORKDIR.value, config_flags.get_override_values(flags.FLAGS["eval"])
-    scored = (
-        [evaluate(workdir, settings=settings)]
-        if not _FOLLOW.value
-        else follow(workdir, seconds=_EVERY.value, settings=settings)
-    )
     write = functools.partial(write_report, workdir)
-    for metrics in scored:
-        multihost.on_first(functools.partial(_print, metrics), "print")
-        if _FOLLOW.value:
+    if _FOLLOW.value:
+        for metrics in follow(workdir, seconds=_EVERY.value, settings=settings):
+            multihost.on_first(functools.partial(_print, metrics), "print")
             multihost.on_first(write, "report")
+    else:
+        metrics = evaluate(workdir, settings=settings)
+        multihost.on_first(functools.partial(_print, metrics), "print")
     report = multihost.on_first(write, "report")
     if multihost.is_first():
         print(f"The report is {report}")
 
 
-def _print(metrics):
+def _print(metrics: dict) -> None:
     print(f"step {metrics['step']}")
     for name in ("r_precision", "r_precision_real_images"):
         print(f"{name}: {metrics[name]['mean']:.2f} +- {metrics[name]['std']:.2f} %")
-    if metrics["attribute_accuracy"]:
-        print(
-            f"attribute_accuracy: {metrics['attribute_accuracy']['mean']:.2f} % "
-            f"(chance {metrics['attribute_accuracy']['chance']:.2f} %)"
-        )
-    for name, block in (metrics["grounding"] or {}).items():
+    blocks = {"attribute_accuracy": metrics["attribute_accuracy"]}
+    blocks |= {f"grounding ({name})": block for name, block in (metrics["grounding"] or {}).items()}
+    for name, block in blocks.items():
         if isinstance(block, dict):
-            print(f"grounding ({name}): {block['mean']:.2f} % (chance {block['chance']:.2f} %)")
+            print(f"{name}: {block['mean']:.2f} % (chance {block['chance']:.2f} %)")
     for name in ("fid", "fid_damsm"):
-        if metrics[name]:
-            print(f"FID ({metrics[name]['family']}): {metrics[name]['value']:.3f}")
-    if metrics["inception_score"]:
-        print(
-            f"inception_score ({metrics['inception_score']['classifier']}): "
-            f"{metrics['inception_score']['mean']:.2f} "
-            f"+- {metrics['inception_score']['std']:.2f}",
-            flush=True,
-        )
+        if fid := metrics[name]:
+            print(f"FID ({fid['family']}): {fid['value']:.3f}")
+    if score := metrics["inception_score"]:
+        value = f"{score['mean']:.2f} +- {score['std']:.2f}"
+        print(f"inception_score ({score['classifier']}): {value}", flush=True)
 
 
 if __name__ == "__main__":

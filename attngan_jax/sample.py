@@ -1,4 +1,4 @@
-"""Draws images of captions: flags and one call.
+"""Generates images from captions: flags and one call.
 
 python -m attngan_jax.sample --workdir DIR (--caption TEXT ... | --captions FILE) --out DIR
     [--attention] [--seed N] [--num_images N]
@@ -10,13 +10,13 @@ from attngan_jax import cli
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a trained run.", required=True)
 _CAPTION = flags.DEFINE_multi_string(
-    "caption", [], "A sentence; may be given several times, and several sentences may follow it."
+    "caption", [], "A caption; may be given several times, and several captions may follow it."
 )
-_CAPTIONS = flags.DEFINE_string("captions", None, "A UTF-8 text file, one sentence a line.")
+_CAPTIONS = flags.DEFINE_string("captions", None, "A UTF-8 text file, one caption a line.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the images.", required=True)
-_ATTENTION = flags.DEFINE_bool("attention", False, "Also draw where each word is looked at.")
+_ATTENTION = flags.DEFINE_bool("attention", False, "Also draw which pixels attend to each word.")
 _SEED = flags.DEFINE_integer(
-    "seed", 0, "Of the noise: another seed, other birds.", lower_bound=0, upper_bound=2**32 - 1
+    "seed", 0, "Of the noise: another seed, other images.", lower_bound=0, upper_bound=2**32 - 1
 )
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 4, "Images for each caption.", lower_bound=1)
 
@@ -32,7 +32,7 @@ def main(argv):
 
     if _CAPTIONS.value:
         captions = sample_captions.read_captions(_CAPTIONS.value)
-    written = sample_captions.draw(
+    written = sample_captions.sample(
         _WORKDIR.value,
         captions,
         _OUT.value,

@@ -13,8 +13,12 @@ import numpy as np
 from absl import app, flags
 
 from attngan_jax.evaluation.metrics import r_precision
-from attngan_jax.evaluation.metrics.feature_statistics import Accumulator, Features
-from attngan_jax.evaluation.metrics.fid_kid import frechet_distance, kernel_distance
+from attngan_jax.evaluation.metrics.fid_kid import (
+    Accumulator,
+    Features,
+    gaussian_distance,
+    squared_mmd,
+)
 from attngan_jax.evaluation.metrics.inception_score import InceptionScore
 
 _IMAGES = flags.DEFINE_integer("num_images", 30_000, "Of generated and of real images.")
@@ -61,10 +65,11 @@ def inception_score():
 def r_precision_of_chance():
     """Of random vectors of 50 classes."""
     rng = np.random.default_rng(4)
-    codes, sentences = rng.standard_normal((2, _IMAGES.value, 256)).astype(np.float32)
+    images, sentences = rng.standard_normal((2, _IMAGES.value, 256)).astype(np.float32)
     protocol = r_precision.Protocol("own", _IMAGES.value, 100, 3_000, "class", False)
     places = np.arange(_IMAGES.value)
-    return r_precision.score(codes, sentences, places % 50, places, protocol, 0)
+    pairs = r_precision.Pairs(images, sentences, places % 50, places)
+    return r_precision.score(pairs, protocol, 0)
 
 
 def main(argv):
@@ -79,10 +84,12 @@ def main(argv):
         for seed, kind in ((1, "real"), (2, "generated"))
     )
     fid = timed(
-        f"FID's matrix step at {_DIMENSIONS.value} dimensions", lambda: frechet_distance(real, made)
+        f"FID's matrix step at {_DIMENSIONS.value} dimensions",
+        lambda: gaussian_distance(real.mean, real.covariance, made.mean, made.covariance),
     )
     kid = timed(
-        f"KID of {len(made.sample):,} images of either kind", lambda: kernel_distance(real, made)
+        f"KID of {len(made.sample):,} images of either kind",
+        lambda: squared_mmd(real.sample, made.sample),
     )
     score = timed("Inception Score", inception_score)
     precision = timed("R-precision", r_precision_of_chance)

@@ -16,8 +16,8 @@ from attngan_jax.conversion.export_run import export
 from attngan_jax.conversion.import_run import read_original, write_workdir
 from attngan_jax.errors import UserError
 from attngan_jax.evaluation import suite
-from attngan_jax.evaluation.follow import follow
-from attngan_jax.sampling.sample_captions import draw
+from attngan_jax.evaluation.suite import follow
+from attngan_jax.sampling.sample_captions import sample
 from attngan_jax.sampling.trained_model import TrainedModel, load_encoders
 from attngan_jax.training import warm_start
 from attngan_jax.training.checkpoints import Checkpoints
@@ -105,11 +105,14 @@ def test_a_run_on_gs_is_scored_again_followed_reported_and_sampled(bucket, bucke
     assert done.stdout.strip() == f"{WORKDIR}/report/index.html", done.stderr
     assert b"<html" in read(bucket, "report/index.html")
 
-    files = draw(WORKDIR, ["a red bird"], "gs://birds/out", attention=True, seed=0, num_images=1)
-    names = ["grid.png", "caption_000_image_0.png", "caption_000_image_0_attention.png"]
-    assert [path.name for path in files] == names
-    image = Image.open(io.BytesIO(bucket.objects["birds/out/caption_000_image_0.png"]))
-    assert image.size == (16, 16)
+    files = sample(WORKDIR, ["a red bird"], "gs://birds/out", attention=True, seed=0, num_images=1)
+    assert [path.name for path in files] == [
+        "grid.png",
+        "caption_000_image_0.png",
+        "caption_000_image_0_attention.png",
+    ]
+    picture = Image.open(io.BytesIO(bucket.objects["birds/out/caption_000_image_0.png"]))
+    assert picture.size == (16, 16)
 
 
 def test_weights_are_exported_to_a_bucket_and_imported_from_it(bucket, bucket_run):

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from attngan_jax import configuration, storage
 from attngan_jax.errors import UserError
-from attngan_jax.evaluation.follow import scored_steps
+from attngan_jax.evaluation.suite import scored_steps
 from attngan_jax.interop.inception_weights import read_inception_weights
 from attngan_jax.interop.state_dict_files import read_state_dict, sha256, write_safetensors
 from attngan_jax.reporting import figures, run_files

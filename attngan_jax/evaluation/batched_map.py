@@ -1,93 +1,79 @@
-"""Batches through a function on all devices, and back as rows: streaming, a batch at a time."""
+"""Maps a function over a dataset in batches, on all devices of all hosts."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from tqdm import tqdm
 
+from attngan_jax.configuration import Config
 from attngan_jax.data import pipeline
+from attngan_jax.data.datasets import Dataset
 from attngan_jax.training import multihost, parallel
 
-Rows = dict[str, Any]  # of arrays, or of dicts of them
+Split: TypeAlias = Sequence[Mapping[str, Any]] | pipeline.EvenSubset
 
 
 class BatchedMap:
-    """`function(variables, batch)`, for one device's share of a batch, mapped over pairs.
+    """`function(variables, batch)` over (image, caption) pairs, compiled once.
 
-    The function returns a tree of arrays with the batch's first axis. The batch is as
-    `pipeline.eval_batches` makes it, with `number` int32 `[B]`, the pair's place among all. It is
-    compiled once, however often the rows are asked for.
+    The function gets one device's share of a batch of `pipeline.eval_batches`, and with it `number`
+    int32 `[B]`, the pairs' places. It returns a tree of arrays with the batch's first axis.
     """
 
-    def __init__(self, function: Callable[[Any, dict], dict]):
-        self._mesh = parallel.make_mesh()
+    def __init__(self, function: Callable, config: Config, dataset: Dataset, *image_sizes: int):
+        self._size, self._mesh = config.eval.batch_size, parallel.make_mesh()
+        self._sources = (config, dataset.vocabulary, image_sizes)
         self._mapped = parallel.parallel_map(
-            lambda variables, batch: {**function(variables, batch), "_valid": batch["valid"]},
-            self._mesh,
+            lambda variables, batch: (function(variables, batch), batch["valid"]), self._mesh
         )
 
     def rows(
-        self,
-        variables: Any,
-        split: Sequence,
-        config,
-        *,
-        vocabulary,
-        image_sizes: Sequence[int],
-        num_examples: int | None = None,
-        description: str = "",
-    ) -> Iterator[Rows]:
-        """The results for a split's (image, caption) pairs, in their fixed order.
+        self, variables: Any, split: Split, num_examples: int | None = None, description: str = ""
+    ) -> Iterator[Any]:
+        """NumPy results by batch, the same on every host, without what fills up the last batch.
 
-        Args:
-          split, config, vocabulary, image_sizes, num_examples: as in `pipeline.eval_batches`.
-          description: of the first process's progress bar; "" for none.
-
-        Yields:
-          A batch's results as NumPy arrays, without the rows that fill the last batch; the same on
-          every host.
+        Order and `num_examples` are those of `pipeline.eval_batches`.
         """
-        size = config.eval.batch_size
-        parallel.check_batch_size(size, self._mesh, "config.eval.batch_size")
-        process_index, process_count = multihost.index_and_count()
+        parallel.check_batch_size(self._size, self._mesh, "config.eval.batch_size")
+        config, vocabulary, image_sizes = self._sources
+        index, count = multihost.index_and_count()
         batches = pipeline.eval_batches(
             split,
             config,
             vocabulary=vocabulary,
-            batch_size=size,
+            batch_size=self._size,
             image_sizes=image_sizes,
             num_examples=num_examples,
-            process_index=process_index,
-            process_count=process_count,
+            process_index=index,
+            process_count=count,
         )
         variables = parallel.replicate(variables, self._mesh)
-        waiting = None  # so that the devices work while the batch before is taken in
-        for count, batch in enumerate(
-            tqdm(
-                batches,
-                desc=description,
-                unit=" batches",
-                disable=not (description and multihost.is_first()),
-            )
-        ):
+        quiet = not (description and multihost.is_first())
+        waiting: list = []  # one batch behind: the devices work on the next one meanwhile
+        for n, batch in enumerate(tqdm(batches, description, unit=" batches", disable=quiet)):
             share = len(batch["caption"])
-            first = count * size + process_index * share
+            first = n * self._size + index * share
             batch["number"] = np.arange(first, first + share, dtype=np.int32)
-            outputs = self._mapped(variables, parallel.shard_batch(batch, self._mesh))
-            if waiting is not None:
-                yield _valid_rows(waiting)
-            waiting = outputs
-        if waiting is not None:
-            yield _valid_rows(waiting)
+            waiting.append(self._mapped(variables, parallel.shard_batch(batch, self._mesh)))
+            if len(waiting) > 1:
+                yield _valid_rows(*waiting.pop(0))
+        yield from (_valid_rows(*outputs) for outputs in waiting)
+
+    def collect(self, *arguments, **options) -> Any:
+        """All of `rows` at once."""
+        return concatenate(self.rows(*arguments, **options))
 
 
-def _valid_rows(outputs: dict[str, Any]) -> Rows:
+def concatenate(rows: Iterable[Any]) -> Any:
+    """Trees of arrays as one tree, joined along the arrays' first axis."""
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *rows)
+
+
+def _valid_rows(outputs: Any, valid: jax.Array) -> Any:
     if multihost.index_and_count()[1] > 1:
-        from jax.experimental import multihost_utils
-
-        outputs = multihost_utils.process_allgather(outputs, tiled=True)
-    rows = jax.device_get(outputs)
-    valid = rows.pop("_valid")
+        outputs, valid = multihost_utils.process_allgather((outputs, valid), tiled=True)
+    rows, valid = jax.device_get((outputs, valid))
     return jax.tree.map(lambda value: value[valid], rows)

@@ -1,11 +1,9 @@
-"""A judge that never saw the generator: which colours does an image show?
+"""Classifiers of the attributes and parts of procedural birds, trained on real images alone.
 
-A small classifier of the attributes of procedural birds, trained on real training images
-alone. Asked about generated images, it tells whether what the sentence says came out.
+Asked about generated images, they tell whether what a caption says came out, and where.
 """
 
-import dataclasses
-from typing import Any
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -14,197 +12,196 @@ import numpy as np
 import optax
 from tqdm import tqdm
 
+from attngan_jax.configuration import Config
+from attngan_jax.data.birds.species import ATTRIBUTES, PARTS
+from attngan_jax.data.datasets import Dataset
+from attngan_jax.data.pipeline import EvenSubset
+from attngan_jax.evaluation.batched_map import BatchedMap
+from attngan_jax.evaluation.metrics import pointing_game
 from attngan_jax.models.batch_norm import BatchNorm
 from attngan_jax.models.image_encoder import SmallTrunk
+from attngan_jax.training import multihost
 from attngan_jax.training.networks import normalise
+
+NUM_TRAINING_IMAGES = 8_000
+WIDTH = 16  # channels of the first layers
+cross_entropy = optax.softmax_cross_entropy_with_integer_labels
 
 
 class AttributeClassifier(nn.Module):
-    """Logits of every attribute's values from an image.
+    """Which value does each attribute of the bird have? `num_values` counts them."""
 
-    Attributes:
-      num_values: how many values each attribute has. width: of the trunk's first layer.
-    """
-
-    num_values: tuple[int, ...]
-    width: int = 16
+    num_values: tuple[int, ...] = tuple(map(len, ATTRIBUTES.values()))
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> list[jax.Array]:
-        """`[B, S, S, 3]` in [-1, 1] -> one `[B, values]` for each attribute."""
-        local, pooled = SmallTrunk(self.width, name="cnn")(images, train=train)
-        # Where a colour stands says whose colour it is, so the map itself, not only its mean.
-        local = nn.Conv(2 * self.width, (1, 1), name="reduce")(local)
+        """Uint8 `[B, S, S, 3]` -> logits `[B, values]` of each attribute."""
+        local, pooled = SmallTrunk(WIDTH, name="cnn")(normalise(images), train=train)
+        # The map itself, not only its mean: where a colour is decides which part has it.
+        local = nn.Conv(2 * WIDTH, (1, 1), name="reduce")(local)
         features = jnp.concatenate([local.reshape(len(images), -1), pooled], axis=-1)
         return [nn.Dense(n, name=f"attribute_{i}")(features) for i, n in enumerate(self.num_values)]
 
+    def loss(self, logits: Sequence[jax.Array], attributes: jax.Array) -> jax.Array:
+        """Cross-entropy, summed over attributes int `[B, A]`."""
+        return sum(cross_entropy(x, attributes[:, i]).mean() for i, x in enumerate(logits))
 
-@dataclasses.dataclass(frozen=True)
-class Judge:
-    """A trained `AttributeClassifier`."""
-
-    model: AttributeClassifier
-    variables: Any
-
-    def predict(self, images: np.ndarray, batch_size: int = 250) -> np.ndarray:
-        """Value indices int `[N, A]` of uint8 images `[N, S, S, 3]`."""
-        predict = jax.jit(self.values)
-        return np.concatenate(
-            [
-                np.asarray(predict(self.variables, images[i : i + batch_size]))
-                for i in range(0, len(images), batch_size)
-            ]
-        )
-
-    def values(self, variables: Any, images: jax.Array) -> jax.Array:
-        """As `predict`, for one batch; to be jitted."""
-        logits = self.model.apply(variables, normalise(images), train=False)
-        return jnp.stack([x.argmax(-1) for x in logits], axis=1)
+    def predict(self, variables: dict, images: jax.Array) -> jax.Array:
+        """Value indices int `[B, A]`."""
+        return jnp.stack([x.argmax(-1) for x in self.bind(variables)(images, train=False)], axis=1)
 
 
-def train_judge(
+class PartSegmenter(nn.Module):
+    """Which part of the bird, or background, does each pixel show?"""
+
+    num_labels: int = len(PARTS) + 1
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Uint8 `[B, S, S, 3]` -> logits `[B, S/2, S/2, num_labels]`."""
+
+        def block(x, width, stride, dilation, name):
+            options = dict(kernel_dilation=dilation, use_bias=False, name=name)
+            x = nn.Conv(width, (3, 3), stride, **options)(x)
+            return nn.relu(BatchNorm(None, name=f"{name}_norm")(x, train=train))
+
+        B, S, _, _ = images.shape
+        axis = jnp.linspace(-1.0, 1.0, S)
+        position = jnp.stack(jnp.meshgrid(axis, axis, indexing="ij"), -1)
+        position = jnp.broadcast_to(position, (B, S, S, 2))
+        x = jnp.concatenate([normalise(images), position], -1)
+        fine = block(x, WIDTH, 2, 1, "half")
+        coarse = block(fine, 2 * WIDTH, 2, 1, "quarter")
+        coarse = block(coarse, 2 * WIDTH, 1, 1, "around")
+        coarse = block(coarse, 2 * WIDTH, 1, 2, "farther")
+        coarse = jax.image.resize(coarse, (*fine.shape[:3], coarse.shape[3]), "nearest")
+        x = block(jnp.concatenate([fine, coarse], -1), 2 * WIDTH, 1, 1, "both")
+        return nn.Dense(self.num_labels, name="labels")(x)
+
+    def loss(self, logits: jax.Array, part_labels: jax.Array) -> jax.Array:
+        """Mean cross-entropy over every second pixel of label maps int `[B, S, S]`."""
+        return cross_entropy(logits, part_labels[:, ::2, ::2]).mean()
+
+    def predict(self, variables: dict, images: jax.Array) -> jax.Array:
+        """Label maps int32 `[B, S/2, S/2]`."""
+        return self.bind(variables)(images, train=False).argmax(-1).astype(jnp.int32)
+
+
+def train(
+    model: AttributeClassifier | PartSegmenter,
     images: np.ndarray,
-    attributes: np.ndarray,
-    num_values: tuple[int, ...],
-    *,
+    targets: np.ndarray,
+    learning_rate: float,
     num_steps: int,
+    *,
     batch_size: int,
     seed: int,
-) -> Judge:
-    """Trains on real images, uint8 `[N, S, S, 3]`, with their attributes, int `[N, A]`."""
-    model = AttributeClassifier(num_values)
-    variables = model.init(jax.random.key(seed), normalise(images[:1]), train=False)
-    optimizer = optax.adam(optax.cosine_decay_schedule(2e-3, num_steps))
+    flip: bool = False,
+) -> dict:
+    """Variables for real images, uint8 `[N, S, S, 3]`, half of them mirrored with `flip`, and the
+    targets of `model.loss`."""
+    variables = dict(model.init(jax.random.key(seed), images[:1], train=False))
+    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
 
     @jax.jit
-    def step(params, batch_stats, opt_state, images, attributes):
+    def step(variables, opt_state, images, targets):
         def loss_fn(params):
             logits, updated = model.apply(
-                {"params": params, "batch_stats": batch_stats},
-                normalise(images),
-                train=True,
-                mutable=["batch_stats"],
+                variables | {"params": params}, images, train=True, mutable=["batch_stats"]
             )
-            losses = [
-                optax.softmax_cross_entropy_with_integer_labels(x, attributes[:, i]).mean()
-                for i, x in enumerate(logits)
-            ]
-            return sum(losses), updated["batch_stats"]
+            return model.loss(logits, targets), updated
 
-        grads, batch_stats = jax.grad(loss_fn, has_aux=True)(params)
+        grads, updated = jax.grad(loss_fn, has_aux=True)(variables["params"])
         updates, opt_state = optimizer.update(grads, opt_state)
-        return optax.apply_updates(params, updates), batch_stats, opt_state
+        params = optax.apply_updates(variables["params"], updates)
+        return {"params": params, **updated}, opt_state
 
-    params, batch_stats = variables["params"], variables["batch_stats"]
-    opt_state = optimizer.init(params)
+    opt_state = optimizer.init(variables["params"])
     rng = np.random.default_rng(seed)
-    for _ in tqdm(range(num_steps), desc="Attribute judge", unit=" steps"):
+    for _ in tqdm(range(num_steps), desc=type(model).__name__, unit=" steps"):
         chosen = rng.integers(len(images), size=batch_size)
         batch = images[chosen]
-        flipped = rng.random(batch_size) < 0.5
-        batch[flipped] = batch[flipped, :, ::-1]
-        params, batch_stats, opt_state = step(
-            params, batch_stats, opt_state, batch, attributes[chosen]
+        if flip:
+            flipped = rng.random(batch_size) < 0.5
+            batch[flipped] = batch[flipped, :, ::-1]
+        variables, opt_state = step(variables, opt_state, batch, targets[chosen].astype(np.int32))
+    return variables
+
+
+def train_both(dataset: Dataset, config: Config, size: int) -> dict:
+    """Variables of `attributes` and `parts`, trained on real images of `size` pixels.
+
+    `word_labels` int `[V]` beside them is the part that each word of the vocabulary names. The
+    networks are small: the first process trains them on one device, and tells the others.
+    """
+    names, settings = (f"image_{size}", "attributes", "part_labels"), config.eval
+    mapped = BatchedMap(lambda _, batch: [batch[name] for name in names], config, dataset, size)
+    split = EvenSubset(dataset.train, min(len(dataset.train), NUM_TRAINING_IMAGES))
+    images, attributes, parts = mapped.collect({}, split, description="Real training images")
+    common = dict(batch_size=settings.judge_batch_size, seed=config.seed)
+
+    def run() -> dict:
+        steps = settings.judge_steps, settings.part_judge_steps
+        first = train(
+            AttributeClassifier(), images, attributes, 2e-3, steps[0], flip=True, **common
         )
-    return Judge(model, {"params": params, "batch_stats": batch_stats})
+        second = train(PartSegmenter(), images, parts, 4e-3, steps[1], **common)
+        return {"attributes": first, "parts": second}
+
+    word_labels = pointing_game.labels_of_words(dataset.vocabulary.words)
+    return multihost.arrays_from_first(run, "bird classifiers") | {"word_labels": word_labels}
 
 
-def attribute_accuracy(
-    predicted: np.ndarray, stated: np.ndarray, names: tuple[str, ...]
-) -> dict[str, dict]:
-    """How often the judge sees what the sentence says, in percent, per attribute.
+def classify(variables: dict, batch: dict, images: jax.Array, maps: dict) -> tuple[jax.Array, dict]:
+    """The label maps of real or generated images, uint8 `[B, S, S, 3]`, and rows for each image.
 
-    Args:
-      predicted: int `[N, A]`, values that the judge sees.
-      stated: int `[N, A]`, values that the sentence states, -1 where it is silent.
-      names: of the A attributes.
+    Each of `maps`, word maps `[B, T, h, w]` by name, plays the pointing game on these label maps.
+    The variables are those of `train_both`.
+    """
+    found = PartSegmenter().predict(variables["parts"], images)
+    named = variables["word_labels"][batch["caption"]]
+    return found, {
+        "seen_attributes": AttributeClassifier().predict(variables["attributes"], images),
+        "caption_attributes": batch["caption_attributes"],
+        "word_labels": named,
+        "games": {n: pointing_game.pointing_game(m, named, found) for n, m in maps.items()},
+    }
 
-    Returns:
-      `{name: {"accuracy", "chance", "count"}}` for attributes stated at all. Chance is the
-      accuracy of these predictions against sentences dealt out at random: a generator that
-      paints every head brown has the share of brown heads.
+
+def attribute_accuracy(predicted: np.ndarray, stated: np.ndarray, names: Sequence[str]) -> dict:
+    """How often the classifier sees what the caption says, in percent, by attribute stated at all.
+
+    Values are int `[N, A]`, -1 where the caption states none. Chance is the accuracy of these
+    predictions against captions dealt out at random: a generator that paints every head brown has
+    the share of brown heads.
     """
     result = {}
     for i, name in enumerate(names):
-        told = stated[:, i] >= 0
-        if not told.any():
+        known = stated[:, i] >= 0
+        if not known.any():
             continue
-        seen, said = predicted[told, i], stated[told, i]
+        seen, said = predicted[known, i], stated[known, i]
         size = max(seen.max(), said.max()) + 1
-        chance = (
-            np.bincount(seen, minlength=size)
-            / len(seen)
-            @ (np.bincount(said, minlength=size) / len(said))
-        )
+        shares = [np.bincount(values, minlength=size) / len(values) for values in (seen, said)]
         result[name] = {
             "accuracy": float(100 * (seen == said).mean()),
-            "chance": float(100 * chance),
-            "count": int(told.sum()),
+            "chance": float(100 * (shares[0] @ shares[1])),
+            "count": int(known.sum()),
         }
     return result
 
 
-class PartSegmenter(nn.Module):
-    """Logits of the parts at half the image's side.
+def compare_parts(found: jax.Array, truth: jax.Array) -> dict[str, jax.Array]:
+    """How the label maps of `classify` fit true ones int `[B, S, S]`, which may be finer.
 
-    Attributes:
-      num_labels: parts and background. width: of the first layer.
+    `part_pixels` `[B]` is the share of right pixels, most of them background; `part_shared` and
+    `part_either` int `[B, parts]` count pixels that both give to a part, and that either does.
     """
-
-    num_labels: int
-    width: int = 16
-
-    @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """`[B, S, S, 3]` in [-1, 1] -> `[B, S/2, S/2, num_labels]`."""
-
-        def block(x, width, stride, dilation, name):
-            x = nn.Conv(width, (3, 3), stride, kernel_dilation=dilation, use_bias=False, name=name)(
-                x
-            )
-            return nn.relu(BatchNorm(None, name=f"{name}_norm")(x, train=train))
-
-        B, S, _, _ = images.shape
-        place = jnp.linspace(-1.0, 1.0, S)
-        place = jnp.stack(jnp.meshgrid(place, place, indexing="ij"), -1)
-        x = jnp.concatenate([images, jnp.broadcast_to(place, (B, S, S, 2))], -1)
-        fine = block(x, self.width, 2, 1, "half")
-        coarse = block(fine, 2 * self.width, 2, 1, "quarter")
-        coarse = block(coarse, 2 * self.width, 1, 1, "around")
-        coarse = block(coarse, 2 * self.width, 1, 2, "farther")
-        coarse = jax.image.resize(coarse, (*fine.shape[:3], coarse.shape[3]), "nearest")
-        x = block(jnp.concatenate([fine, coarse], -1), 2 * self.width, 1, 1, "both")
-        return nn.Dense(self.num_labels, name="labels")(x)
-
-
-@dataclasses.dataclass(frozen=True)
-class Segmenter:
-    """A trained `PartSegmenter`."""
-
-    model: PartSegmenter
-    variables: Any
-
-    def labels(self, variables: Any, images: jax.Array) -> jax.Array:
-        """Label maps int32 `[B, S/2, S/2]` of uint8 images; to be jitted."""
-        logits = self.model.apply(variables, normalise(images), train=False)
-        return logits.argmax(-1).astype(jnp.int32)
-
-
-def half_size(part_labels):
-    """Label maps `[B, S, S]` at half the side, every second pixel: what a `Segmenter` gives."""
-    return part_labels[:, ::2, ::2]
-
-
-def shared_pixels(
-    found: jax.Array, truth: jax.Array, num_parts: int
-) -> tuple[jax.Array, jax.Array]:
-    """Of label maps int `[B, H, W]`: pixels that both give to a part, and that either does.
-
-    Both int `[B, num_parts]`, of the labels from 1 on; background is none.
-    """
-    labels = jnp.arange(1, num_parts + 1)
+    stride, labels = truth.shape[1] // found.shape[1], jnp.arange(1, len(PARTS) + 1)
+    truth = truth[:, ::stride, ::stride]
     a, b = found[..., None] == labels, truth[..., None] == labels
-    return (a & b).sum((1, 2)), (a | b).sum((1, 2))
+    counts = {"part_shared": (a & b).sum((1, 2)), "part_either": (a | b).sum((1, 2))}
+    return {"part_pixels": (found == truth).mean((1, 2))} | counts
 
 
 def overlap(shared: np.ndarray, either: np.ndarray) -> float | None:
@@ -215,44 +212,3 @@ def overlap(shared: np.ndarray, either: np.ndarray) -> float | None:
     shared, either = (np.asarray(counts, np.int64).sum(0) for counts in (shared, either))
     there = either > 0
     return float(100 * np.mean(shared[there] / either[there])) if there.any() else None
-
-
-def train_segmenter(
-    images: np.ndarray,
-    part_labels: np.ndarray,
-    num_labels: int,
-    *,
-    num_steps: int,
-    batch_size: int,
-    seed: int,
-) -> Segmenter:
-    """Trains on real images, uint8 `[N, S, S, 3]`, with their label maps, uint8 `[N, S, S]`."""
-    model = PartSegmenter(num_labels)
-    variables = model.init(jax.random.key(seed), normalise(images[:1]), train=False)
-    optimizer = optax.adam(optax.cosine_decay_schedule(4e-3, num_steps))
-
-    @jax.jit
-    def step(params, batch_stats, opt_state, images, labels):
-        def loss_fn(params):
-            logits, updated = model.apply(
-                {"params": params, "batch_stats": batch_stats},
-                normalise(images),
-                train=True,
-                mutable=["batch_stats"],
-            )
-            loss = optax.softmax_cross_entropy_with_integer_labels(logits, half_size(labels))
-            return loss.mean(), updated["batch_stats"]
-
-        grads, batch_stats = jax.grad(loss_fn, has_aux=True)(params)
-        updates, opt_state = optimizer.update(grads, opt_state)
-        return optax.apply_updates(params, updates), batch_stats, opt_state
-
-    params, batch_stats = variables["params"], variables["batch_stats"]
-    opt_state = optimizer.init(params)
-    rng = np.random.default_rng(seed)
-    for _ in tqdm(range(num_steps), desc="Part judge", unit=" steps"):
-        chosen = rng.integers(len(images), size=batch_size)
-        params, batch_stats, opt_state = step(
-            params, batch_stats, opt_state, images[chosen], part_labels[chosen].astype(np.int32)
-        )
-    return Segmenter(model, {"params": params, "batch_stats": batch_stats})

@@ -1,11 +1,12 @@
-"""R-precision of few images while stage 2 trains, for runs that keep their best checkpoint."""
+"""Scores of a stage while it trains, for runs that keep their best checkpoint."""
 
 import numpy as np
 
+from attngan_jax.data.datasets import Dataset
 from attngan_jax.data.pipeline import EvenSubset
 from attngan_jax.evaluation.batched_map import BatchedMap
-from attngan_jax.evaluation.measurements import joined
-from attngan_jax.evaluation.metrics import r_precision
+from attngan_jax.evaluation.metric_blocks import r_precision_protocol
+from attngan_jax.evaluation.metrics.r_precision import Pairs, retrieval_hits
 from attngan_jax.evaluation.metrics.retrieval import retrieval
 from attngan_jax.sampling.trained_model import TrainedModel, generator_variables
 from attngan_jax.training.attngan_task import AttnganTask
@@ -20,41 +21,24 @@ class GeneratorScore:
     Of `attngan.scored_images` test captions, by the run's protocol but for their number.
     """
 
-    def __init__(self, task: AttnganTask, dataset, encoders: dict):
-        self._task, self._dataset, self._encoders = task, dataset, encoders
+    def __init__(self, task: AttnganTask, dataset: Dataset, encoders: dict):
+        self._config, self._encoders = task.config, encoders
         self._count = task.settings.scored_images
         self._split = EvenSubset(dataset.test, min(self._count, len(dataset.test)))
         trained = TrainedModel(task.config, dataset.vocabulary, task, {}, 0)
 
         def function(variables, batch):
             made = trained.generate(variables, batch)
-            return {name: made[name] for name in ("code", "sentence")} | {
-                "class_id": batch["class_id"],
-                "index": batch["index"],
-            }
+            _, embedding = trained.encode_images(variables, made.images[task.image_sizes[-1]])
+            return Pairs(embedding, made.sentence, batch["class_id"], batch["index"])
 
-        self._map = BatchedMap(function)
+        self._map = BatchedMap(function, task.config, dataset, task.image_sizes[0])
 
     def __call__(self, state: AttnganState) -> dict[str, float]:
-        config = self._task.config
-        rows = joined(
-            self._map.rows(
-                self._encoders | {"generator": generator_variables(state)},
-                self._split,
-                config,
-                vocabulary=self._dataset.vocabulary,
-                image_sizes=self._task.image_sizes[:1],
-                num_examples=self._count,
-            )
-        )
-        protocol = r_precision.Protocol.of_config(config.eval)
-        hits = r_precision.retrieval_hits(
-            *(rows[name] for name in ("code", "sentence", "class_id", "index")),
-            num_candidates=protocol.num_candidates,
-            seed=config.seed,
-            mismatch=protocol.mismatch,
-            with_replacement=protocol.with_replacement,
-        )
+        variables = self._encoders | {"generator": generator_variables(state)}
+        pairs = self._map.collect(variables, self._split, self._count)
+        protocol = r_precision_protocol(self._config.eval)
+        hits = retrieval_hits(pairs, protocol, self._config.seed)
         return {"eval/r_precision": float(100 * np.mean(hits))}
 
 
@@ -64,47 +48,24 @@ class RetrievalScore:
     `eval/retrieval_r1`, the mean of both directions' R@1, stands for all of them.
     """
 
-    def __init__(self, task: DamsmTask, dataset):
-        self._task, self._vocabulary = task, dataset.vocabulary
-        self._pairs = EvenSubset(
-            dataset.test, min(task.settings.retrieval_pairs, len(dataset.test))
-        )
-        self._map = BatchedMap(self._encode)
+    def __init__(self, task: DamsmTask, dataset: Dataset):
+        count = min(task.settings.retrieval_pairs, len(dataset.test))
+        self._pairs = EvenSubset(dataset.test, count)
 
-    def _encode(self, variables, batch):
-        _, sentence = self._task.text_encoder.apply(
-            {"params": variables["text"]}, batch["caption"], word_mask(batch)
-        )
-        image = batch[f"image_{self._task.image_sizes[0]}"]
-        _, code = self._task.image_encoder.apply(variables["image"], normalise(image), train=False)
-        return {"code": code, "sentence": sentence, "class_id": batch["class_id"]}
+        def function(variables, batch):
+            text_encoder = task.text_encoder.bind(variables["text"])
+            _, sentence = text_encoder(batch["caption"], word_mask(batch))
+            images = normalise(batch[f"image_{task.image_sizes[0]}"])
+            _, embedding = task.image_encoder.bind(variables["image"])(images, train=False)
+            return embedding, sentence, batch["class_id"]
+
+        self._map = BatchedMap(function, task.config, dataset, task.image_sizes[0])
 
     def __call__(self, state: DamsmState) -> dict[str, float]:
-        rows = list(
-            self._map.rows(
-                {"text": state.text.params, "image": state.image.variables},
-                self._pairs,
-                self._task.config,
-                vocabulary=self._vocabulary,
-                image_sizes=self._task.image_sizes,
-            )
-        )
-        found = retrieval(
-            *(
-                np.concatenate([row[name] for row in rows])
-                for name in ("code", "sentence", "class_id")
-            )
-        )
-        return scalars(found)
-
-
-def scalars(found: dict) -> dict[str, float]:
-    """The result of `retrieval` under the names that are logged."""
-    directions = ("image_to_text", "text_to_image")
-    result = {
-        f"eval/{direction}_{name}": value
-        for direction in directions
-        for name, value in found[direction].items()
-    }
-    result["eval/retrieval_r1"] = float(np.mean([found[name]["r1"] for name in directions]))
-    return result
+        variables = {"text": {"params": state.text.params}, "image": state.image.variables}
+        found = retrieval(*self._map.collect(variables, self._pairs))
+        directions = ("image_to_text", "text_to_image")
+        scalars = {
+            f"eval/{d}_{name}": value for d in directions for name, value in found[d].items()
+        }
+        return scalars | {"eval/retrieval_r1": float(np.mean([found[d]["r1"] for d in directions]))}

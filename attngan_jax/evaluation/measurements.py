@@ -1,302 +1,193 @@
-"""The passes over images that every score is made of, each a stream of batches on all devices.
+"""The passes over images that all scores come from, each a stream of batches on all devices.
 
-Images stay on the devices; what comes back and is kept for N images are two vectors of DAMSM's
-dimension each, some integers, and sums.
+Images stay on the devices. What is kept of N images is two embeddings each, some integers, and
+sums of the classifiers' features.
 """
 
 import dataclasses
+import hashlib
+import io
+import json
+import zipfile
 from typing import Any
 
+import jax
 import numpy as np
 
-from attngan_jax.data.birds.species import ATTRIBUTES, PARTS
-from attngan_jax.data.pipeline import EvenSubset
+from attngan_jax import storage
+from attngan_jax.configuration import Config
+from attngan_jax.data import datasets
+from attngan_jax.errors import UserError
 from attngan_jax.evaluation import bird_classifiers
-from attngan_jax.evaluation.batched_map import BatchedMap
+from attngan_jax.evaluation.batched_map import BatchedMap, concatenate
 from attngan_jax.evaluation.inception_classifier import Classifier
-from attngan_jax.evaluation.metrics import pointing_game
-from attngan_jax.evaluation.metrics.feature_statistics import Accumulator, Features, Statistics
+from attngan_jax.evaluation.metrics.fid_kid import Accumulator, Features, Statistics
 from attngan_jax.evaluation.metrics.inception_score import InceptionScore
+from attngan_jax.evaluation.metrics.pointing_game import pointing_game
 from attngan_jax.sampling.trained_model import TrainedModel
 from attngan_jax.training import multihost
 
-JUDGE_IMAGES = 8_000  # real images that the judges of procedural birds learn from
+
+def damsm_classifier(trained: TrainedModel) -> Classifier:
+    """This run's image encoder, named by its SHA-256; its features are the image embeddings."""
+    variables, digest = {"image": trained.variables["image"]}, hashlib.sha256()
+    for path, leaf in jax.tree.leaves_with_path(jax.device_get(variables["image"])):
+        digest.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
+    resize = f"the image encoder, to {trained.config.image_encoder.image_size} pixels"
+    features = Features("damsm", digest.hexdigest(), resize)
+    return Classifier(features, variables, lambda v, x: (trained.encode_images(v, x)[1], None))
 
 
 @dataclasses.dataclass(frozen=True)
-class BirdJudges:
-    """Judges that never saw the generator, for data whose truth is known."""
+class Subject:
+    """What is scored, and the networks that score it."""
 
-    attributes: bird_classifiers.Judge
-    parts: bird_classifiers.Segmenter
-
-    @classmethod
-    def train(cls, dataset, config, size: int) -> "BirdJudges":
-        """From real training images of `size` pixels.
-
-        The networks are small: the first process trains them on one device, and tells the others.
-        """
-        chosen = EvenSubset(dataset.train, min(len(dataset.train), JUDGE_IMAGES))
-        passes = BatchedMap(
-            lambda _, batch: {
-                "image": batch[f"image_{size}"],
-                "attributes": batch["attributes"],
-                "part_labels": batch["part_labels"],
-            }
-        )
-        rows = joined(
-            passes.rows(
-                {},
-                chosen,
-                config,
-                vocabulary=dataset.vocabulary,
-                image_sizes=(size,),
-                description="Real images for the judges",
-            )
-        )
-        common = dict(batch_size=config.eval.judge_batch_size, seed=config.seed)
-        num_values, num_labels = tuple(map(len, ATTRIBUTES.values())), len(PARTS) + 1
-
-        def train() -> dict:
-            attributes = bird_classifiers.train_judge(
-                rows["image"],
-                rows["attributes"],
-                num_values,
-                num_steps=config.eval.judge_steps,
-                **common,
-            )
-            parts = bird_classifiers.train_segmenter(
-                rows["image"],
-                rows["part_labels"],
-                num_labels,
-                num_steps=config.eval.part_judge_steps,
-                **common,
-            )
-            return {"attributes": attributes.variables, "parts": parts.variables}
-
-        learnt = multihost.arrays_from_first(train, "judges")
-        return cls(
-            bird_classifiers.Judge(
-                bird_classifiers.AttributeClassifier(num_values), learnt["attributes"]
-            ),
-            bird_classifiers.Segmenter(bird_classifiers.PartSegmenter(num_labels), learnt["parts"]),
-        )
+    config: Config  # the run's, with the settings of this evaluation
+    trained: TrainedModel
+    dataset: datasets.Dataset  # with the vocabulary of `trained`
+    networks: dict[str, Classifier]  # "damsm", and "fid" and "score" (often one) if there are any
+    birds: dict | None = None  # variables of the bird classifiers, where the data has ground truth
 
     @property
-    def variables(self) -> dict:
-        """Of both networks."""
-        return {"attributes": self.attributes.variables, "parts": self.parts.variables}
+    def image_size(self) -> int:
+        """Side of the generator's last images, at which real ones are compared with them."""
+        return self.trained.task.image_sizes[-1]
 
 
-def measure_real(trained: TrainedModel, dataset, birds: BirdJudges | None) -> dict[str, Any]:
+def measure_real(subject: Subject) -> dict[str, Any]:
     """Every test record with one of its captions.
 
-    Returns:
-      `code` and `sentence` `[N, D]`, `class_id` `[N]`; with judges also `seen_attributes` and
-      `caption_attributes` `[N, A]`, `grounding` of DAMSM's word maps with the true masks and
-      `grounding_by_judge` with the parts that the judge of parts sees, `part_pixels`, the share of
-      pixels (half the side) that this judge gets right, most of them background, and
-      `part_shared`, `part_either` `[N, P]` as `bird_classifiers.shared_pixels`.
+    Returns `image_embedding` and `sentence` `[N, D]`, `class_id` `[N]`; with ground truth also the
+    rows of `bird_classifiers.classify` and `compare_parts`. DAMSM's maps play the pointing game on
+    true parts ("damsm") and on those that the part segmenter finds ("damsm_by_judge").
     """
-    config = trained.config
-    size, shown = config.image_encoder.image_size, trained.task.image_sizes[-1]
-    labels = pointing_game.labels_of_words(trained.vocabulary.words)
+    trained, birds, shown = subject.trained, subject.birds, subject.image_size
+    size = subject.config.image_encoder.image_size
 
     def function(variables, batch):
-        run = variables["run"]
-        regions, code = trained.encode_images(run, batch[f"image_{size}"])
-        words, sentence = trained.encode_captions(run, batch)
-        result = {"code": code, "sentence": sentence, "class_id": batch["class_id"]}
+        regions, embedding = trained.encode_images(variables["trained"], batch[f"image_{size}"])
+        words, sentence = trained.encode_captions(variables["trained"], batch)
+        rows = {"image_embedding": embedding, "sentence": sentence, "class_id": batch["class_id"]}
         if birds is None:
-            return result
-        named = variables["labels"][batch["caption"]]
-        picture = batch[f"image_{shown}"]
-        found = birds.parts.labels(variables["birds"]["parts"], picture)
-        truth = batch["part_labels"]
-        stride = truth.shape[1] // found.shape[1]
-        truth_there = truth[:, ::stride, ::stride]
-        shared, either = bird_classifiers.shared_pixels(found, truth_there, len(PARTS))
-        maps = trained.region_maps(words, batch, regions)
-        return result | {
-            "seen_attributes": birds.attributes.values(variables["birds"]["attributes"], picture),
-            "caption_attributes": batch["caption_attributes"],
-            "word_labels": named,
-            "part_pixels": (found == truth_there).mean((1, 2)),
-            "part_shared": shared,
-            "part_either": either,
-            "game": pointing_game.pointing_game(maps, named, truth.astype(np.int32)),
-            "game_by_judge": pointing_game.pointing_game(maps, named, found),
-        }
+            return rows
+        maps, truth = trained.region_maps(words, batch, regions), batch["part_labels"]
+        image, games = batch[f"image_{shown}"], {"damsm_by_judge": maps}
+        found, seen = bird_classifiers.classify(variables["birds"], batch, image, games)
+        seen["games"]["damsm"] = pointing_game(maps, seen["word_labels"], truth.astype(np.int32))
+        return rows | seen | bird_classifiers.compare_parts(found, truth)
 
-    variables = {
-        "run": trained.variables,
-        "labels": labels,
-        "birds": birds.variables if birds else {},
-    }
-    rows, game, by_judge = [], pointing_game.Grounding(), pointing_game.Grounding()
-    for row in BatchedMap(function).rows(
-        variables,
-        dataset.test,
-        config,
-        vocabulary=trained.vocabulary,
-        image_sizes=sorted({size, shown}),
-        description="Real test images",
-    ):
-        if birds is not None:
-            words = row.pop("word_labels")
-            game.add(words, row.pop("game"))
-            by_judge.add(words, row.pop("game_by_judge"))
-        rows.append(row)
-    result = joined(rows)
-    return result | (
-        {"grounding": game.result(), "grounding_by_judge": by_judge.result()}
-        if birds is not None
-        else {}
-    )
-
-
-@dataclasses.dataclass
-class Generated:
-    """What is known of the generated images, of `image_size` pixels; see `measure_generated`."""
-
-    image_size: int
-    rows: dict[str, np.ndarray]
-    damsm: Statistics
-    inception: Statistics | None
-    inception_score: dict | None
-    grounding: dict[str, dict]
+    variables = {"trained": trained.variables, "birds": birds}
+    mapped = BatchedMap(function, subject.config, subject.dataset, *sorted({size, shown}))
+    return mapped.collect(variables, subject.dataset.test, description="Real test images")
 
 
 def measure_generated(
-    trained: TrainedModel,
-    dataset,
-    birds: BirdJudges | None,
-    *,
-    num_images: int,
-    damsm: Features,
-    fid: Classifier | None,
-    score: Classifier | None,
-) -> Generated:
-    """Makes an image for each of `num_images` test captions and asks all judges about it.
+    subject: Subject, num_images: int
+) -> tuple[dict[str, Any], dict[str, Statistics], dict | None]:
+    """One generated image for each of `num_images` test captions.
 
-    The rows are `code` and `sentence` `[N, D]`, `class_id`, `index` `[N]` and with judges
-    `seen_attributes`, `caption_attributes` `[N, A]`.
-
-    Args:
-      damsm: what DAMSM's image vectors are, for FID in its own family.
-      fid, score: the classifiers of FID and of the Inception Score, if there are any; often one.
+    Returns `image_embedding` and `sentence` `[N, D]`, `class_id`, `index` `[N]` and with ground
+    truth the rows of `bird_classifiers.classify`, where the generator's maps play; statistics of
+    the features of "damsm" and "fid"; the Inception Score of "score".
     """
-    config, size = trained.config, trained.task.image_sizes[-1]
-    labels = pointing_game.labels_of_words(trained.vocabulary.words)
+    trained, birds, networks = subject.trained, subject.birds, subject.networks
+    settings, size = subject.config.eval, subject.image_size
+    distinct = list(dict.fromkeys(networks.values()))  # a network that serves twice runs once
 
     def function(variables, batch):
-        made = trained.generate(variables["run"], batch, with_attention=birds is not None)
-        image = made[f"image_{size}"]
-        result = {
-            "code": made["code"],
-            "sentence": made["sentence"],
-            "class_id": batch["class_id"],
-            "index": batch["index"],
-        }
-        asked = {}
-        for name, judge in (("fid", fid), ("score", score)):
-            if judge is not None:
-                if judge not in asked.values():
-                    result[f"features_{name}"], result[f"chances_{name}"] = judge(
-                        variables[name], image
-                    )
-                asked[name] = judge
-        if birds is None:
-            return result
-        named = variables["labels"][batch["caption"]]
-        found = birds.parts.labels(variables["birds"]["parts"], image)
-        games = {
-            f"generator_{name.removeprefix('attention_')}": pointing_game.pointing_game(
-                maps.transpose(0, 3, 1, 2), named, found
-            )
-            for name, maps in made.items()
-            if name.startswith("attention_")
-        }
-        return result | {
-            "seen_attributes": birds.attributes.values(variables["birds"]["attributes"], image),
-            "caption_attributes": batch["caption_attributes"],
-            "word_labels": named,
-            "games": games,
-        }
+        made = trained.generate(variables["trained"], batch, with_attention=birds is not None)
+        image = made.images[size]
+        outputs = [network.apply(v, image) for network, v in zip(distinct, variables["networks"])]
+        rows = {"image_embedding": outputs[0][0], "sentence": made.sentence}
+        rows |= {name: batch[name] for name in ("class_id", "index")}
+        if birds is not None:
+            maps = {f"generator_{s}": m.transpose(0, 3, 1, 2) for s, m in made.attention.items()}
+            rows |= bird_classifiers.classify(variables["birds"], batch, image, maps)[1]
+        return rows, {name: outputs[distinct.index(c)] for name, c in networks.items()}
 
-    variables = {
-        "run": trained.variables,
-        "labels": labels,
-        "birds": birds.variables if birds else {},
+    own = {"trained": trained.variables, "birds": birds}
+    variables = own | {"networks": [network.variables for network in distinct]}
+    sums = {
+        name: Accumulator(network.features, num_images, keep=settings.kid_images)
+        for name, network in networks.items()
+        if name != "score"
     }
-    variables |= {
-        name: judge.variables
-        for name, judge in (("fid", fid), ("score", score))
-        if judge is not None
-    }
-    one = score is not None and score is fid
-    sums = {"code": Accumulator(damsm, num_images, keep=config.eval.kid_images)}
-    if fid is not None:
-        sums["features_fid"] = Accumulator(fid.features, num_images, keep=config.eval.kid_images)
-    scores = score and InceptionScore(num_images, config.eval.inception_splits, config.seed)
-    rows, games = [], {}
-    for row in BatchedMap(function).rows(
-        variables,
-        dataset.test,
-        config,
-        vocabulary=trained.vocabulary,
-        image_sizes=(size,),
-        num_examples=num_images,
-        description="Test captions",
-    ):
+    splits, seed, kept = settings.inception_splits, subject.config.seed, []
+    score = InceptionScore(num_images, splits, seed) if "score" in networks else None
+    mapped = BatchedMap(function, subject.config, subject.dataset, size)
+    for rows, outputs in mapped.rows(variables, subject.dataset.test, num_images, "Test captions"):
+        kept.append(rows)
         for name, accumulator in sums.items():
-            accumulator.add(row[name])
-        if scores:
-            scores.add(row["chances_fid" if one else "chances_score"])
-        for name, game in row.pop("games", {}).items():
-            games.setdefault(name, pointing_game.Grounding()).add(row["word_labels"], game)
-        rows.append(
-            {
-                name: value
-                for name, value in row.items()
-                if not name.startswith(("features_", "chances_", "word_labels"))
-            }
-        )
-    return Generated(
-        size,
-        joined(rows),
-        sums["code"].result(),
-        sums["features_fid"].result() if fid else None,
-        scores.result() if scores else None,
-        {name: game.result() for name, game in games.items()},
-    )
+            accumulator.add(outputs[name][0])
+        if score:
+            score.add(outputs["score"][1])
+    statistics = {name: accumulator.result() for name, accumulator in sums.items()}
+    return concatenate(kept), statistics, score.result() if score else None
 
 
-def measure_reference(
-    trained: TrainedModel, split, function, variables, features: Features, images: str
-) -> Statistics:
-    """Statistics of every real image of a split, as large as the generator makes them.
+def measure_reference(subject: Subject, name: str, folder: storage.Path) -> Statistics | None:
+    """Statistics of every real image of `eval.reference_split`, as large as the generated ones.
 
-    Args:
-      function: features `[B, D]` of (variables, uint8 images).
-      images: which they are, in words.
+    They are kept in `folder`, in a file named after all that they follow from. Where it exists, the
+    first process reads it and the others return None.
     """
-    config, size = trained.config, trained.task.image_sizes[-1]
-    sums = Accumulator(features, len(split), keep=config.eval.kid_images)
-    passes = BatchedMap(lambda v, batch: {"features": function(v, batch[f"image_{size}"])})
-    for row in passes.rows(
-        variables,
-        split,
-        config,
-        vocabulary=trained.vocabulary,
-        image_sizes=(size,),
-        description=f"Reference ({features.family})",
-    ):
-        sums.add(row["features"])
-    return sums.result(images)
+    network, config, size = subject.networks[name], subject.config, subject.image_size
+    data, split_name, features = config.data, config.eval.reference_split, network.features
+    split = getattr(subject.dataset, split_name)
+    provenance = {
+        "dataset": data.dataset,
+        "records": subject.dataset.folder.parts[-3:],
+        "split": split_name,
+        "num_images": len(split),
+        "image_size": size,
+        "crop_to_box": data.crop_to_box,
+        "resize_ratio": data.resize_ratio,
+        "sample": config.eval.kid_images,
+    }
+    cache = ReferenceCache(folder, features, provenance)
+    statistics = multihost.on_first(cache.load, "cache")
+    if multihost.from_first(lambda: statistics is None, "cached"):
+        key = f"image_{size}"
+        mapped = BatchedMap(lambda v, b: network.apply(v, b[key])[0], config, subject.dataset, size)
+        sums = Accumulator(features, len(split), keep=config.eval.kid_images)
+        for rows in mapped.rows(network.variables, split, None, f"Reference ({features.family})"):
+            sums.add(rows)
+        statistics = sums.result(f"{len(split):,} {split_name} images of {data.dataset}")
+        multihost.on_first(lambda: cache.save(statistics), "save")
+    return statistics
 
 
-def joined(rows) -> dict[str, np.ndarray]:
-    """Batches' rows, end to end."""
-    rows = list(rows)
-    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+class ReferenceCache:
+    """A file for `Statistics`, named after their features and further provenance, JSON values."""
+
+    def __init__(self, folder: storage.PathLike, features: Features, provenance: dict):
+        self._features = features
+        self._provenance = json.dumps(provenance | vars(features), sort_keys=True)
+        key = hashlib.sha256(self._provenance.encode()).hexdigest()[:12]
+        self.path = storage.path(folder) / f"{features.family}-{key}.npz"
+
+    def load(self) -> Statistics | None:
+        """What `save` wrote, or None; `UserError` for a file that holds something else."""
+        if not self.path.exists():
+            return None
+        try:
+            with np.load(io.BytesIO(self.path.read_bytes()), allow_pickle=False) as file:
+                arrays = dict(file)
+            if str(arrays.pop("provenance")) != self._provenance:
+                raise ValueError("its provenance is another")
+            images, num_images = str(arrays.pop("images")), int(arrays.pop("num_images"))
+            return Statistics(self._features, num_images, **arrays, images=images)
+        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            if storage.describe_error(error):  # of an object store
+                raise
+            raise UserError(
+                f"the reference statistics {self.path} cannot be used "
+                f"({' '.join(str(error).split())}): delete that file, and they are "
+                "computed again"
+            ) from error
+
+    def save(self, statistics: Statistics) -> None:
+        """Writes the file, whole or not at all."""
+        values = vars(statistics) | {"provenance": self._provenance}
+        arrays = {name: np.array(value) for name, value in values.items() if name != "features"}
+        storage.save_arrays(self.path, **arrays)

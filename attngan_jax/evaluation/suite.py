@@ -1,188 +1,151 @@
-"""All numbers of a run, and the arrays that its report draws: `report/metrics.json` and `.npz`."""
+"""All scores of a run, `report/metrics.json`, and the arrays that its report draws."""
 
 import dataclasses
 import functools
-import hashlib
 import json
+import time
+from collections.abc import Iterator
 
-import jax
-import numpy as np
+from absl import logging
 
-from attngan_jax import storage
-from attngan_jax.configuration import check, load_workdir_config, write_text
+from attngan_jax.configuration import Config, check, load_workdir_config
 from attngan_jax.data import datasets
 from attngan_jax.errors import UserError
-from attngan_jax.evaluation import metric_blocks
+from attngan_jax.evaluation import bird_classifiers, measurements
+from attngan_jax.evaluation import metric_blocks as blocks
 from attngan_jax.evaluation.inception_classifier import FID_FAMILIES, Classifier
-from attngan_jax.evaluation.measurements import (
-    BirdJudges,
-    Generated,
-    measure_generated,
-    measure_real,
-    measure_reference,
-)
-from attngan_jax.evaluation.metrics import r_precision
-from attngan_jax.evaluation.metrics.feature_statistics import Features, ReferenceCache, Statistics
-from attngan_jax.sampling.attention_maps import save_attention
 from attngan_jax.sampling.interpolations import save_interpolations
+from attngan_jax.sampling.sample_writer import save_attention
 from attngan_jax.sampling.trained_model import TrainedModel
+from attngan_jax.storage import PathLike, write_text
 from attngan_jax.training import multihost, parallel, wall_clock
 from attngan_jax.training.checkpoints import Checkpoints
-from attngan_jax.workdir import check_has_image_encoder
+from attngan_jax.workdir import Workdir, check_has_image_encoder
+
+STAGE = "attngan"
 
 
 class CheckpointGone(UserError):
-    """The checkpoint to be scored is not there, or no more; the same in all processes."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Asked:
-    """What is scored, by which classifiers."""
-
-    trained: TrainedModel
-    dataset: datasets.Dataset
-    damsm: Features
-    fid: Classifier | None
-    score: Classifier | None
-
-    @classmethod
-    def load(cls, workdir: storage.Path, step: int | None, settings: dict) -> "_Asked":
-        trained = _with_settings(TrainedModel.load(workdir, step), settings)
-        dataset = dataclasses.replace(datasets.load(trained.config), vocabulary=trained.vocabulary)
-        damsm = Features(
-            "damsm",
-            _digest(trained.variables["image"]),
-            f"the image encoder, to {trained.config.image_encoder.image_size} pixels",
-        )
-        return cls(trained, dataset, damsm, *_classifiers(trained.config))
-
-    @property
-    def config(self):
-        return self.trained.config
+    """The checkpoint to be scored does not exist (any more); the same in all processes."""
 
 
 def evaluate(
-    workdir: storage.PathLike, *, step: int | None = None, settings: dict | None = None
+    workdir: PathLike, *, step: int | None = None, settings: dict | None = None
 ) -> dict | None:
     """Scores a checkpoint on the test split and writes `report/`; returns the metrics.
 
-    All processes of a run call this together and look at the images on all their devices; the
-    first one adds up and writes, the others return None.
-
-    Args:
-      step: of the checkpoint; default: the one that the run uses, the newest or the best.
-      settings: keys of `config.eval` that take the place of the run's own.
+    All processes of a run call this together; the first one adds up and writes, the others return
+    None. `step` is by default that of the checkpoint that the run uses, the newest or the best;
+    `settings` are keys of `config.eval` that replace the run's own.
 
     Raises `UserError` for a workdir without a trained generator or a dataset that is missing,
-    `CheckpointGone` where there is none of `step` any more.
+    `CheckpointGone` where there is no checkpoint of `step` (any more).
     """
-    workdir = storage.path(workdir)
-    clock = wall_clock.Clock(workdir, "evaluate")
-    newest, used = multihost.from_first(lambda: _newest_and_used(workdir, step), "steps")
+    run = Workdir(workdir)
+    clock = wall_clock.Clock(run.folder, "evaluate")
+    newest, used = multihost.from_first(lambda: _newest_and_used(run, step), "steps")
     try:
-        asked = multihost.on_each(lambda: _Asked.load(workdir, used, settings or {}), "load")
+        subject = multihost.on_each(lambda: _load(run, used, settings or {}), "load")
     except Exception as error:  # of any kind: in the other processes it is a UserError
         if step is not None and not multihost.from_first(
-            lambda: step in Checkpoints.steps_in(workdir, "attngan"), "gone"
+            lambda: step in Checkpoints.steps_in(run.folder, STAGE), "gone"
         ):
-            raise CheckpointGone(
-                f"there is no checkpoint {step} in {workdir / 'attngan'}"
-            ) from error
+            raise CheckpointGone(f"there is no checkpoint {step} in {run.stage(STAGE)}") from error
         raise
-    parallel.use_compilation_cache(asked.config.compilation_cache_dir)
-    birds = None
-    if "attributes" in asked.dataset.test[0]:
-        birds = BirdJudges.train(asked.dataset, asked.config, asked.trained.task.image_sizes[-1])
-    real = measure_real(asked.trained, asked.dataset, birds)
-    made = measure_generated(
-        asked.trained,
-        asked.dataset,
-        birds,
-        fid=asked.fid,
-        score=asked.score,
-        damsm=asked.damsm,
-        num_images=r_precision.Protocol.of_config(asked.config.eval).num_images,
-    )
-    references = _references(asked, workdir)
+    config, trained, dataset = subject.config, subject.trained, subject.dataset
+    parallel.use_compilation_cache(config.compilation_cache_dir)
+    if "attributes" in dataset.test[0]:
+        birds = bird_classifiers.train_both(dataset, config, subject.image_size)
+        subject = dataclasses.replace(subject, birds=birds)
+    real = measurements.measure_real(subject)
+    num_images = blocks.r_precision_protocol(config.eval).num_images
+    made, statistics, score = measurements.measure_generated(subject, num_images)
+    # DAMSM's features are this run's own; Inception's are of the dataset, for all its runs.
+    folders = {"damsm": run.reference, "fid": dataset.folder / "reference"}
+    references = {
+        name: measurements.measure_reference(subject, name, folders[name]) for name in statistics
+    }
 
     def write() -> dict:
-        metrics = {"step": asked.trained.step, "newest_step": newest}
-        metrics |= _metrics(asked, workdir, real, made, *references)
-        save_attention(asked.trained, asked.dataset, workdir / "report")
-        save_interpolations(asked.trained, asked.dataset, workdir / "report")
+        metrics = {"step": trained.step, "newest_step": newest}
+        metrics |= {"dataset": config.data.dataset, "split": "test", "unit": "percent"}
+        metrics |= blocks.r_precisions(real, made, subject)
+        metrics["damsm_retrieval"] = blocks.damsm_retrieval(real, config, run.folder)
+        metrics |= blocks.ground_truth(real, made) | {"fid": None, "kid": None}
+        for name, suffix in {"damsm": "_damsm", "fid": ""}.items():
+            if reference := references.get(name):
+                metrics |= blocks.distances(suffix, statistics[name], reference, subject)
+        metrics["inception_score"] = score and blocks.inception_score(score, subject)
+        metrics |= {"reasons": blocks.reasons(metrics), "settings": eval_settings(config)}
+        save_attention(trained, dataset, run.folder)
+        save_interpolations(trained, dataset, run.folder)
         clock.save()
-        metrics["wall_seconds"] = dict.fromkeys(wall_clock.PARTS, 0.0) | wall_clock.read(workdir)
-        write_text(workdir / "report" / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-        log_scalars(workdir, metrics)
+        seconds = dict.fromkeys(wall_clock.PARTS, 0.0) | wall_clock.read(run.folder)
+        metrics["wall_seconds"] = seconds
+        write_text(run.metrics, json.dumps(metrics, indent=2) + "\n")
+        log_scalars(run.folder, metrics)
         return metrics
 
     return multihost.on_first(write, "numbers")
 
 
-def _newest_and_used(workdir: storage.Path, step: int | None) -> tuple[int | None, int | None]:
-    """The newest step, None where another is scored than the one that the run uses; and that which
-    is scored.
-    """
-    check_has_image_encoder(workdir)
-    best = load_workdir_config(workdir).attngan.best_checkpoint
-    steps = Checkpoints.steps_in(workdir, "attngan")
+def _newest_and_used(run: Workdir, step: int | None) -> tuple[int | None, int | None]:
+    """The newest step, or None if another is scored than the run uses; and the step that is."""
+    check_has_image_encoder(run.folder)
+    best = load_workdir_config(run.folder).attngan.best_checkpoint
+    steps = Checkpoints.steps_in(run.folder, STAGE)
     if not steps:
         return None, step
-    with Checkpoints(workdir, "attngan", best=best) as checkpoints:
+    with Checkpoints(run.folder, STAGE, best=best) as checkpoints:
         used = checkpoints.best_step()
     return max(steps) if step in (None, used) else None, step or used
 
 
-def _metrics(
-    asked: _Asked,
-    workdir: storage.Path,
-    real: dict,
-    made: Generated,
-    damsm: Statistics,
-    fid: Statistics | None,
-) -> dict:
-    config = asked.config
-    metrics = {"dataset": config.data.dataset, "split": "test", "unit": "percent"}
-    metrics |= metric_blocks.r_precisions(real, made, config)
-    metrics["damsm_retrieval"] = metric_blocks.damsm_retrieval(real, config, workdir)
-    metrics |= metric_blocks.known_truth(real, made)
-    metrics |= metric_blocks.distances(made, damsm, fid, config.eval.reference_split)
-    metrics["inception_score"] = metric_blocks.inception_score(made, asked.score)
-    return metrics | {"reasons": metric_blocks.reasons(metrics), "settings": eval_settings(config)}
+def _load(run: Workdir, step: int | None, settings: dict) -> measurements.Subject:
+    """The run and its dataset, and the classifiers that are read from files."""
+    trained = TrainedModel.load(run.folder, step)
+    config = trained.config
+    if settings:
+        config = config.copy_and_resolve_references()
+        with config.unlocked():
+            config.eval.update(settings)
+        check(config)
+        trained = dataclasses.replace(trained, config=config)
+    dataset = dataclasses.replace(datasets.load(config), vocabulary=trained.vocabulary)
+    load = functools.cache(Classifier.load)  # one object where both are one file
+    paths = {"fid": config.eval.fid_weights, "score": config.eval.inception_score_weights}
+    classifiers = {name: load(path) for name, path in paths.items() if path}
+    if "fid" in classifiers and (family := classifiers["fid"].features.family) not in FID_FAMILIES:
+        raise UserError(
+            f"config.eval.fid_weights is a classifier of the family {family}, in whose features "
+            f"no FID is known: give one of {', '.join(FID_FAMILIES)}"
+        )
+    networks = {"damsm": measurements.damsm_classifier(trained)} | classifiers
+    return measurements.Subject(config, trained, dataset, networks)
 
 
-def is_finished(workdir: storage.PathLike, step: int, config=None) -> bool:
-    """Whether the run has been scored when its newest checkpoint was `step`, with these settings.
-
-    Not where `evaluate` was told to score another checkpoint than the one that the run uses.
-    """
-    path = storage.path(workdir) / "report" / "metrics.json"
+def is_finished(workdir: PathLike, step: int, config: Config | None = None) -> bool:
+    """Whether the checkpoint that the run uses has been scored with these settings, when `step` was
+    its newest one."""
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
+        metrics = json.loads(Workdir(workdir).metrics.read_text(encoding="utf-8"))
         same = config is None or metrics["settings"] == eval_settings(config)
         return metrics["newest_step"] == step and same
     except (FileNotFoundError, ValueError, KeyError):
         return False
 
 
-def eval_settings(config) -> dict:
-    """The part of the config that the numbers follow from."""
+def eval_settings(config: Config) -> dict:
+    """The part of the config that the scores depend on."""
     return {name: value for name, value in config.eval.to_dict().items() if name != "batch_size"}
 
 
-def log_scalars(workdir: storage.PathLike, metrics: dict) -> None:
+def log_scalars(workdir: PathLike, metrics: dict) -> None:
     """One line of `metrics.jsonl` and of the event files, stage "eval"."""
     from attngan_jax.training.metric_writer import Metrics
 
-    values = {
-        "eval/r_precision": ("r_precision", "mean"),
-        "eval/r_precision_real_images": ("r_precision_real_images", "mean"),
-        "eval/attribute_accuracy": ("attribute_accuracy", "mean"),
-        "eval/inception_score": ("inception_score", "mean"),
-    }
-    scalars = {
-        name: metrics[block][key] for name, (block, key) in values.items() if metrics.get(block)
-    }
+    means = ("r_precision", "r_precision_real_images", "attribute_accuracy", "inception_score")
+    scalars = {f"eval/{name}": metrics[name]["mean"] for name in means if metrics.get(name)}
     for name in ("fid", "kid", "fid_damsm", "kid_damsm"):
         if block := metrics.get(name):
             scalars[f"eval/{name[:3]}_{block['family']}"] = block["value"]
@@ -196,87 +159,49 @@ def log_scalars(workdir: storage.PathLike, metrics: dict) -> None:
         writer.close()
 
 
-def _with_settings(trained: TrainedModel, settings: dict) -> TrainedModel:
-    if not settings:
-        return trained
-    config = trained.config.copy_and_resolve_references()
-    with config.unlocked():
-        config.eval.update(settings)
-    check(config)
-    return dataclasses.replace(trained, config=config)
+def follow(
+    workdir: PathLike, *, seconds: float, settings: dict | None = None
+) -> Iterator[dict | None]:
+    """The metrics of each new checkpoint of stage 2, once each, until the last one is scored.
+
+    All processes of a run call this together; all but the first get None each time. New is what is
+    newer than the scores in `metrics.jsonl`, so that a second start continues; a checkpoint that
+    the training deletes before its turn is skipped. `workdir` may be empty as yet; `seconds` lie
+    between two looks into it. `settings` as in `evaluate`.
+    """
+    run = Workdir(workdir)
+    while True:
+        new, done = multihost.from_first(lambda: _unscored(run), "follow")
+        for step in new:
+            try:
+                yield evaluate(run.folder, step=step, settings=settings)
+            except CheckpointGone:
+                logging.info("checkpoint %d is gone already", step)
+        if done:
+            return
+        if not new:
+            text = f"waiting for a new checkpoint in {run.stage(STAGE)}"
+            logging.log_first_n(logging.INFO, text, 1)
+            time.sleep(seconds)
 
 
-def _classifiers(config) -> tuple[Classifier | None, Classifier | None]:
-    """Of FID and of the Inception Score; the same object where it is one file."""
-    load = functools.cache(Classifier.load)
-    fid, score = (
-        load(path) if path else None
-        for path in (config.eval.fid_weights, config.eval.inception_score_weights)
-    )
-    if fid is not None and fid.features.family not in FID_FAMILIES:
-        raise UserError(
-            f"config.eval.fid_weights is a classifier of the family "
-            f"{fid.features.family}, in whose features no FID is known: give one of "
-            f"{', '.join(FID_FAMILIES)}"
-        )
-    return fid, score
+def _unscored(run: Workdir) -> tuple[list[int], bool]:
+    """The steps to be scored, and whether none will follow."""
+    if not run.config.exists():
+        return [], False
+    newest = max(scored_steps(run.folder), default=-1)
+    new = [step for step in Checkpoints.steps_in(run.folder, STAGE) if step > newest]
+    return new, not new and newest >= load_workdir_config(run.folder).attngan.num_train_steps
 
 
-def _references(
-    asked: _Asked, workdir: storage.Path
-) -> tuple[Statistics | None, Statistics | None]:
-    """The reference split's statistics, in DAMSM's features and in those of `fid`."""
-    trained, fid = asked.trained, asked.fid
-
-    def encode(variables, images):
-        return trained.encode_images(variables, images)[1]
-
-    # DAMSM is this run's own, Inception everybody's.
-    own = _reference(asked, workdir / "reference", encode, trained.variables, asked.damsm)
-    if fid is None:
-        return own, None
-    shared = asked.dataset.folder / "reference"
-    return own, _reference(
-        asked, shared, lambda v, images: fid(v, images)[0], fid.variables, fid.features
-    )
-
-
-def _reference(asked: _Asked, folder, function, variables, features: Features) -> Statistics | None:
-    """From the cache if they are there; then the first process alone has them."""
-    config = asked.config
-    name = config.eval.reference_split
-    split = getattr(asked.dataset, name)
-    cache = ReferenceCache(
-        folder,
-        features,
-        {
-            "dataset": config.data.dataset,
-            "records": asked.dataset.folder.parts[-3:],
-            "split": name,
-            "num_images": len(split),
-            "image_size": asked.trained.task.image_sizes[-1],
-            "crop_to_box": config.data.crop_to_box,
-            "resize_ratio": config.data.resize_ratio,
-            "sample": config.eval.kid_images,
-        },
-    )
-    statistics = multihost.on_first(cache.load, "cache")
-    if multihost.from_first(lambda: statistics is None, "cached"):
-        statistics = measure_reference(
-            asked.trained,
-            split,
-            function,
-            variables,
-            features,
-            f"{len(split):,} {name} images of {config.data.dataset}",
-        )
-        multihost.on_first(lambda: cache.save(statistics), "save")
-    return statistics
-
-
-def _digest(variables) -> str:
-    """SHA-256 of a network's numbers."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(variables)):
-        digest.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
-    return digest.hexdigest()
+def scored_steps(workdir: PathLike) -> set[int]:
+    """The steps of stage 2 whose scores are in `metrics.jsonl`."""
+    log, steps = Workdir(workdir).metrics_log, set()
+    for line in log.read_bytes().splitlines() if log.exists() else ():
+        try:
+            entry = json.loads(line.decode("utf-8", "replace"))
+            if entry["stage"] == "eval":
+                steps.add(entry["step"])
+        except (ValueError, KeyError, TypeError):
+            continue  # a line that is being written
+    return steps

@@ -11,8 +11,6 @@ from attngan_jax.models.batch_norm import BatchNorm, Dtype, glu
 from attngan_jax.models.layers import Conv, ResidualBlock, UpBlock, kernel_init, made_by
 from attngan_jax.models.packing import LANES, PAIRS, UNPACKED, Packing, unpack, unpack_into
 
-CACHED_ELEMENTS = 2**22  # of a layer: 16 MiB in float32
-
 
 class GeneratorOutput(NamedTuple):
     """What one forward pass of the generator gives.
@@ -210,34 +208,6 @@ class Generator(nn.Module):
             if i == self.num_stages - 1 or not self.single_image:
                 images.append(ImageHead(self.dtype, made, name=f"image_{i}")(h))
         return GeneratorOutput(tuple(images), tuple(attention), mean, log_variance)
-
-
-def draw(
-    generator: Generator, variables, *inputs: jax.Array, at_once: int | None = None
-) -> GeneratorOutput:
-    """Images with the running statistics, to be jitted: `Generator.__call__` with `train=False`.
-
-    Args:
-      inputs: z, condition_noise, sentence, words, word_mask.
-      at_once: examples at a time. Default: all of them, but on the CPU as many as have their
-        widest layer in the caches (`CACHED_ELEMENTS`), which is faster by a third at CUB's width.
-    """
-    B, size = len(inputs[0]), stage_sizes(generator.num_stages, generator.base_size)[-1]
-    if at_once is None:
-        at_once = B
-        if jax.default_backend() == "cpu":
-            at_once = max(1, CACHED_ELEMENTS // (2 * generator.gf_dim * size * size))
-    if generator.legacy_mask:  # which looks at the other examples
-        at_once = B
-    at_once = next(count for count in range(min(at_once, B), 0, -1) if B % count == 0)
-
-    def draw_some(inputs):
-        return generator.apply(variables, *inputs, train=False)
-
-    if at_once == B:
-        return draw_some(inputs)
-    parts = jax.tree.map(lambda x: x.reshape(-1, at_once, *x.shape[1:]), inputs)
-    return jax.tree.map(lambda x: x.reshape(B, *x.shape[2:]), jax.lax.map(draw_some, parts))
 
 
 def stage_sizes(num_stages: int, base_size: int, single_image: bool = False) -> tuple[int, ...]:

@@ -1,201 +1,125 @@
-"""Images on the way from one caption or noise to another, and of captions with a word swapped.
+"""Images between two captions or two noises, and of captions with one colour swapped.
 
-They show what the generator has learned rather than remembered: on the way between two captions
-the birds should change smoothly, and a swapped colour should change that part and nothing else.
+They show what the generator has learned rather than remembered: between two captions the birds
+should change smoothly, and a swapped colour should change that part and nothing else.
 """
 
-import dataclasses
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from attngan_jax import storage
-from attngan_jax.data import pipeline
-from attngan_jax.data.pipeline import EvenSubset
-from attngan_jax.sampling.trained_model import TrainedModel, quantise
-from attngan_jax.storage import save_arrays
+from attngan_jax.data.datasets import Dataset
+from attngan_jax.data.vocabulary import Vocabulary
+from attngan_jax.sampling.sample_writer import fixed_batch
+from attngan_jax.sampling.trained_model import TrainedModel, generate_images, quantise
+from attngan_jax.storage import PathLike, save_arrays
 from attngan_jax.training.networks import word_mask
+from attngan_jax.workdir import Workdir
 
-NUM_STEPS = 8  # images in a row
-ROWS_OF_A_KIND = 2
+STEPS = np.linspace(0, 1, 8, dtype=np.float32)  # of the K images in a row, from end to end
+PERCENT = tuple(f"{step:.0%}" for step in STEPS)
+NUM_ROWS = 2  # of each kind
 NUM_CAPTIONS = 64  # test captions to choose from
-COLORS = (
-    "red",
-    "orange",
-    "yellow",
-    "green",
-    "blue",
-    "purple",
-    "brown",
-    "black",
-    "white",
-    "gray",
-    "grey",
-    "pink",
-)
+COLORS = "red orange yellow green blue purple brown black white gray grey pink".split()
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """A row of images before it is drawn.
+class Row(NamedTuple):
+    """A row of K images before they are generated; captions are int `[T]`, or `[K, T]` for each."""
 
-    Attributes:
-      kind: "captions", "noise" or "swap".
-      title: what the row shows. labels: what each image is, K of them.
-      captions: int `[K, T]`, twice: the two captions between which each image lies.
-      shares: float `[K]`, how far on the way to the second.
-      angles: float `[K]`, how far on the way to another noise.
-    """
-
-    kind: str
+    kind: str  # "captions" goes from `first` to `last`, "noise" to another noise; "swap" stays
     title: str
-    labels: tuple[str, ...]
-    captions: tuple[np.ndarray, np.ndarray]
-    shares: np.ndarray
-    angles: np.ndarray
+    labels: tuple[str, ...]  # K of them
+    first: np.ndarray
+    last: np.ndarray
 
 
-def save_interpolations(trained: TrainedModel, dataset, folder: storage.Path) -> None:
-    """Writes `explorations.npz`: `images` uint8 `[R, K, S, S, 3]`, `kinds`, `titles`, `labels`."""
-    batch = next(
-        iter(
-            pipeline.eval_batches(
-                EvenSubset(dataset.test, NUM_CAPTIONS),
-                trained.config,
-                vocabulary=trained.vocabulary,
-                batch_size=NUM_CAPTIONS,
-                image_sizes=(trained.config.image_encoder.image_size,),
-            )
-        )
-    )
-    captions = batch["caption"]
-    rows = (
-        caption_rows(captions, trained.vocabulary)
-        + noise_rows(captions, trained.vocabulary)
-        + swap_rows(captions, trained.vocabulary)
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    save_arrays(
-        folder / "explorations.npz",
-        images=draw(trained, rows),
-        kinds=np.array([row.kind for row in rows]),
-        titles=np.array([row.title for row in rows]),
-        labels=np.array([row.labels for row in rows]),
-    )
+def save_interpolations(trained: TrainedModel, dataset: Dataset, workdir: PathLike) -> None:
+    """Writes `images` uint8 `[R, K, S, S, 3]`, `kinds`, `titles` and `labels` of R rows."""
+    image_size = trained.config.image_encoder.image_size
+    captions = fixed_batch(dataset, trained.config, NUM_CAPTIONS, image_size)["caption"]
+    makers = (caption_rows, noise_rows, swap_rows)
+    rows = [row for make in makers for row in make(captions, trained.vocabulary)]
+    kinds, titles, labels = (np.array(column) for column in list(zip(*rows))[:3])
+    arrays = dict(images=generate(trained, rows), kinds=kinds, titles=titles, labels=labels)
+    save_arrays(Workdir(workdir).interpolations, **arrays)
 
 
-def caption_rows(captions: np.ndarray, vocabulary) -> list[Row]:
-    """From one caption to another of as many words, with one noise.
-
-    Args:
-      captions: int `[N, T]`, padded with zeros.
-    """
-    lengths, rows = (captions > 0).sum(1), []
-    for length in sorted(set(lengths.tolist()), key=lambda n: (-(lengths == n).sum(), n)):
-        pair = captions[lengths == length][:2]
-        if len(pair) == 2 and len(rows) < ROWS_OF_A_KIND:
-            first, second = (" ".join(vocabulary.decode(caption)) for caption in pair)
-            labels = [f"{share:.0%}" for share in np.linspace(0, 1, NUM_STEPS)]
-            rows.append(_row("captions", f"{first} → {second}", labels, *pair, moves="captions"))
-    return rows
-
-
-def noise_rows(captions: np.ndarray, vocabulary) -> list[Row]:
-    """From one noise to another, with one caption."""
-    labels = [f"{share:.0%}" for share in np.linspace(0, 1, NUM_STEPS)]
+def caption_rows(captions: np.ndarray, vocabulary: Vocabulary) -> list[Row]:
+    """From one caption to another of as many words, with one noise; captions int `[N, T]`."""
+    lengths = (captions > 0).sum(1)
+    groups = [captions[lengths == length] for length in np.unique(lengths)]
+    groups.sort(key=len, reverse=True)  # the most frequent length first
+    pairs = [group[:2] for group in groups if len(group) > 1]
     return [
-        _row("noise", " ".join(vocabulary.decode(caption)), labels, caption, caption, moves="noise")
-        for caption in captions[:ROWS_OF_A_KIND]
+        Row("captions", " → ".join(" ".join(vocabulary.decode(c)) for c in pair), PERCENT, *pair)
+        for pair in pairs[:NUM_ROWS]
     ]
 
 
-def swap_rows(captions: np.ndarray, vocabulary) -> list[Row]:
+def noise_rows(captions: np.ndarray, vocabulary: Vocabulary) -> list[Row]:
+    """From one noise to another, with one caption."""
+    shown = captions[:NUM_ROWS]
+    return [Row("noise", " ".join(vocabulary.decode(c)), PERCENT, c, c) for c in shown]
+
+
+def swap_rows(captions: np.ndarray, vocabulary: Vocabulary) -> list[Row]:
     """One colour of a caption swapped for others; only where the vocabulary has other colours."""
     colors = {name: number for name in COLORS for number in vocabulary.encode([name])}
-    rows, last = [], None
+    rows: list[Row] = []
+    previous = None  # the word behind the colour in the row before
     for caption in captions:
         places = np.flatnonzero(np.isin(caption, list(colors.values())))
-        words = vocabulary.decode(caption)
-        if not len(places) or len(colors) < 2 or len(rows) == ROWS_OF_A_KIND:
+        if not len(places) or len(colors) < 2 or len(rows) == NUM_ROWS:
             continue
-        place = int(places[0])
-        if words[place + 1 : place + 2] == last:
-            continue  # another part than in the row before
-        last = words[place + 1 : place + 2]
+        place, words = int(places[0]), vocabulary.decode(caption)
+        if (part := words[place + 1 : place + 2]) == previous:
+            continue
+        previous = part
         names = [words[place], *(name for name in colors if name != words[place])]
-        names = [names[n % len(names)] for n in range(NUM_STEPS)]
-        swapped = np.tile(caption, (NUM_STEPS, 1))
+        names = [names[n % len(names)] for n in range(len(STEPS))]
+        swapped = np.tile(caption, (len(STEPS), 1))
         swapped[:, place] = [colors[name] for name in names]
         words[place] = "[…]"
-        rows.append(
-            Row(
-                "swap",
-                " ".join(words),
-                tuple(names),
-                (swapped, swapped),
-                np.zeros(NUM_STEPS),
-                np.zeros(NUM_STEPS),
-            )
-        )
+        rows.append(Row("swap", " ".join(words), tuple(names), swapped, swapped))
     return rows
 
 
-def _row(kind, title, labels, first, second, *, moves) -> Row:
-    ends = tuple(np.tile(caption, (NUM_STEPS, 1)) for caption in (first, second))
-    way, still = np.linspace(0, 1, NUM_STEPS), np.zeros(NUM_STEPS)
-    return Row(
-        kind,
-        title,
-        tuple(labels),
-        ends,
-        way if moves == "captions" else still,
-        way if moves == "noise" else still,
-    )
-
-
-def draw(trained: TrainedModel, rows: list[Row]) -> np.ndarray:
+def generate(trained: TrainedModel, rows: list[Row]) -> np.ndarray:
     """The last stage's images, uint8 `[R, K, S, S, 3]`.
 
-    Word and sentence features are mixed linearly; noise along the arc between two draws, which
-    keeps its length. Each row has its own noise.
+    Word and sentence embeddings are mixed linearly, noise along an arc. Each row has its own noise.
     """
-    first, second = (np.concatenate([row.captions[end] for row in rows]) for end in (0, 1))
-    shares = np.concatenate([row.shares for row in rows]).astype(np.float32)
-    angles = np.concatenate([row.angles for row in rows]).astype(np.float32)
     g = trained.config.generator
-    rng = np.random.default_rng(trained.config.seed)
-    noise = rng.standard_normal((len(rows), 2, g.z_dim + g.condition_dim)).astype(np.float32)
-    noise = arc(*np.repeat(noise, NUM_STEPS, axis=0).swapaxes(0, 1), angles)
 
     @jax.jit
-    def made(variables, first, second, shares, noise):
-        ends = [
-            {"caption": caption, "caption_length": (caption > 0).sum(1)}
-            for caption in (first, second)
-        ]
-        (words, sentence), (words_2, sentence_2) = (
-            trained.encode_captions(variables, end) for end in ends
-        )
-        words = words + (words_2 - words) * shares[:, None, None]
-        sentence = sentence + (sentence_2 - sentence) * shares[:, None]
-        output = trained.task.generator.apply(
-            variables["generator"],
-            noise[:, : g.z_dim],
-            noise[:, g.z_dim :],
-            sentence,
-            words,
-            word_mask(ends[0]),
-            train=False,
-        )
+    def run(variables, first, last, mix, noise):
+        ends = [{"caption": c, "caption_length": (c > 0).sum(1)} for c in (first, last)]
+        words, sentence = trained.encode_captions(variables, ends[0])
+        last_words, last_sentence = trained.encode_captions(variables, ends[1])
+        words += (last_words - words) * mix[:, None, None]
+        sentence += (last_sentence - sentence) * mix[:, None]
+        inputs = (noise[:, : g.z_dim], noise[:, g.z_dim :], sentence, words, word_mask(ends[0]))
+        output = generate_images(trained.task.generator, variables["generator"], *inputs)
         return quantise(output.images[-1])
 
-    images = np.asarray(made(trained.variables, first, second, shares, noise))
-    return images.reshape(len(rows), NUM_STEPS, *images.shape[1:])
+    rng = np.random.default_rng(trained.config.seed)
+    ends = rng.standard_normal((len(rows), 2, g.z_dim + g.condition_dim)).astype(np.float32)
+    images = []
+    for row, (noise, other_noise) in zip(rows, ends):
+        shape = (len(STEPS), row.first.shape[-1])
+        first, last = (np.broadcast_to(captions, shape) for captions in (row.first, row.last))
+        noise = arc(noise, other_noise, STEPS * (row.kind == "noise"))
+        images.append(run(trained.variables, first, last, STEPS * (row.kind == "captions"), noise))
+    return np.stack(jax.device_get(images))
 
 
-def arc(first: np.ndarray, second: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Points on the arc from `first` to `second` `[N, D]`, each at its share `[N]` of the angle."""
-    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    angle = np.arccos(np.clip((first * second).sum(1) / lengths, -1, 1))
+def arc(first: np.ndarray, last: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Points `[K, D]` on the arc from `first` to `last` `[D]`, at `shares` `[K]` of its angle.
+
+    Unlike points of the straight line they keep the length that normal noise has.
+    """
+    cosine = (first * last).sum() / (np.linalg.norm(first) * np.linalg.norm(last))
+    angle = np.arccos(np.clip(cosine, -1, 1))
     weights = np.sin((1 - shares) * angle), np.sin(shares * angle)
-    return (weights[0][:, None] * first + weights[1][:, None] * second) / np.sin(angle)[:, None]
+    return (np.outer(weights[0], first) + np.outer(weights[1], last)) / np.sin(angle)

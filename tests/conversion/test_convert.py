@@ -121,8 +121,8 @@ def test_a_run_generates_with_the_weights(workdir, originals):
         "caption_length": np.array([3], np.int32),
         "number": np.array([0], np.int32),
     }
-    images = trained.generate(trained.variables, batch)["image_16"]
-    assert images.shape == (1, 16, 16, 3) and images.std() > 0
+    drawn = trained.generate(trained.variables, batch).images[16]
+    assert drawn.shape == (1, 16, 16, 3) and drawn.std() > 0
 
 
 def test_training_goes_on_from_the_imported_run(workdir):

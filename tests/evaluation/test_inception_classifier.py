@@ -1,5 +1,7 @@
 """How the families of Inception see an image: resizing, pools, the last layer."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,13 +32,11 @@ def random_weights(family, classes):
     shapes = jax.eval_shape(
         lambda: InceptionV3().init(jax.random.key(0), jnp.zeros((1, 299, 299, 3)), train=False)
     )
-    rng = np.random.default_rng(0)
+    rng, fixed = np.random.default_rng(0), {"var": 1.0, "scale": 1.0, "bias": 0.0, "mean": 0.0}
 
     def fill(path, leaf):
-        if path[-1].key in ("var", "scale"):
-            return np.ones(leaf.shape, np.float32)
-        if path[-1].key in ("bias", "mean"):
-            return np.zeros(leaf.shape, np.float32)
+        if (name := path[-1].key) in fixed:
+            return np.full(leaf.shape, fixed[name], np.float32)
         scale = (2 / np.prod(leaf.shape[:-1])) ** 0.5
         return (scale * rng.standard_normal(leaf.shape)).astype(np.float32)
 
@@ -49,15 +49,11 @@ def test_families_differ_in_their_features():
     image = np.random.default_rng(1).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
     features = {}
     for family in ("torchvision", "tf-2015", "cub-50"):
-        judge = Classifier.of_weights(random_weights(family, 50))
-        pooled, chances = jax.jit(judge)(judge.variables, image)
-        assert pooled.shape == (1, 2048) and chances.shape == (1, 50)
-        np.testing.assert_allclose(chances.sum(), 1.0, rtol=1e-5)
-        assert judge.features.family == family
+        classifier = Classifier.of_weights(random_weights(family, 50))
+        pooled, probabilities = jax.jit(classifier.apply)(classifier.variables, image)
+        assert pooled.shape == (1, 2048) and probabilities.shape == (1, 50)
+        np.testing.assert_allclose(probabilities.sum(), 1.0, rtol=1e-5)
+        assert classifier.features.family == family
         features[family] = np.asarray(pooled)
-    for one, other in (
-        ("torchvision", "tf-2015"),
-        ("torchvision", "cub-50"),
-        ("tf-2015", "cub-50"),
-    ):
+    for one, other in itertools.combinations(features, 2):
         assert np.abs(features[one] - features[other]).max() > 1e-3

@@ -1,8 +1,8 @@
-"""FID, KID and the Inception Score of a run, by a classifier that is made up."""
+"""A run's scores with a made-up classifier, again on other devices, and of each new checkpoint."""
 
-import dataclasses
 import json
 import shutil
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -13,28 +13,31 @@ from attngan_jax.configuration import load_workdir_config
 from attngan_jax.errors import UserError
 from attngan_jax.evaluation import suite
 from attngan_jax.evaluation.inception_classifier import Classifier
-from attngan_jax.evaluation.metrics.feature_statistics import Features
+from attngan_jax.evaluation.metrics.fid_kid import Features
+from attngan_jax.training import parallel
+from attngan_jax.workdir import Workdir
+from tests import tiny_runs
+from tests.same_metrics import assert_same_metrics
+
+FILE = "torchvision.safetensors"
+WEIGHTS = {"fid_weights": FILE, "inception_score_weights": FILE, "inception_splits": 3}
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class SmallClassifier:
-    """Mean colours of the four quarters as features."""
+def made_up_classifier(path):
+    """In the place of `Classifier.load`; the file's name is the family.
 
-    features: Features
-    variables: dict
+    Its features are the mean colours of the four quarters.
+    """
+    kernel = 5 * np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
 
-    def __call__(self, variables, images):
+    def apply(variables, images):
         B, S, _, _ = images.shape
         quarters = images.astype(jnp.float32).reshape(B, 2, S // 2, 2, S // 2, 3).mean((2, 4))
         features = quarters.reshape(B, 12) / 255
         return features, jax.nn.softmax(features @ variables["kernel"])
 
-
-def made_up_classifier(path):
-    """In the place of `Classifier.load`; the file's name says the family."""
-    kernel = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
-    family = path.removesuffix(".safetensors")
-    return SmallClassifier(Features(family, "1" * 64, "not at all"), {"kernel": 5 * kernel})
+    features = Features(path.removesuffix(".safetensors"), "1" * 64, "not at all")
+    return Classifier(features, {"kernel": kernel}, apply)
 
 
 @pytest.fixture
@@ -48,12 +51,7 @@ def run(tiny_run, tmp_path, monkeypatch):
 
 def test_scores_with_classifiers(run):
     workdir, data = run
-    settings = {
-        "fid_weights": "torchvision.safetensors",
-        "inception_splits": 3,
-        "inception_score_weights": "torchvision.safetensors",
-    }
-    metrics = suite.evaluate(workdir, settings=settings)
+    metrics = suite.evaluate(workdir, settings=WEIGHTS)
     fid, kid, score = (metrics[name] for name in ("fid", "kid", "inception_score"))
     assert fid["family"] == kid["family"] == score["classifier"] == "torchvision"
     assert (fid["num_images"], fid["reference_images"]) == (30, 15)
@@ -61,34 +59,24 @@ def test_scores_with_classifiers(run):
     assert 1 <= score["mean"] < 5 and (score["splits"], score["num_images"]) == (3, 30)
     assert metrics["reasons"] == {} and metrics["fid_damsm"]["family"] == "damsm"
 
-    cached = list(data.rglob("reference/torchvision-*.npz"))
-    assert len(cached) == 1
-    with np.load(cached[0]) as arrays:
+    (cached,) = data.rglob("reference/torchvision-*.npz")
+    with np.load(cached) as arrays:
         provenance = json.loads(str(arrays["provenance"]))
-    assert {
-        "dataset": "procedural_birds",
-        "split": "test",
-        "num_images": 15,
-        "weights_sha256": "1" * 64,
-        "resize": "not at all",
-    }.items() <= provenance.items()
-    stamp = cached[0].stat().st_mtime_ns
+    split = {"dataset": "procedural_birds", "split": "test", "num_images": 15}
+    network = {"weights_sha256": "1" * 64, "resize": "not at all"}
+    assert (split | network).items() <= provenance.items()
+    stamp = cached.stat().st_mtime_ns
 
-    other = suite.evaluate(
-        workdir, settings=settings | {"inception_score_weights": "cub-50.safetensors"}
-    )
-    assert other["fid"] == fid and cached[0].stat().st_mtime_ns == stamp
+    settings = WEIGHTS | {"inception_score_weights": "cub-50.safetensors"}
+    other = suite.evaluate(workdir, settings=settings)
+    assert other["fid"] == fid and cached.stat().st_mtime_ns == stamp
     assert other["inception_score"]["classifier"] == "cub-50"
+    assert other["inception_score"]["mean"] == score["mean"]  # the same numbers, another family
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert {
-        "eval/fid_torchvision",
-        "eval/kid_torchvision",
-        "eval/fid_damsm",
-        "eval/inception_score",
-        "eval/grounding_damsm",
-    } <= lines[-1]["scalars"].keys()
-    config = load_workdir_config(workdir)
-    assert not suite.is_finished(workdir, 4, config)  # the run's own settings were others
+    names = "fid_torchvision kid_torchvision fid_damsm inception_score grounding_damsm".split()
+    assert {f"eval/{name}" for name in names} <= lines[-1]["scalars"].keys()
+    # The run's own settings were others.
+    assert not suite.is_finished(workdir, 4, load_workdir_config(workdir))
 
 
 def test_the_cub_classifier_gives_no_fid(run):
@@ -96,11 +84,9 @@ def test_the_cub_classifier_gives_no_fid(run):
         suite.evaluate(run[0], settings={"fid_weights": "cub-50.safetensors"})
 
 
-def test_scores_of_another_checkpoint_do_not_finish_the_run(tiny_run):
-    _, workdir, _ = tiny_run
-    assert suite._newest_and_used(workdir, None) == (4, 4)
-    assert suite._newest_and_used(workdir, 4) == (4, 4)
-    assert suite._newest_and_used(workdir, 2) == (None, 2)
+@pytest.mark.parametrize("step, expected", [(None, (4, 4)), (4, (4, 4)), (2, (None, 2))])
+def test_scores_of_another_checkpoint_do_not_finish_the_run(step, expected, tiny_run):
+    assert suite._newest_and_used(Workdir(tiny_run[1]), step) == expected
 
 
 def test_a_checkpoint_that_is_gone_is_told_from_one_that_is_damaged(run):
@@ -111,3 +97,103 @@ def test_a_checkpoint_that_is_gone_is_told_from_one_that_is_damaged(run):
     with pytest.raises(UserError, match="2 does not fit this config or is damaged") as raised:
         suite.evaluate(workdir, step=2)
     assert not isinstance(raised.value, suite.CheckpointGone)
+
+
+@pytest.mark.slow
+def test_neither_devices_nor_batches_change_a_number(run, tmp_path, monkeypatch):
+    """15 test images, 30 generated ones and 45 of training: the last batches have rows to fill."""
+    workdir, data = run
+    make_mesh = parallel.make_mesh
+
+    def score(num_devices, batch_size):
+        copy = tmp_path / str(num_devices)
+        shutil.copytree(workdir, copy, ignore=shutil.ignore_patterns("report", "reference"))
+        for folder in data.rglob("reference"):
+            shutil.rmtree(folder)
+        mesh = make_mesh(jax.devices()[:num_devices])
+        monkeypatch.setattr(parallel, "make_mesh", lambda *_: mesh)
+        return suite.evaluate(copy, settings=WEIGHTS | {"batch_size": batch_size})
+
+    one, four = score(1, 7), score(4, 16)
+    assert one["reasons"] == {} and one["fid"] is not None and one["inception_score"] is not None
+    assert_same_metrics(one, four)
+    before = json.loads(
+        (workdir / "report" / "metrics.json").read_text()
+    )  # one device, batches of 8
+    without = {"fid": None, "kid": None, "inception_score": None, "reasons": before["reasons"]}
+    assert_same_metrics(before, one | without)
+
+
+def checkpoints(workdir, *steps):
+    for step in steps:
+        (workdir / "attngan" / str(step)).mkdir(parents=True)
+        (workdir / "attngan" / str(step) / "_CHECKPOINT_METADATA").write_text("{}")
+
+
+@pytest.fixture
+def empty_run(tmp_path, monkeypatch):
+    """A run of four steps whose checkpoints are empty folders, and an evaluation that only logs."""
+    (tmp_path / "config.json").write_text('{"attngan": {"num_train_steps": 4}}')
+    checkpoints(tmp_path, 1, 2)
+
+    def evaluate(workdir, *, step, settings):
+        if not (workdir / "attngan" / str(step)).exists():
+            raise suite.CheckpointGone("the checkpoint is gone")
+        if settings.get("broken"):
+            raise UserError("there is no dataset")
+        with (workdir / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"stage": "eval", "step": step, "scalars": {}}) + "\n")
+        return {"step": step}
+
+    monkeypatch.setattr(suite, "evaluate", evaluate)
+    return tmp_path
+
+
+def test_each_checkpoint_once_until_the_last(empty_run, monkeypatch):
+    naps = []
+
+    def sleep(seconds):  # training continues meanwhile
+        naps.append(seconds)
+        checkpoints(empty_run, 3 if len(naps) == 1 else 4)
+
+    monkeypatch.setattr(suite.time, "sleep", sleep)
+    steps = [metrics["step"] for metrics in suite.follow(empty_run, seconds=7, settings={})]
+    assert steps == [1, 2, 3, 4] and naps == [7, 7]
+    assert list(suite.follow(empty_run, seconds=7, settings={})) == []  # all are scored
+    assert suite.scored_steps(empty_run) == {1, 2, 3, 4}
+
+
+def test_a_deleted_checkpoint_is_skipped_and_other_errors_are_raised(empty_run):
+    with pytest.raises(UserError, match="no dataset"):
+        next(suite.follow(empty_run, seconds=0, settings={"broken": True}))
+    checkpoints(empty_run, 4)
+    steps = []
+    for metrics in suite.follow(empty_run, seconds=0, settings={}):
+        steps.append(metrics["step"])
+        shutil.rmtree(empty_run / "attngan" / "2", ignore_errors=True)
+    assert steps == [1, 4]
+
+
+def test_it_waits_for_a_run_that_has_not_begun(tmp_path, monkeypatch):
+    monkeypatch.setattr(suite.time, "sleep", mock.Mock(side_effect=TimeoutError))
+    with pytest.raises(TimeoutError):
+        next(suite.follow(tmp_path / "later", seconds=1))
+    assert not (tmp_path / "later").exists()
+
+
+@pytest.mark.slow
+def test_the_command_scores_with_other_settings(tiny_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run[1], run)
+    (run / "metrics.jsonl").unlink()
+    shutil.rmtree(run / "attngan" / "2")
+    settings = ("--eval.num_images=20", "--eval.mismatch=image", "--eval.num_candidates=5")
+    follow = ("--follow", "--every_seconds", 0.1)
+    done = tiny_runs.start_command("evaluate", "--workdir", run, *follow, *settings)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("step 4") == 1 and "FID (damsm)" in done.stdout
+    scores = json.loads((run / "report" / "metrics.json").read_text())["r_precision"]
+    assert (scores["mismatch"], scores["candidates"], scores["num_images"]) == ("image", 5, 20)
+    assert suite.is_finished(run, 4)
+    again = tiny_runs.start_command("evaluate", "--workdir", run, "--eval.mismatch=dog")
+    tiny_runs.assert_one_line(again, 1, "config.eval.mismatch is 'dog'", "class, image")

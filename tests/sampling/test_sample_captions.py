@@ -2,6 +2,7 @@
 
 import logging
 
+import ml_collections
 import numpy as np
 import pytest
 
@@ -12,17 +13,15 @@ from attngan_jax.sampling import sample_captions
 VOCABULARY = Vocabulary(["<end>", "a", "red", "bird", "wing"])
 
 
-def encode(*captions, max_words=5, seed=0):
-    return sample_captions.encode(list(captions), VOCABULARY, max_words, seed)
+def encode(*captions, max_words=5, seed=0, rule="random_subset"):
+    data = ml_collections.ConfigDict({"eval_max_words": max_words, "overflow_rule": rule})
+    return sample_captions.encode(list(captions), VOCABULARY, data, seed)
 
 
-def test_known_words_are_numbered_and_padded():
+def test_known_words_are_numbered_and_padded_unknown_ones_named_and_left_out(caplog):
     rows, lengths = encode("A red, BIRD!", "wing")
     np.testing.assert_array_equal(rows, [[1, 2, 3, 0, 0], [4, 0, 0, 0, 0]])
     assert lengths.tolist() == [3, 1] and lengths.dtype == np.int32
-
-
-def test_unknown_words_are_named_and_left_out(caplog):
     with caplog.at_level(logging.WARNING):
         rows, lengths = encode("a zebra and a red zebra")
     assert "left out: zebra, and" in caplog.text
@@ -30,11 +29,13 @@ def test_unknown_words_are_named_and_left_out(caplog):
 
 
 def test_a_long_caption_keeps_its_order_and_the_seed_chooses(caplog):
-    numbers = "a red bird wing a red bird wing"
+    words = "a red bird wing a red bird wing"
     with caplog.at_level(logging.WARNING):
-        rows = {tuple(encode(numbers, max_words=3, seed=seed)[0][0]) for seed in range(20)}
-    assert "has 8 words; a random 3" in caplog.text
+        rows = {tuple(encode(words, max_words=3, seed=seed)[0][0]) for seed in range(20)}
+        first, _ = encode(words, max_words=3, rule="first")
+    assert "has 8 words; a random 3" in caplog.text and "the first 3 of them" in caplog.text
     assert len(rows) > 1 and all(len(row) == 3 and 0 not in row for row in rows)
+    assert first.tolist() == [[1, 2, 3]]
 
 
 @pytest.mark.parametrize(
@@ -47,17 +48,11 @@ def test_a_long_caption_keeps_its_order_and_the_seed_chooses(caplog):
         ("a red \udcff bird", "is not UTF-8"),
     ],
 )
-def test_captions_that_cannot_be_drawn(caption, message):
+def test_captions_that_cannot_be_encoded(caption, message):
     with pytest.raises(UserError, match=message) as error:
         encode("a bird", caption)
     assert "\n" not in str(error.value)
     str(error.value).encode("utf-8")  # a terminal can print it
-
-
-def test_a_captions_file_is_its_lines(tmp_path):
-    path = tmp_path / "captions.txt"
-    path.write_bytes("\ufeffa red bird\r\n\r\n  a w\u00efng \r\n".encode())
-    assert sample_captions.read_captions(path) == ["a red bird", "a w\u00efng"]
 
 
 @pytest.mark.parametrize(
@@ -69,9 +64,10 @@ def test_a_captions_file_is_its_lines(tmp_path):
         (None, "cannot be read"),
     ],
 )
-def test_captions_files_that_are_none(content, message, tmp_path):
+def test_a_captions_file_is_its_lines(content, message, tmp_path):
     path = tmp_path / "captions.txt"
-    if content is not None:
-        path.write_bytes(content)
+    path.write_bytes("\ufeffa red bird\r\n\r\n  a w\u00efng \r\n".encode())
+    assert sample_captions.read_captions(path) == ["a red bird", "a w\u00efng"]
+    path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(UserError, match=message):
         sample_captions.read_captions(path)

@@ -6,8 +6,8 @@ import numpy as np
 class InceptionScore:
     """exp of the mean of KL(p(y | image) || p(y)), over splits of the images.
 
-    Takes probabilities in a batch at a time and keeps sums alone. Images are dealt to the splits
-    at random, by the seed, as the released code does: the pairs come ordered by class.
+    Takes probabilities in a batch at a time and keeps sums alone. The seed deals the images to the
+    splits at random, as the released code does: the pairs come ordered by class.
     """
 
     def __init__(self, num_images: int, num_splits: int, seed: int):
@@ -18,7 +18,7 @@ class InceptionScore:
         self._seen = 0
         self._counts = np.bincount(self._split_of, minlength=num_splits)
         self._negative_entropy = np.zeros(num_splits)
-        self._sums: np.ndarray | None = None
+        self._sums: np.ndarray | None = None  # of the probabilities, `[splits, classes]`
 
     def add(self, probabilities: np.ndarray) -> None:
         """Takes in the next images' probabilities `[B, classes]`."""
@@ -32,16 +32,12 @@ class InceptionScore:
 
     def result(self) -> dict:
         """`mean` and `std` over the splits, `splits` and `num_images`."""
-        if self._seen != len(self._split_of):
+        if self._sums is None or self._seen != len(self._split_of):
             raise ValueError(f"{self._seen} of {len(self._split_of)} images were added")
         marginal = self._sums / self._counts[:, None]
         scores = np.exp(self._negative_entropy / self._counts - _p_log_p(marginal).sum(1))
-        return {
-            "mean": float(scores.mean()),
-            "std": float(scores.std()),
-            "splits": len(scores),
-            "num_images": self._seen,
-        }
+        mean, std = float(scores.mean()), float(scores.std())
+        return {"mean": mean, "std": std, "splits": len(scores), "num_images": self._seen}
 
 
 def _p_log_p(p: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ The pointing game (Zhang et al., ECCV 2016) on procedural birds, whose parts' ma
 word's peak is the cell where its map is highest; it hits if any pixel of that cell shows the part.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -30,25 +30,23 @@ def labels_of_words(words: Sequence[str]) -> np.ndarray:
     return np.array([label.get(word, 0) for word in words], np.int32)
 
 
-def pointing_game(
-    maps: jax.Array, word_labels: jax.Array, part_labels: jax.Array
-) -> dict[str, jax.Array]:
+def pointing_game(maps: jax.Array, word_labels: jax.Array, part_labels: jax.Array) -> dict:
     """Of every word that names a part: whether its peak hits it.
 
     Args:
-      maps: `[B, T, h, w]`, where each word is looked at.
-      word_labels: int `[B, T]`, the part that a word names, 0 for none.
-      part_labels: int `[B, S, S]`, the part that a pixel shows, 0 for none.
+      maps: `[B, T, h, w]`, how much each word attends to each cell.
+      word_labels, part_labels: int `[B, T]`, `[B, S, S]`: the part of a word, a pixel; 0 for none.
 
     Returns:
       `hit` bool `[B, T]`; `chance` `[B, T]`, the share of cells that would hit; `other_words`
       `[B, T]`, the share of the caption's words for other parts whose peaks would hit (NaN without
-      such words). Rubbish where `word_labels` is 0.
+      such words). Meaningless where `word_labels` is 0.
     """
-    B, T, h, w = maps.shape
-    rows, columns = (_cells(part_labels.shape[axis], n) for axis, n in ((1, h), (2, w)))
+    (B, T, h, w), pixel = maps.shape, np.arange(part_labels.shape[1])
+    # `[cells, S]`, 1 where a pixel lies in a row or column of cells.
+    rows, columns = (pixel * n // len(pixel) == np.arange(n)[:, None] for n in (h, w))
     shown = jax.nn.one_hot(part_labels, len(PARTS) + 1)
-    shown = jnp.einsum("hs,bstp,wt->bhwp", rows, shown, columns) > 0
+    shown = jnp.einsum("hs,bstp,wt->bhwp", rows * 1.0, shown, columns * 1.0) > 0
     shown = shown.reshape(B, h * w, -1)
     peaks = maps.reshape(B, T, -1).argmax(-1)
     at_peaks = jnp.take_along_axis(shown, peaks[..., None], axis=1)  # [B, T, P]
@@ -62,47 +60,20 @@ def pointing_game(
     }
 
 
-def _cells(size: int, cells: int) -> np.ndarray:
-    """`[cells, size]`, 1 where a pixel lies in a cell."""
-    return (np.arange(size) * cells // size == np.arange(cells)[:, None]).astype(np.float32)
+def summarise(word_labels: np.ndarray, game: dict[str, np.ndarray]) -> dict:
+    """The result of `pointing_game` in percent: over all words that name a part, and by part."""
+    values = [np.asarray(game[name], np.float64) for name in ("hit", "chance", "other_words")]
+    parts = {
+        part: [value[word_labels == PARTS.index(part) + 1] for value in values] for part in WORDS
+    }
+    words = _percent([np.concatenate(columns) for columns in zip(*parts.values())])
+    by_part = {part: _percent(columns) for part, columns in parts.items() if len(columns[0])}
+    return {"mean": words.pop("accuracy")} | words | by_part
 
 
-class Grounding:
-    """Counts of the pointing game, a batch at a time."""
-
-    def __init__(self):
-        self._words = {part: [] for part in WORDS}
-
-    def add(self, word_labels: np.ndarray, game: dict[str, np.ndarray]) -> None:
-        """Takes in a batch of `pointing_game` and the labels that it was played with."""
-        for part, found in self._words.items():
-            named = word_labels == PARTS.index(part) + 1
-            found.append(
-                np.stack(
-                    [
-                        np.asarray(game[name], np.float64)[named]
-                        for name in ("hit", "chance", "other_words")
-                    ],
-                    axis=-1,
-                )
-            )
-
-    def result(self) -> dict:
-        """`{part: {accuracy, chance, other_words, count}}` in percent, and the mean over words."""
-        parts = {part: np.concatenate(found) for part, found in self._words.items()}
-        words = _percent(parts.values())
-        return (
-            {"mean": words.pop("accuracy")}
-            | words
-            | {part: _percent([found]) for part, found in parts.items() if len(found)}
-        )
-
-
-def _percent(found: Iterable[np.ndarray]) -> dict:
-    rows = np.concatenate(list(found))
-    with np.errstate(invalid="ignore"):
-        means = [
-            float(100 * column[np.isfinite(column)].mean()) if np.isfinite(column).any() else None
-            for column in rows.T
-        ]
-    return dict(zip(("accuracy", "chance", "other_words"), means)) | {"count": len(rows)}
+def _percent(columns: list[np.ndarray]) -> dict:
+    """Means of accuracy, chance and other words, each over the words that have a value."""
+    finite = [column[np.isfinite(column)] for column in columns]
+    means = [float(100 * column.mean()) if len(column) else None for column in finite]
+    names = ("accuracy", "chance", "other_words")
+    return dict(zip(names, means)) | {"count": len(columns[0])}

@@ -1,53 +1,27 @@
 """R-precision: does an image find its own caption among mismatching ones? (Sec. 4)
 
-The paper's authors never released their code for it, and what they wrote leaves a choice; so all
-of it is a `Protocol`.
+The released code does not measure it, and the paper leaves choices open: a `Protocol` states them.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
 from attngan_jax.errors import UserError
-
-OWN = "own"
-MISMATCHES = ("class", "image")
+from attngan_jax.evaluation.metrics.retrieval import unit
 
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """How R-precision is measured.
+    """How R-precision is measured."""
 
-    Attributes:
-      name: "own" for the config's values, or that of a preset.
-      num_images: pairs of a test caption and an image.
-      num_candidates: the true caption and num_candidates - 1 mismatching ones.
-      fold_size: images of a fold; the deviation is over folds.
-      mismatch: a mismatching caption is of another "class" (of another image, where there are no
-        classes), or only of another "image".
-      with_replacement: whether a mismatching caption may be drawn twice for one image.
-    """
-
-    name: str
+    name: str  # of a preset, or "own" for the config's values
     num_images: int
-    num_candidates: int
-    fold_size: int
-    mismatch: str
-    with_replacement: bool
-
-    @classmethod
-    def of_config(cls, evaluation) -> "Protocol":
-        """What `config.eval` asks for: its own values, or the preset that it names."""
-        if evaluation.protocol in PRESETS:
-            return PRESETS[evaluation.protocol]
-        return cls(
-            OWN,
-            evaluation.num_images,
-            evaluation.num_candidates,
-            evaluation.fold_size,
-            evaluation.mismatch,
-            evaluation.with_replacement,
-        )
+    num_candidates: int  # the true caption and mismatching ones
+    fold_size: int  # images of a fold; the deviation is over folds
+    mismatch: str  # mismatching captions are of another "class", or else only another "image"
+    with_replacement: bool  # whether a mismatching caption may be drawn twice for one image
 
 
 PRESETS = {
@@ -58,124 +32,73 @@ PRESETS = {
     # it has already; ten folds of 3,000.
     "dm_gan": Protocol("dm_gan", 30_000, 100, 3_000, "class", True),
 }
-PROTOCOLS = (OWN, *PRESETS)
 
 
-def draw_mismatching(
-    class_ids: np.ndarray,
-    image_ids: np.ndarray,
-    n: int,
-    count: int,
-    rng: np.random.Generator,
-    *,
-    mismatch: str = "class",
-    with_replacement: bool = False,
-) -> np.ndarray:
-    """Positions of `count` captions that do not describe example n; see `Protocol`.
+class Pairs(NamedTuple):
+    """N images with their captions."""
 
-    Args:
-      class_ids, image_ids: int `[N]`; class -1 is none.
+    images: np.ndarray  # embeddings `[N, D]`
+    sentences: np.ndarray  # embeddings `[N, D]`
+    class_ids: np.ndarray  # int `[N]`; -1 is none: then captions of other images mismatch
+    image_ids: np.ndarray  # int `[N]`
+
+
+def score(pairs: Pairs, protocol: Protocol, seed: int) -> dict:
+    """R-precision by `protocol` in percent, with the protocol beside it.
+
+    `mismatch` is the rule that was applied: "image" where there are no classes.
     """
-    if mismatch == "class" and class_ids[n] >= 0:
-        pool = np.flatnonzero(class_ids != class_ids[n])
-    else:
-        pool = np.flatnonzero(image_ids != image_ids[n])
-    if len(pool) < (1 if with_replacement else count):
-        raise UserError(
-            f"R-precision wants {count} mismatching captions and there are only "
-            f"{len(pool)}: lower config.eval.num_candidates or raise "
-            "config.eval.num_images"
-        )
-    return rng.choice(pool, count, replace=with_replacement)
-
-
-def retrieval_hits(
-    codes: np.ndarray,
-    sentences: np.ndarray,
-    class_ids: np.ndarray,
-    image_ids: np.ndarray,
-    *,
-    num_candidates: int,
-    seed: int,
-    mismatch: str = "class",
-    with_replacement: bool = False,
-) -> np.ndarray:
-    """Whether each image's own caption comes first, bool `[N]`.
-
-    Args:
-      codes: global image vectors `[N, D]`. sentences: global caption vectors `[N, D]`; row n is
-        the caption of image n, the others are the pool of mismatching ones.
-      class_ids, image_ids: int `[N]`; class -1 is none.
-      seed: of the mismatching captions. The others are as in `Protocol`.
-
-    A tie is a miss: an encoder that maps everything to one point scores 0, not 100 %.
-    """
-    codes, sentences = _unit(codes), _unit(sentences)
-    hits = np.zeros(len(codes), bool)
-    for n in range(len(codes)):
-        rng = np.random.default_rng((seed, n))
-        others = draw_mismatching(
-            class_ids,
-            image_ids,
-            n,
-            num_candidates - 1,
-            rng,
-            mismatch=mismatch,
-            with_replacement=with_replacement,
-        )
-        # Not by matmul, whose rounding depends on a row's place: equal captions must score equal.
-        scores = (sentences[np.append(n, others)] * codes[n]).sum(-1)
-        hits[n] = scores[0] > scores[1:].max()
-    return hits
-
-
-def score(
-    codes: np.ndarray,
-    sentences: np.ndarray,
-    class_ids: np.ndarray,
-    image_ids: np.ndarray,
-    protocol: Protocol,
-    seed: int,
-) -> dict:
-    """R-precision by `protocol`, with the protocol beside it; arguments as in `retrieval_hits`.
-
-    `mismatch` says what was done: "image" where there are no classes.
-    """
-    hits = retrieval_hits(
-        codes,
-        sentences,
-        class_ids,
-        image_ids,
-        num_candidates=protocol.num_candidates,
-        seed=seed,
-        mismatch=protocol.mismatch,
-        with_replacement=protocol.with_replacement,
-    )
-    return summarise(hits, num_candidates=protocol.num_candidates, fold_size=protocol.fold_size) | {
+    return summarise(retrieval_hits(pairs, protocol, seed), protocol) | {
         "chance": 100.0 / protocol.num_candidates,
-        "mismatch": protocol.mismatch if (class_ids >= 0).any() else "image",
+        "mismatch": protocol.mismatch if (pairs.class_ids >= 0).any() else "image",
         "with_replacement": protocol.with_replacement,
         "protocol": protocol.name,
     }
 
 
-def summarise(hits: np.ndarray, *, num_candidates: int, fold_size: int) -> dict:
+def retrieval_hits(pairs: Pairs, protocol: Protocol, seed: int) -> np.ndarray:
+    """Whether each image's own caption comes first by the cosine of embeddings, bool `[N]`.
+
+    Ties count as errors: encoders that map everything to one point score 0, not 100 %.
+    """
+    images, sentences = unit(pairs.images), unit(pairs.sentences)
+    hits = np.zeros(len(images), bool)
+    for n, image in enumerate(images):
+        candidates = np.append(n, draw_mismatching(pairs, n, protocol, seed))
+        # Not by matmul, whose rounding depends on a row's place: equal captions must score equal.
+        scores = (sentences[candidates] * image).sum(-1)
+        hits[n] = scores[0] > scores[1:].max()
+    return hits
+
+
+def draw_mismatching(pairs: Pairs, n: int, protocol: Protocol, seed: int) -> np.ndarray:
+    """Positions of the `num_candidates - 1` captions that compete with pair n's own."""
+    use_class = protocol.mismatch == "class" and pairs.class_ids[n] >= 0
+    ids = pairs.class_ids if use_class else pairs.image_ids
+    pool, count = np.flatnonzero(ids != ids[n]), protocol.num_candidates - 1
+    if len(pool) < (1 if protocol.with_replacement else count):
+        raise UserError(
+            f"R-precision wants {count} mismatching captions and there are only "
+            f"{len(pool)}: lower config.eval.num_candidates or raise "
+            "config.eval.num_images"
+        )
+    rng = np.random.default_rng((seed, n))
+    return rng.choice(pool, count, replace=protocol.with_replacement)
+
+
+def summarise(hits: np.ndarray, protocol: Protocol) -> dict:
     """Mean and standard deviation over folds of `fold_size` images, in percent.
 
     Images that fill no whole fold count in neither; with fewer images than one fold, all of them
     are the only fold and the deviation is 0.
     """
-    folds = max(1, len(hits) // fold_size)
-    used = hits[: folds * fold_size]
+    folds = max(1, len(hits) // protocol.fold_size)
+    used = hits[: folds * protocol.fold_size]
     rates = 100.0 * np.array([fold.mean() for fold in np.array_split(used, folds)])
     return {
         "mean": float(rates.mean()),
         "std": float(rates.std()),
-        "candidates": num_candidates,
+        "candidates": protocol.num_candidates,
         "num_images": len(used),
-        "fold_size": min(fold_size, len(hits)),
+        "fold_size": min(protocol.fold_size, len(hits)),
     }
-
-
-def _unit(vectors):
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

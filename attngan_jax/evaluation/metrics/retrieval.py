@@ -1,10 +1,29 @@
-"""DAMSM retrieval on held-out pairs: which DAMSM is worth using? (R@K, median rank)"""
+"""DAMSM retrieval on held-out pairs, R@K and median rank: which DAMSM is worth using?"""
+
+from typing import Any
 
 import numpy as np
 
 BLOCK = 1_000  # queries scored together
-TIE = 1e-6  # cosines this close are equal, and then the true one comes last
-CUTS = (1, 5, 10)
+TIE = 1e-6  # cosines this close are equal, and ties count as errors
+
+
+def retrieval(images: np.ndarray, sentences: np.ndarray, class_ids: np.ndarray) -> dict[str, Any]:
+    """R@1, 5 and 10 in percent and the median rank, from images to captions and back.
+
+    `chance_r1` is the R@1 of unrelated vectors. Arguments as in `true_ranks`, of real images.
+    """
+    same = (class_ids[:, None] == class_ids) & (class_ids >= 0)
+    np.fill_diagonal(same, True)
+    competing = len(images) - same.sum(1)
+    chance = float(100 * np.mean(1 / (1 + competing)))
+    result: dict[str, Any] = {"num_pairs": len(images), "chance_r1": chance}
+    embeddings = {"image_to_text": (images, sentences), "text_to_image": (sentences, images)}
+    for name, (queries, targets) in embeddings.items():
+        ranks = true_ranks(queries, targets, class_ids)
+        recalls = {f"r{k}": float(100 * (ranks <= k).mean()) for k in (1, 5, 10)}
+        result[name] = recalls | {"median_rank": float(np.median(ranks))}
+    return result
 
 
 def true_ranks(queries: np.ndarray, targets: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
@@ -12,10 +31,10 @@ def true_ranks(queries: np.ndarray, targets: np.ndarray, class_ids: np.ndarray) 
 
     Args:
       queries, targets: `[N, D]`; row n of one belongs to row n of the other.
-      class_ids: int `[N]`. Other targets of the query's class don't compete: they may fit it just
-        as well. -1 has no such company.
+      class_ids: int `[N]`. Other targets of the query's class do not compete: they may fit it just
+        as well. Class -1 is none.
     """
-    queries, targets = _unit(queries), _unit(targets)
+    queries, targets = (unit(np.asarray(vectors, np.float64)) for vectors in (queries, targets))
     result = []
     for first in range(0, len(queries), BLOCK):
         places = np.arange(first, min(first + BLOCK, len(queries)))
@@ -28,29 +47,6 @@ def true_ranks(queries: np.ndarray, targets: np.ndarray, class_ids: np.ndarray) 
     return np.concatenate(result)
 
 
-def retrieval(codes: np.ndarray, sentences: np.ndarray, class_ids: np.ndarray) -> dict:
-    """R@1, 5 and 10 in percent and the median rank, from images to captions and back.
-
-    `chance_r1` is the R@1 of unrelated vectors.
-
-    Args:
-      codes: global vectors of N real images. sentences: of their captions; both `[N, D]`.
-      class_ids: see `true_ranks`.
-    """
-    same = (class_ids[:, None] == class_ids) & (class_ids >= 0)
-    np.fill_diagonal(same, True)
-    competing = len(codes) - same.sum(1)
-    result = {"num_pairs": len(codes), "chance_r1": float(100 * np.mean(1 / (1 + competing)))}
-    for name, queries, targets in (
-        ("image_to_text", codes, sentences),
-        ("text_to_image", sentences, codes),
-    ):
-        ranks = true_ranks(queries, targets, class_ids)
-        result[name] = {f"r{k}": float(100 * (ranks <= k).mean()) for k in CUTS}
-        result[name]["median_rank"] = float(np.median(ranks))
-    return result
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    vectors = np.asarray(vectors, np.float64)
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors `[N, D]` at length 1, so that their products are cosines."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
