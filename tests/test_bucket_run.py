@@ -74,7 +74,7 @@ def test_a_run_on_gs_has_the_numbers_of_one_in_folders(bucket, bucket_run, tiny_
     _, _, done = bucket_run
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"All done. The report is {WORKDIR}/report/index.html" in done.stdout
-    assert "attngan: going on from step 2" in done.stderr
+    assert "attngan: resuming from step 2" in done.stderr
     here, there = (
         json.loads(text)
         for text in (

@@ -286,7 +286,6 @@ def test_only_the_package_speaks(tiny_run):
         "suite.py",
         "page.py",
         "samples.py",
-        "wall_clock.py",
         "datasets.py",
         "local.py",
         "attention_arrays.py",

@@ -74,7 +74,7 @@ class BirdJudges:
             )
             return {"attributes": attributes.variables, "parts": parts.variables}
 
-        learnt = multihost.arrays_from_first(train, "judges")
+        learnt = multihost.from_first(train, "judges")
         return cls(
             bird_classifiers.Judge(
                 bird_classifiers.AttributeClassifier(num_values), learnt["attributes"]

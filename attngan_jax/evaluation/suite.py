@@ -26,8 +26,8 @@ from attngan_jax.evaluation.metrics.feature_statistics import Features, Referenc
 from attngan_jax.sampling.attention_maps import save_attention
 from attngan_jax.sampling.interpolations import save_interpolations
 from attngan_jax.sampling.trained_model import TrainedModel
-from attngan_jax.training import multihost, parallel, wall_clock
-from attngan_jax.training.checkpoints import Checkpoints
+from attngan_jax.training import multihost, parallel
+from attngan_jax.training.checkpoints import PARTS, Checkpoints, StageClock, wall_seconds
 from attngan_jax.workdir import check_has_image_encoder
 
 
@@ -77,7 +77,7 @@ def evaluate(
     `CheckpointGone` where there is none of `step` any more.
     """
     workdir = storage.path(workdir)
-    clock = wall_clock.Clock(workdir, "evaluate")
+    clock = StageClock(workdir, "evaluate")
     newest, used = multihost.from_first(lambda: _newest_and_used(workdir, step), "steps")
     try:
         asked = multihost.on_each(lambda: _Asked.load(workdir, used, settings or {}), "load")
@@ -111,7 +111,7 @@ def evaluate(
         save_attention(asked.trained, asked.dataset, workdir / "report")
         save_interpolations(asked.trained, asked.dataset, workdir / "report")
         clock.save()
-        metrics["wall_seconds"] = dict.fromkeys(wall_clock.PARTS, 0.0) | wall_clock.read(workdir)
+        metrics["wall_seconds"] = dict.fromkeys(PARTS, 0.0) | wall_seconds(workdir)
         write_text(workdir / "report" / "metrics.json", json.dumps(metrics, indent=2) + "\n")
         log_scalars(workdir, metrics)
         return metrics

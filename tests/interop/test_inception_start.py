@@ -17,6 +17,7 @@ from attngan_jax.interop.inception_weights import PUBLISHED
 from attngan_jax.interop.state_dict_files import sha256
 from attngan_jax.training import loop, warm_start
 from attngan_jax.training.damsm_task import DamsmTask
+from attngan_jax.workdir import Workdir
 from configs import cub
 from tests import tiny_runs
 from tests.reference_vectors import state_dict
@@ -70,7 +71,7 @@ def test_the_run_tells_which_file_it_came_from(weights_file, tmp_path):
     config.image_encoder.weights = str(weights_file)
     weights = warm_start.trunk_weights(config, tmp_path)
     warm_start.record(weights, config.image_encoder.weights, tmp_path)
-    assert json.loads((tmp_path / warm_start.RECORD).read_text()) == {
+    assert json.loads(Workdir(tmp_path).inception_weights.read_text()) == {
         "file": str(weights_file),
         "sha256": sha256(weights_file),
     }
