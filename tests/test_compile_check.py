@@ -55,46 +55,50 @@ def test_both_stages_fit_and_have_an_estimate(report, stage):
     assert sum(bool(re.match(modules, name)) for name in names) >= 7, names
 
 
-# As the TPU's compiler writes it, shortened.
-PROGRAM = """HloModule jit_step, entry_computation_layout={(f32[8]{0})->f32[8]{0}}
+def instruction(operation, cycles, name=None):
+    """A line of a program as the TPU's compiler writes it, shortened."""
+    metadata = f'metadata={{op_name="jit(train_step)/shard_map/{name}"}}, ' if name else ""
+    config = f'backend_config={{"window_config":{{"estimated_cycles":"{cycles}"}}}}'
+    return f"  %x = f32[8]{{0}} {operation}, {metadata}{config}"
 
-%fused (p: f32[8]) -> f32[8] {
-  %inside = f32[8]{0} add(%p, %p), backend_config={"window_config":{"estimated_cycles":"1"}}
-}
 
-%inner_body (i: (s32[], f32[8])) -> (s32[], f32[8]) {
-  %add.1 = f32[8]{0} fusion(%a), kind=kLoop, calls=%fused, metadata={op_name="jit(train_step)/\
-shard_map/transpose(jvp(TextEncoder))/forward/while/body/closed_call/dot_general"}, \
-backend_config={"window_config":{"estimated_cycles":"7"}}
-}
+FIRST_CONV = "transpose(jvp(Discriminator))/Discriminator.features/down_0/conv/mul"
+PRODUCT = "transpose(jvp(TextEncoder))/forward/while/body/closed_call/dot_general"
+PROGRAM = f"""HloModule jit_step, entry_computation_layout={{(f32[8]{{0}})->f32[8]{{0}}}}
 
-%inner_condition (i: (s32[], f32[8])) -> pred[] {
-  %limit = s32[]{:T(128)} constant(5), metadata={op_name="jit(train_step)/shard_map"}
+%fused (p: f32[8]) -> f32[8] {{
+{instruction("add(%p, %p)", 1)}
+}}
+
+%inner_body (i: (s32[], f32[8])) -> (s32[], f32[8]) {{
+{instruction("fusion(%a), kind=kLoop, calls=%fused", 7, PRODUCT)}
+}}
+
+%five (i: (s32[], f32[8])) -> pred[] {{
+  %limit = s32[]{{:T(128)}} constant(5), metadata={{op_name="jit(train_step)/shard_map"}}
   ROOT %lt = pred[] compare(%i, %limit), direction=LT
-}
+}}
 
-%outer_body (o: (s32[])) -> (s32[]) {
-  %loop = (s32[], f32[8]{0}) while(%t), condition=%inner_condition, body=%inner_body
-  %copy.1 = f32[8]{0} copy(%a), backend_config={"window_config":{"estimated_cycles":"10"}}
-}
+%outer_body (o: (s32[])) -> (s32[]) {{
+  %loop = (s32[], f32[8]{{0}}) while(%t), condition=%five, body=%inner_body
+{instruction("copy(%a)", 10)}
+}}
 
-%unknown (i: (s32[])) -> pred[] {
+%unknown (i: (s32[])) -> pred[] {{
   ROOT %lt = pred[] compare(%i, %n), direction=LT
-}
+}}
 
-%called (i: (s32[])) -> (s32[]) {
-  %c = f32[8]{0} convolution(%a, %b), metadata={op_name="jit(train_step)/shard_map/jvp(Generator)/\
-refine_2/upsample/conv/conv_general_dilated"}, backend_config={"estimated_cycles":"300"}
-}
+%called (i: (s32[])) -> (s32[]) {{
+{instruction("convolution(%a, %b)", 300, "jvp(Generator)/refine_2/upsample/conv/convolve")}
+}}
 
-ENTRY %main (p0: f32[8]) -> f32[8] {
+ENTRY %main (p0: f32[8]) -> f32[8] {{
   %outer = (s32[]) while(%t), condition=%unknown, body=%outer_body, \
-backend_config={"known_trip_count":{"n":"3"}}
-  %forever = (s32[]) while(%t), condition=%unknown, body=%called
-  %call.1 = f32[8]{0} call(%p0), to_apply=%called
-  %d = f32[8]{0} fusion(%p0), calls=%fused, metadata={op_name="jit(train_step)/shard_map/transpose(\
-jvp(Discriminator))/Discriminator.features/down_0/conv/mul"}, backend_config={"estimated_cycles":"65"}
-}
+backend_config={{"known_trip_count":{{"n":"3"}}}}
+  %once = (s32[]) while(%t), condition=%unknown, body=%called
+  %call.1 = f32[8]{{0}} call(%p0), to_apply=%called
+{instruction("fusion(%p), kind=kLoop, calls=%fused", 65, FIRST_CONV)}
+}}
 """
 
 

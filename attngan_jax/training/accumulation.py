@@ -45,7 +45,6 @@ def apply(
         convolutions and matrix products; "networks", everything. It changes no number.
       method: a function of the module and the inputs, instead of its `__call__`.
     """
-
     settings = dict(train=train, mutable=["batch_stats"] if train else [], method=method)
 
     def network(variables, inputs):
@@ -60,8 +59,9 @@ def apply(
     def split(x):  # [B, ...] to [num_microbatches, B / num_microbatches, ...]
         return x.reshape(-1, num_microbatches, *x.shape[1:]).swapaxes(0, 1)
 
-    one_microbatch = functools.partial(network, variables)
-    one_microbatch = jax.checkpoint(one_microbatch, prevent_cse=False, policy=_save_only())
+    # Without it the loop would save the activations of all microbatches for its backward pass.
+    recompute = jax.checkpoint(network, prevent_cse=False, policy=_save_only())
+    one_microbatch = functools.partial(recompute, variables)
     outputs, batch_stats = jax.lax.map(one_microbatch, jax.tree.map(split, inputs))
     outputs = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), outputs)
     return outputs, jax.tree.map(lambda x: x.mean(0), batch_stats)

@@ -117,16 +117,11 @@ def abstract_step(config: Config, stage: str, mesh: Mesh, vocabulary_size: int) 
 def compile_check(
     config: Config, topology: str, per_device_batch: int | None = None, vocabulary_size: int = 5450
 ) -> dict:
-    """Compiles the steps that `loop.train` would run and reports what they need.
+    """Compiles the steps that `loop.train` would run and reports what they need, as JSON values.
 
-    Args:
-      config: an unlocked config; its batch sizes are set where `per_device_batch` is given.
-      topology: such as "v5e:2x4"; see `topology_devices`.
-      per_device_batch: images of each chip in both stages; None: the config's batches, divided.
-      vocabulary_size: words, `<end>` included; CUB has 5,450.
-
-    Returns JSON values, whose keys docs/tpu.md lists. Raises `UserError` for an unknown topology,
-    without libtpu, and for a batch that the chips don't divide.
+    Each chip gets `per_device_batch` images in both stages (the unlocked `config` is changed), by
+    default its share of the config's batches. The vocabulary counts `<end>`; CUB's has 5,450 words.
+    Raises `UserError` as `topology_devices`, and for a batch that the chips don't divide.
     """
     configuration.check(config)
     chip, devices = topology_devices(topology)
@@ -134,17 +129,13 @@ def compile_check(
     config.platform = "tpu"
     if per_device_batch is not None:
         config.damsm.batch_size = config.attngan.batch_size = per_device_batch * mesh.size
-    stages = {}
-    for stage in TASKS:
-        global_batch = config[stage].batch_size
-        step, arguments = abstract_step(config, stage, mesh, vocabulary_size)
-        report = check_step(step, arguments, chip, global_batch // mesh.size)
-        stages[stage] = {"global_batch": global_batch} | report
+    stages = {stage: {"global_batch": config[stage].batch_size} for stage in TASKS}
+    steps = {stage: abstract_step(config, stage, mesh, vocabulary_size) for stage in TASKS}
+    for stage, (step, arguments) in steps.items():
+        stages[stage] |= check_step(step, arguments, chip, config[stage].batch_size // mesh.size)
     assumed = {"hbm_gib": chip.hbm_gib, "flops_per_second": chip.flops}
-    return {
-        "config": config.name,
-        "topology": topology,
-        "chips": mesh.size,
+    report = {"config": config.name, "topology": topology, "chips": mesh.size}
+    return report | {
         "chip": devices[0].device_kind,
         "compute_dtype": config.compute_dtype,
         "assumed": assumed | {"vocabulary_size": vocabulary_size},
@@ -162,9 +153,11 @@ def check_step(step: Any, arguments: Any, chip: Chip, images: int) -> dict:
         compiled = traced.lower().compile()
     except jax.errors.JaxRuntimeError as error:
         message = " ".join(str(error).split())
-        report["hbm_gib"] = out_of_memory(message, chip)
-        if report["hbm_gib"] is None:
+        used = re.search(r"Used ([\d.]+)([KMGT]) of [\d.]+[KMGT] hbm", message)
+        if not used:
             raise UserError(f"the TPU's compiler refuses the step: {message[:300]}") from error
+        total = round(float(used[1]) * 1024.0 ** ("KMGT".index(used[2]) - 2), 3)
+        gib, fits = {"arguments": None, "temporaries": None, "total": total}, False
     else:
         m = compiled.memory_analysis()
         # Outputs lie where donated arguments were, except for the metrics.
@@ -173,20 +166,10 @@ def check_step(step: Any, arguments: Any, chip: Chip, images: int) -> dict:
         sizes["total"] = sum(sizes.values()) + rest
         gib = {name: round(size / 2**30, 3) for name, size in sizes.items()}
         fits = sizes["total"] <= chip.hbm_gib * 2**30
-        report["hbm_gib"] = gib | {"available": chip.hbm_gib, "fits": fits}
         report["flops_per_image"] = round(compiled.cost_analysis()["flops"] / images)
         report["estimate"] = estimate(compiled.as_text(), chip, images)
+    report["hbm_gib"] = gib | {"available": chip.hbm_gib, "fits": fits}
     return report | {"compile_seconds": round(time.monotonic() - start, 1)}
-
-
-def out_of_memory(message: str, chip: Chip) -> dict | None:
-    """`hbm_gib` of a program that does not fit, by the compiler's message; None of other errors."""
-    used = re.search(r"Used ([\d.]+)([KMGT]) of [\d.]+[KMGT] hbm", message)
-    if not used:
-        return None
-    total = round(float(used[1]) * 1024.0 ** ("KMGT".index(used[2]) - 2), 3)
-    unknown = {"arguments": None, "temporaries": None}
-    return unknown | {"total": total, "available": chip.hbm_gib, "fits": False}
 
 
 _COMPUTATION = re.compile(r"(ENTRY )?%?([\w.-]+) \(.*\{$")

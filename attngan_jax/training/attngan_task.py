@@ -70,7 +70,7 @@ class AttnganTask:
         """
         mask = networks.word_mask(batch)
         words, sentence = self.text_encoder.apply(frozen["text"], batch["caption"], mask)
-        z, noise = self.noise(state.step, len(mask))
+        z, noise = self.noise(state.step, len(mask))  # z, and F^ca's epsilon
 
         def generate(params):  # Eq. 1
             variables = state.generator.variables | {"params": params}
@@ -95,11 +95,12 @@ class AttnganTask:
             return self.generator_objective(generated, discriminators, frozen["image"], captions)
 
         cotangents, (terms, d_stats) = jax.grad(objective, has_aux=True)(generated)  # Eqs. 3, 4
-        (grads,) = pullback(cotangents)
+        (grads,) = pullback(cotangents)  # from the images to the generator's parameters
         grads, terms = parallel.mean_over_devices((grads, terms))
         generator = state.generator.update(self.generator_optimizer, grads, g_stats)
         decay = self.settings.ema_decay
         ema_params = optax.incremental_update(generator.params, state.ema_params, 1.0 - decay)
+        # The released code's discriminators update their running statistics in this pass as well.
         discriminators = [d.replace(batch_stats=stats) for d, stats in zip(discriminators, d_stats)]
         state = AttnganState(state.step + 1, generator, tuple(discriminators), ema_params)
         if self.config.per_device_batch_norm:
@@ -160,6 +161,7 @@ def discriminator_logits(module, real, fake, sentence, next_sentence, has_next, 
     conditional = (
         module.conditional_logits(real, sentence, train=train),
         module.conditional_logits(fake, sentence, train=train),
+        # Image i with sentence i + 1; the last image has none, and no part in the statistics.
         module.conditional_logits(real, next_sentence, train=train, mask=has_next),
     )
     if not module.unconditional:

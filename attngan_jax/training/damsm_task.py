@@ -81,16 +81,16 @@ class DamsmTask:
             variables = state.image.variables | {"params": image_params | pretrained}
             embeddings, batch_stats = self.apply(self.image_encoder, variables, images, train=True)
             captions = (words, sentence, mask, batch["class_id"])
-            loss = matching_losses(self.config, *embeddings, *captions)
+            loss = matching_losses(self.config, *embeddings, *captions)  # Eqs. 6-13
             return loss.total, (loss, batch_stats)
 
         gradient = jax.grad(loss_fn, argnums=(0, 1), has_aux=True)
         grads, (loss, batch_stats) = gradient(state.text.params, trained)
         (text_grads, image_grads), loss = parallel.mean_over_devices((grads, loss))
-        text = state.text.update(self.text_optimizer, text_grads, {})
+        text = state.text.update(self.text_optimizer, text_grads, {})  # clips the gradient
         image = state.image.replace(params=trained)
         image = image.update(self.image_optimizer, image_grads, batch_stats)
-        image = image.replace(params=image.params | pretrained)
+        image = image.replace(params=image.params | pretrained)  # which no optimizer sees
         state = DamsmState(state.step + 1, text, image)
         if self.config.per_device_batch_norm:
             state = average_statistics(state)
@@ -108,7 +108,7 @@ def matching_losses(
     N small batches do.
     """
     captions, axis_name = (words, sentence, mask, class_ids), None
-    if not config.per_device_negatives:
+    if not config.per_device_negatives:  # captions are small: 18 KB each, regions are 296 KB
         captions, axis_name = parallel.gather(captions), parallel.AXIS
     gammas = {name: config.damsm[name] for name in ("gamma1", "gamma2", "gamma3")}
     return damsm_loss(

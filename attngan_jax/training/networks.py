@@ -13,7 +13,7 @@ from attngan_jax.training.parallel import AXIS
 
 def _common(config: Config) -> dict:
     """Fields that all convolutional networks share."""
-    axis_name = None if config.per_device_batch_norm else AXIS
+    axis_name = None if config.per_device_batch_norm else AXIS  # of BatchNorm's statistics
     return dict(axis_name=axis_name, dtype=jnp.dtype(config.compute_dtype))
 
 
@@ -40,6 +40,7 @@ def build_text_encoder(config: Config, vocabulary_size: int) -> TextEncoder:
 def build_image_encoder(config: Config) -> ImageEncoder:
     """The image encoder of `config.image_encoder`, in the text encoder's joint space."""
     image, embedding_dim = config.image_encoder, config.text_encoder.embedding_dim
+    # The cnn trunk resizes to the size that it is pretrained at, as Inception-v3 does to 299.
     fields = dict(cnn_dim=image.cnn_dim, cnn_image_size=image.image_size, **_common(config))
     return ImageEncoder(trunk=image.trunk, embedding_dim=embedding_dim, **fields)
 

@@ -58,24 +58,23 @@ def check_stage(config: Config, stage: str, mesh: Mesh) -> None:
         )
 
 
-def _mapped(function: Callable, mesh: Mesh, in_specs: tuple, out_specs: Any) -> Callable:
-    specs = dict(in_specs=in_specs, out_specs=out_specs)
-    return jax.shard_map(function, mesh=mesh, check_vma=False, **specs)
-
-
 def parallel_step(step: Callable, mesh: Mesh) -> Any:
     """Jits `step(state, frozen, batch) -> (state, metrics)` over the mesh.
 
     State and frozen variables are replicated, the batch is split along its first axis, metrics are
     scalars that the step has averaged. The state's buffers are donated.
     """
-    mapped = _mapped(step, mesh, (REPLICATED, REPLICATED, SPLIT), (REPLICATED, REPLICATED))
+    ins, outs = (REPLICATED, REPLICATED, SPLIT), (REPLICATED, REPLICATED)
+    mapped = jax.shard_map(step, mesh=mesh, in_specs=ins, out_specs=outs, check_vma=False)
     return jax.jit(mapped, donate_argnums=0)
 
 
 def parallel_map(function: Callable, mesh: Mesh) -> Callable:
     """Jits `function(variables, batch) -> outputs`, outputs split as the batch is."""
-    return jax.jit(_mapped(function, mesh, (REPLICATED, SPLIT), SPLIT))
+    ins = (REPLICATED, SPLIT)
+    return jax.jit(
+        jax.shard_map(function, mesh=mesh, in_specs=ins, out_specs=SPLIT, check_vma=False)
+    )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

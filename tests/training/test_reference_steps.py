@@ -24,28 +24,27 @@ from attngan_jax.training import parallel
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.state import AttnganState, Network
 from configs import default
-from tests.reference_vectors import (
-    BATCH,
-    GRADIENT,
-    SPEC,
-    assert_close,
-    assert_each_close,
-    btd,
-    images,
-    network,
-    normal,
-    norms,
-    numpy_tree,
-    recorded,
-)
+from tests import reference_vectors as reference
+from tests.reference_vectors import BATCH, GRADIENT, network, normal, recorded
 from tests.tiny_runs import ROOT
 from tests.training import one_device
 
 SIZES = (64, 128, 256)
-DIMS = SPEC["dims"]
+DIMS = reference.SPEC["dims"]
 T, D = DIMS["TEXT__WORDS_NUM"], DIMS["TEXT__EMBEDDING_DIM"]
 # Relative, for d64, d128, d256, g and kl in each step.
 TOLERANCES = np.array([[1e-5] * 5, [1e-3] * 5, [3e-3] * 3 + [1e-3] * 2])
+
+
+# Where the code asks for float32, it gets float64.
+IN_FLOAT64 = """
+import json, jax, jax.numpy as jnp
+jax.config.update("jax_enable_x64", True)
+jnp.float32 = jnp.float64  # before anything of the package takes it as a default
+from tests.training import test_reference_steps
+losses, _ = test_reference_steps.three_steps("float64")
+print(json.dumps(losses.tolist()))
+"""
 
 
 class GivenFeatures:
@@ -99,7 +98,8 @@ def in_dtype(tree, dtype):
 
 def make_batch(step, class_ids, dtype):
     batch = {
-        f"image_{s}": (images(f"x{step}_{s}", s).astype(dtype) + 1) * np.array(127.5, dtype)
+        f"image_{s}": (reference.images(f"x{step}_{s}", s).astype(dtype) + 1)
+        * np.array(127.5, dtype)
         for s in SIZES
     }
     return batch | {
@@ -126,7 +126,7 @@ def three_steps(dtype):
     state = jax.device_put(in_dtype(seeded_state(task), dtype), everywhere)
     losses = []
     for step in range(len(vectors["losses"])):
-        words = btd(np.float32(0.5) * normal(f"w{step}", (BATCH, D, T)))
+        words = reference.btd(np.float32(0.5) * normal(f"w{step}", (BATCH, D, T)))
         text = {"words": words, "sentence": normal(f"s{step}", (BATCH, D))}
         frozen = in_dtype({"text": text, "image": network("image_encoder")[1]}, dtype)
         batch = parallel.shard_batch(make_batch(step, vectors["class_ids"], dtype), mesh)
@@ -138,7 +138,7 @@ def three_steps(dtype):
 
 def parameters(params, state):
     """The generator's parameters under the original's names."""
-    variables = numpy_tree({"params": params, "batch_stats": state.generator.batch_stats})
+    variables = reference.numpy_tree({"params": params, "batch_stats": state.generator.batch_stats})
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     weights = state_dict_from_variables("generator", variables)
     return {name: value for name, value in weights.items() if not name.endswith(statistics)}
@@ -152,7 +152,7 @@ def test_losses(steps):
 
 @pytest.mark.slow
 def test_losses_in_float64():
-    command = [sys.executable, "-m", "tests.training.float64_steps"]
+    command = [sys.executable, "-c", IN_FLOAT64]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     losses = np.array(json.loads(done.stdout.splitlines()[-1]))
@@ -163,14 +163,14 @@ def test_losses_in_float64():
 def test_generator_after_the_steps(steps):
     vectors, (_, state) = recorded("train_three_steps"), steps
     weights = parameters(state.generator.params, state)
-    assert_each_close(norms(weights), vectors["generator_param_l2"], GRADIENT)
+    reference.assert_each_close(reference.norms(weights), vectors["generator_param_l2"], GRADIENT)
     sums = [weights[name].sum(dtype=np.float64) for name in sorted(weights)]
     # A sum of weights of both signs is small beside what it is made of, whose scale is the norm.
-    assert_each_close(sums, vectors["generator_param_sum"], GRADIENT)
+    reference.assert_each_close(sums, vectors["generator_param_sum"], GRADIENT)
 
 
 def test_moving_average_after_the_steps(steps):
     vectors, (_, state) = recorded("train_three_steps"), steps
-    averaged = norms(parameters(state.ema_params, state))
-    assert_close(averaged, vectors["ema_l2"], GRADIENT)
-    assert_each_close(averaged, vectors["ema_l2"], GRADIENT)
+    averaged = reference.norms(parameters(state.ema_params, state))
+    reference.assert_close(averaged, vectors["ema_l2"], GRADIENT)
+    reference.assert_each_close(averaged, vectors["ema_l2"], GRADIENT)
