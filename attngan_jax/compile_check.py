@@ -1,10 +1,10 @@
-"""What a run will need of TPUs that aren't there: flags and one call.
+"""What a run needs of TPUs that are not there: flags and one call.
 
     python -m attngan_jax.compile_check --config configs/cub.py --topology v5e:2x4
         [--per_device_batch N] [--vocabulary_size N] [--config.KEY=VALUE ...]
 
 Compiles the training steps of both stages with the TPU's own compiler (requirements-tpu.txt) and
-prints one JSON object, on one line and last: memory, work, traffic, collectives, a roofline.
+prints one JSON object, on one line and last: memory, arithmetic, exchanges, estimated time.
 docs/tpu.md explains them. Minutes at full size; nothing is run and no data is needed.
 """
 
@@ -23,7 +23,7 @@ _TOPOLOGY = flags.DEFINE_string(
 _BATCH = flags.DEFINE_integer(
     "per_device_batch",
     None,
-    "Images of each chip, in both stages; default: the config's batches, shared out.",
+    "Images of each chip, in both stages; default: the config's batches, divided.",
     lower_bound=1,
 )
 _WORDS = flags.DEFINE_integer(

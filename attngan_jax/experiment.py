@@ -15,8 +15,9 @@ from attngan_jax.evaluation.checkpoint_scores import GeneratorScore, RetrievalSc
 from attngan_jax.reporting import page
 from attngan_jax.sampling.sample_writer import SampleWriter
 from attngan_jax.sampling.trained_model import load_encoders
-from attngan_jax.training import loop, multihost, parallel, wall_clock, warm_start
+from attngan_jax.training import loop, multihost, parallel, warm_start
 from attngan_jax.training.attngan_task import AttnganTask
+from attngan_jax.training.checkpoints import StageClock, wall_seconds
 from attngan_jax.training.damsm_task import DamsmTask
 from attngan_jax.workdir import Workdir, check_has_image_encoder
 
@@ -90,7 +91,7 @@ def prepare(config: Config, workdir: storage.Path) -> datasets.Dataset:
 
     A workdir that has a vocabulary keeps it: its networks know these words, in this order.
     """
-    clock = wall_clock.Clock(workdir, "prepare")
+    clock = StageClock(workdir, "prepare")
     was_built = datasets.prepare(config)
     dataset = datasets.load(config)
     report = dataset.report
@@ -98,7 +99,7 @@ def prepare(config: Config, workdir: storage.Path) -> datasets.Dataset:
         logging.info("the dataset is built\n%s", dataset_report.table(report))
     if report is not None:
         storage.write_text(Workdir(workdir).prepare_report, json.dumps(report, indent=2) + "\n")
-    if "prepare" not in wall_clock.read(workdir):
+    if "prepare" not in wall_seconds(workdir):
         clock.save()
     path = Workdir(workdir).vocabulary
     if path.exists():

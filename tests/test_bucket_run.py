@@ -65,7 +65,7 @@ def test_a_run_on_gs_has_the_numbers_of_one_in_folders(bucket, bucket_run, tiny_
     _, _, done = bucket_run
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"All done. The report is {WORKDIR}/report/index.html" in done.stdout
-    assert "attngan: going on from step 2" in done.stderr
+    assert "attngan: resuming from step 2" in done.stderr
     in_folders = json.loads(Workdir(tiny_run.workdir).metrics.read_text())
     in_bucket = json.loads(read(bucket, "report/metrics.json"))
     del in_folders["wall_seconds"], in_bucket["wall_seconds"]

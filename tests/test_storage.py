@@ -186,7 +186,7 @@ def test_metrics_are_in_the_bucket_with_their_event_files(gcs, tmp_path, monkeyp
     first = len(gcs.objects[name])
     assert first > 0  # copied while it is being written
     metrics.write(4, {"eval/a": 3.0})
-    folder = metrics._events.folder
+    folder = metrics.event_folder
     metrics.close()
     assert len(gcs.objects[name]) > first and not folder.exists()
     assert scored_steps("gs://birds/run") == {2, 4}

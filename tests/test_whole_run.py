@@ -223,7 +223,7 @@ def test_a_run_without_a_stage_cannot_be_sampled(stage, tiny_run, tmp_path):
 def test_only_the_package_logs(tiny_run):
     stderr = tiny_run.done.stderr
     sources = set(re.findall(r"^I\d{4} \S+ +\d+ (\S+)\.py:\d+\]", stderr, re.MULTILINE))
-    allowed = "experiment loop metric_writer suite page sample_writer wall_clock datasets local"
+    allowed = "experiment loop metric_writer suite page sample_writer datasets local"
     assert sources <= {*allowed.split(), "attention_maps"}, sources
     assert re.search(r"damsm|attngan", stderr)
 

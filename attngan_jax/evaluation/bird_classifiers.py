@@ -149,7 +149,7 @@ def train_both(dataset: Dataset, config: Config, size: int) -> dict:
         return {"attributes": first, "parts": second}
 
     word_labels = pointing_game.labels_of_words(dataset.vocabulary.words)
-    return multihost.arrays_from_first(run, "bird classifiers") | {"word_labels": word_labels}
+    return multihost.from_first(run, "bird classifiers") | {"word_labels": word_labels}
 
 
 def classify(variables: dict, batch: dict, images: jax.Array, maps: dict) -> tuple[jax.Array, dict]:

@@ -18,8 +18,8 @@ from attngan_jax.sampling.interpolations import save_interpolations
 from attngan_jax.sampling.sample_writer import save_attention
 from attngan_jax.sampling.trained_model import TrainedModel
 from attngan_jax.storage import PathLike, write_text
-from attngan_jax.training import multihost, parallel, wall_clock
-from attngan_jax.training.checkpoints import Checkpoints
+from attngan_jax.training import multihost, parallel
+from attngan_jax.training.checkpoints import PARTS, Checkpoints, StageClock, wall_seconds
 from attngan_jax.workdir import Workdir, check_has_image_encoder
 
 STAGE = "attngan"
@@ -42,7 +42,7 @@ def evaluate(
     `CheckpointGone` where there is no checkpoint of `step` (any more).
     """
     run = Workdir(workdir)
-    clock = wall_clock.Clock(run.folder, "evaluate")
+    clock = StageClock(run.folder, "evaluate")
     newest, used = multihost.from_first(lambda: _newest_and_used(run, step), "steps")
     try:
         subject = multihost.on_each(lambda: _load(run, used, settings or {}), "load")
@@ -80,8 +80,7 @@ def evaluate(
         save_attention(trained, dataset, run.folder)
         save_interpolations(trained, dataset, run.folder)
         clock.save()
-        seconds = dict.fromkeys(wall_clock.PARTS, 0.0) | wall_clock.read(run.folder)
-        metrics["wall_seconds"] = seconds
+        metrics["wall_seconds"] = dict.fromkeys(PARTS, 0.0) | wall_seconds(run.folder)
         write_text(run.metrics, json.dumps(metrics, indent=2) + "\n")
         log_scalars(run.folder, metrics)
         return metrics

@@ -165,6 +165,7 @@ def matching_loss(
     return image_to_text.mean(), text_to_image.mean()
 
 
+@jax.named_scope("softmax")
 def _logsumexp_over_images(scores, axis_name):
     if axis_name is None:
         return jax.nn.logsumexp(scores, axis=0)

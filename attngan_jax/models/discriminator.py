@@ -130,10 +130,13 @@ class Discriminator(nn.Module):
         h = self.joint.norm(joint_map, train=train, mask=mask)
         return self.conditional_head(h).astype(jnp.float32)[:, 0, 0, 0]
 
-    def conditional_logits(self, features, sentence, *, train: bool) -> jax.Array:
-        """Logits `[B]` that features `[B, 4, 4, C]` and `sentence [B, D]` belong together."""
+    def conditional_logits(self, features, sentence, *, train: bool, mask=None) -> jax.Array:
+        """Logits `[B]` that features `[B, 4, 4, C]` and `sentence [B, D]` belong together.
+
+        `mask` bool `[B]` leaves examples out of the BatchNorm statistics.
+        """
         (joint_map,) = self.joint_maps(features, sentence)
-        return self.joint_logits(joint_map, train=train)
+        return self.joint_logits(joint_map, train=train, mask=mask)
 
     def unconditional_logits(self, features) -> jax.Array:
         """Logits `[B]` that the image is real."""

@@ -1,69 +1,67 @@
-"""The same step in less memory: activations computed again, and the batch passed in pieces."""
+"""Training steps in less memory: rematerialisation and gradient accumulation over microbatches."""
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
+import flax.linen as nn
 import jax
 
-# What the backward pass finds saved, by `config.remat`; the rest is computed again.
-_PRODUCTS = ("conv_general_dilated", "dot_general")
+
+def _save_only(*names: str) -> Callable:
+    """A policy that saves the results of these operations for the backward pass.
+
+    It also saves sums over the devices: they are small, and should not be exchanged twice.
+    """
+    return lambda primitive, *_, **__: primitive.name in names or primitive.name.startswith("psum")
 
 
-def _keeps(*names: str) -> Callable:
-    """A policy that saves the results of these operations, and of sums over the devices: those
-    are small, and not to be exchanged twice."""
-
-    def policy(primitive, *_, **__) -> bool:
-        return primitive.name in names or primitive.name.startswith("psum")
-
-    return policy
+# What is saved for the backward pass, by `config.remat`; everything else is computed again.
+_POLICIES = {"layers": _save_only("conv_general_dilated", "dot_general"), "networks": _save_only()}
 
 
-_POLICIES = {"layers": _keeps(*_PRODUCTS), "networks": _keeps()}
+def apply(
+    module: nn.Module,
+    variables: dict,
+    *inputs: Any,
+    train: bool,
+    remat: str = "none",
+    num_microbatches: int = 1,
+    method: Callable | None = None,
+) -> tuple[Any, Any]:
+    """`module.apply` in less memory; returns its outputs and its updated `batch_stats`.
 
-
-def microbatched(network: Callable, *, remat: str, num_microbatches: int) -> Callable:
-    """`network(params, batch) -> (outputs, batch_stats)`, the same in less memory.
-
-    `batch` and `outputs` are pytrees of arrays with the batch's first axis. Example i of the global
-    batch is in piece i mod `num_microbatches`, whatever the number of devices.
-
-    This is gradient accumulation: only one piece's activations exist at a time, gradients are
-    summed over the pieces, and outputs are those of the whole batch, so that a loss is taken of
-    it as if there were no pieces; DAMSM has the whole batch's negatives. Outputs, gradients and
-    updates equal the whole batch's but for BatchNorm: in training it normalises each piece
-    by that piece's statistics, and the running ones become the mean of what each piece would have
-    left. They are equal where networks run without BatchNorm or with its running statistics, and
-    where all pieces have the same statistics.
+    With several microbatches this is gradient accumulation: the activations of only one of them
+    exist at a time, gradients are summed over them, and losses are taken of the whole batch's
+    outputs, so DAMSM keeps all its negatives. Example i of the global batch is in microbatch
+    i mod `num_microbatches`, on any number of devices. Outputs and gradients equal those of one
+    large batch except for BatchNorm: in training it normalises each microbatch by that
+    microbatch's statistics, and the new running statistics are the mean of what each would leave.
 
     Args:
+      inputs: arrays with the batch as first axis, as are all outputs.
+      train: BatchNorm uses and updates batch statistics; otherwise `batch_stats` are {}.
       remat: what the backward pass computes again: "none"; "layers", all but the results of
-        convolutions and products; "networks", everything. It changes no number.
-      num_microbatches: divides this device's share of the batch.
+        convolutions and matrix products; "networks", everything. It changes no number.
+      method: a function of the module and the inputs, instead of its `__call__`.
     """
+    settings = dict(train=train, mutable=["batch_stats"] if train else [], method=method)
+
+    def network(variables, inputs):
+        outputs, updated = module.apply(variables, *inputs, **settings)
+        return outputs, updated.get("batch_stats", {})
+
     if remat != "none":
         network = jax.checkpoint(network, policy=_POLICIES[remat])
     if num_microbatches == 1:
-        return network
+        return network(variables, inputs)
 
-    def whole(params, batch):
-        pieces = jax.tree.map(lambda x: _split(x, num_microbatches), batch)
-        one_piece = jax.checkpoint(
-            lambda piece: network(params, piece), prevent_cse=False, policy=_keeps()
-        )
-        outputs, batch_stats = jax.lax.map(one_piece, pieces)
-        return (
-            jax.tree.map(_join, outputs),
-            jax.tree.map(lambda stats: stats.mean(0), batch_stats),
-        )
+    def split(x):  # [B, ...] to [num_microbatches, B / num_microbatches, ...]
+        return x.reshape(-1, num_microbatches, *x.shape[1:]).swapaxes(0, 1)
 
-    return whole
-
-
-def _split(x: jax.Array, num_microbatches: int) -> jax.Array:
-    """`[B, ...] -> [num_microbatches, B / num_microbatches, ...]`."""
-    return x.reshape(-1, num_microbatches, *x.shape[1:]).swapaxes(0, 1)
-
-
-def _join(x: jax.Array) -> jax.Array:
-    """The inverse of `_split`."""
-    return x.swapaxes(0, 1).reshape(-1, *x.shape[2:])
+    # Without it the loop would save the activations of all microbatches for its backward pass.
+    recompute = jax.checkpoint(network, prevent_cse=False, policy=_save_only())
+    one_microbatch = functools.partial(recompute, variables)
+    outputs, batch_stats = jax.lax.map(one_microbatch, jax.tree.map(split, inputs))
+    outputs = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), outputs)
+    return outputs, jax.tree.map(lambda x: x.mean(0), batch_stats)

@@ -1,20 +1,20 @@
-"""The jitted steps of both stages and what they take, without one array: for compiling ahead.
+"""The training steps of both stages, compiled for TPUs that are not there, without any array.
 
-`abstract_step(config, stage, mesh, vocabulary_size).lower().compile()` is the program that
-`loop.train` runs, for any mesh, that of a TPU which isn't there included.
+`compile_check` reports what the TPU's own compiler says of each step: its memory, its arithmetic
+and its estimate of the time. docs/tpu.md explains the numbers.
 """
 
-import dataclasses
+import collections
 import importlib.metadata
 import importlib.util
 import os
 import re
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import jaxprs_in_params
 from jax.sharding import Mesh
 
 from attngan_jax import WITHOUT_TPU, configuration
@@ -23,121 +23,46 @@ from attngan_jax.errors import UserError
 from attngan_jax.training import parallel
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.damsm_task import DamsmTask
-from benchmarks.tpu import collectives, hlo, traffic
 
 TASKS = {task.name: task for task in (DamsmTask, AttnganTask)}
 
 
-@dataclasses.dataclass(frozen=True)
-class AbstractStep:
-    """A stage's training step with the shapes, dtypes and shardings of its arguments.
-
-    Attributes:
-      step: jitted `(state, frozen, batch) -> (state, metrics)`; the state is donated.
-      state, frozen, batch: pytrees of `jax.ShapeDtypeStruct`.
-    """
-
-    task: Any
-    step: Callable
-    state: Any
-    frozen: Any
-    batch: dict[str, jax.ShapeDtypeStruct]
-
-    def lower(self) -> jax.stages.Lowered:
-        """The step, traced and lowered for its mesh's devices."""
-        return self.step.lower(self.state, self.frozen, self.batch)
-
-
-def abstract_step(config: Config, stage: str, mesh: Mesh, vocabulary_size: int) -> AbstractStep:
-    """The step of `stage`, "damsm" or "attngan", over `mesh`; builds no array.
-
-    The global batch is the config's `damsm.batch_size` or `attngan.batch_size`; `UserError` where
-    the devices do not divide it.
-    """
-    if stage not in TASKS:
-        raise UserError(f"there is no stage {stage!r}: choose one of {', '.join(TASKS)}")
-    task = TASKS[stage](config, vocabulary_size)
-    parallel.check_stage(config, stage, mesh)
-    state = _abstract_state(task)
-    frozen = None
-    if stage == AttnganTask.name:
-        encoders = _abstract_state(DamsmTask(config, vocabulary_size))
-        frozen = {"text": {"params": encoders.text.params}, "image": encoders.image.variables}
-    copied = parallel.replicated(mesh)
-    return AbstractStep(
-        task,
-        parallel.parallel_step(task.train_step, mesh),
-        _placed(state, copied),
-        _placed(frozen, copied),
-        _placed(abstract_batch(task), parallel.split(mesh)),
-    )
-
-
-def abstract_batch(task) -> dict[str, jax.ShapeDtypeStruct]:
-    """A global batch of `data.pipeline.train_iterator`, as shapes and dtypes."""
-    B, T = task.settings.batch_size, task.max_words
-    batch = {
-        f"image_{size}": jax.ShapeDtypeStruct((B, size, size, 3), jnp.uint8)
-        for size in task.image_sizes
-    }
-    batch["caption"] = jax.ShapeDtypeStruct((B, T), jnp.int32)
-    for name in ("caption_length", "class_id", "index"):
-        batch[name] = jax.ShapeDtypeStruct((B,), jnp.int32)
-    return batch
-
-
-def _abstract_state(task):
-    return jax.eval_shape(task.create_train_state, jax.random.key(0))
-
-
-def _placed(tree, sharding):
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
-
-
-@dataclasses.dataclass(frozen=True)
-class Chip:
-    """Peak rates of one chip, as Google Cloud's documentation states them.
-
-    Attributes:
-      hbm_gib: memory. flops: bfloat16 multiplications and additions a second. XLA multiplies
-        float32 matrices in bfloat16 too, unless asked for more precision.
-      hbm_bytes, ici_bytes: a second, to memory and to the other chips (both ways together).
-      options: what libtpu wants to know beside a topology's name.
-    """
+class Chip(NamedTuple):
+    """One TPU chip: its memory, peak bfloat16 FLOP/s, matrix units (MXUs) and their side."""
 
     hbm_gib: int
     flops: float
-    hbm_bytes: float
-    ici_bytes: float
-    options: dict = dataclasses.field(default_factory=dict)
+    num_mxus: int
+    mxu_side: int = 128
+    options: dict = {}  # what libtpu needs beside the name of a topology
+
+    @property
+    def clock_hz(self) -> float:
+        """A unit multiplies and adds side x side numbers a cycle."""
+        return self.flops / (self.num_mxus * self.mxu_side**2 * 2)
 
 
+# From Google Cloud's documentation, but for v6e's number of units; docs/tpu.md says why.
 CHIPS = {
-    "v4": Chip(32, 275e12, 1228e9, 300e9, {"chip_config_name": "megacore"}),  # two cores as one
-    "v5e": Chip(16, 197e12, 819e9, 200e9),
-    "v5p": Chip(95, 459e12, 2765e9, 600e9),
-    "v6e": Chip(32, 918e12, 1640e9, 400e9),
+    "v4": Chip(32, 275e12, 8, options={"chip_config_name": "megacore"}),  # two cores as one
+    "v5e": Chip(16, 197e12, 4),
+    "v5p": Chip(95, 459e12, 8),
+    "v6e": Chip(32, 918e12, 4, 256),
 }
-
-
-def libtpu_is_installed() -> bool:
-    """Whether there is a TPU compiler here; it exists for Linux on x86_64."""
-    return importlib.util.find_spec("libtpu") is not None
 
 
 def topology_devices(name: str) -> tuple[Chip, list]:
     """The chip and the devices of a topology such as "v5e:2x4" or "v4:2x2x2".
 
-    Raises:
-      UserError: the name is none, or libtpu is not installed.
+    Raises `UserError` if the name is no topology, or libtpu is not installed.
     """
-    kind = name.partition(":")[0]
-    if not re.fullmatch(r"\w+:\d+(x\d+){1,2}", name) or kind not in CHIPS:
+    kind, _, shape = name.partition(":")
+    if not re.fullmatch(r"\d+(x\d+){1,2}", shape) or kind not in CHIPS:
         raise UserError(
             f"{name!r} is no topology: give one of {', '.join(CHIPS)}, a colon and the "
             "chips in each direction, such as v5e:2x4 or v4:2x2x2"
         )
-    if not libtpu_is_installed():
+    if importlib.util.find_spec("libtpu") is None:
         raise UserError(
             "the TPU's compiler is missing: pip install -r requirements-tpu.txt "
             "(it exists for Linux on x86_64 alone)"
@@ -146,9 +71,9 @@ def topology_devices(name: str) -> tuple[Chip, list]:
         os.environ.setdefault(variable, value)
     from jax.experimental import topologies
 
-    options = dict(CHIPS[kind].options)
-    if all(size == "1" for size in name.partition(":")[2].split("x")):
-        options["chips_per_host_bounds"] = (1, 1, 1)
+    options = CHIPS[kind].options
+    if set(shape) == {"1", "x"}:
+        options = options | {"chips_per_host_bounds": (1, 1, 1)}
     try:
         topology = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
     except Exception as error:  # jax raises several kinds
@@ -159,26 +84,44 @@ def topology_devices(name: str) -> tuple[Chip, list]:
     return CHIPS[kind], topology.devices
 
 
-GIB = 2**30
-_USED = re.compile(r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm")
+def abstract_step(config: Config, stage: str, mesh: Mesh, vocabulary_size: int) -> tuple[Any, Any]:
+    """The jitted step of `stage`, "damsm" or "attngan", over `mesh`, and its abstract arguments.
+
+    `step.lower(*arguments).compile()` is the program that `loop.train` runs. The arguments (state,
+    frozen variables, batch) are pytrees of `jax.ShapeDtypeStruct` with shardings. Raises
+    `UserError` if there is no such stage, or the devices don't divide its global batch.
+    """
+    if stage not in TASKS:
+        raise UserError(f"there is no stage {stage!r}: choose one of {', '.join(TASKS)}")
+    parallel.check_stage(config, stage, mesh)
+
+    def initial_state(task):
+        create = jax.jit(task.create_train_state, out_shardings=parallel.replicated(mesh))
+        return jax.eval_shape(create, jax.random.key(0))
+
+    task, frozen = TASKS[stage](config, vocabulary_size), None
+    if stage == AttnganTask.name:
+        encoders = initial_state(DamsmTask(config, vocabulary_size))
+        frozen = {"text": {"params": encoders.text.params}, "image": encoders.image.variables}
+    # A global batch of `data.pipeline.train_iterator`.
+    B, T = task.settings.batch_size, task.max_words
+    shapes: dict[str, tuple] = {f"image_{S}": (B, S, S, 3) for S in task.image_sizes}
+    shapes |= {"caption": (B, T), "caption_length": (B,), "class_id": (B,), "index": (B,)}
+    batch = {}
+    for name, shape in shapes.items():
+        dtype = jnp.uint8 if name.startswith("image") else jnp.int32
+        batch[name] = jax.ShapeDtypeStruct(shape, dtype, sharding=parallel.split(mesh))
+    return parallel.parallel_step(task.train_step, mesh), (initial_state(task), frozen, batch)
 
 
 def compile_check(
     config: Config, topology: str, per_device_batch: int | None = None, vocabulary_size: int = 5450
 ) -> dict:
-    """Compiles the steps that `loop.train` would run and reads off what they need.
+    """Compiles the steps that `loop.train` would run and reports what they need, as JSON values.
 
-    Args:
-      config: an unlocked config; its batch sizes are set where `per_device_batch` is given.
-      topology: such as "v5e:2x4"; see `topology_devices`.
-      per_device_batch: images of each chip in both stages; None: the config's batches, shared out.
-      vocabulary_size: words, `<end>` included; CUB has 5,450.
-
-    Returns:
-      JSON values; the keys of `docs/tpu.md`.
-
-    Raises:
-      UserError: a topology that isn't one, no libtpu, or a batch that the chips don't divide.
+    Each chip gets `per_device_batch` images in both stages (the unlocked `config` is changed), by
+    default its share of the config's batches. The vocabulary counts `<end>`; CUB's has 5,450 words.
+    Raises `UserError` as `topology_devices`, and for a batch that the chips don't divide.
     """
     configuration.check(config)
     chip, devices = topology_devices(topology)
@@ -186,110 +129,131 @@ def compile_check(
     config.platform = "tpu"
     if per_device_batch is not None:
         config.damsm.batch_size = config.attngan.batch_size = per_device_batch * mesh.size
-    stages = {}
-    for stage in TASKS:
-        step = abstract_step(config, stage, mesh, vocabulary_size)
-        stages[stage] = check_step(step, chip, mesh.size, config[stage].batch_size)
-    return {
-        "config": config.name,
-        "topology": topology,
-        "chips": mesh.size,
+    stages = {stage: {"global_batch": config[stage].batch_size} for stage in TASKS}
+    steps = {stage: abstract_step(config, stage, mesh, vocabulary_size) for stage in TASKS}
+    for stage, (step, arguments) in steps.items():
+        stages[stage] |= check_step(step, arguments, chip, config[stage].batch_size // mesh.size)
+    assumed = {"hbm_gib": chip.hbm_gib, "flops_per_second": chip.flops}
+    report = {"config": config.name, "topology": topology, "chips": mesh.size}
+    return report | {
         "chip": devices[0].device_kind,
         "compute_dtype": config.compute_dtype,
-        "assumed": {
-            "hbm_gib": chip.hbm_gib,
-            "flops_per_second": chip.flops,
-            "hbm_bytes_per_second": chip.hbm_bytes,
-            "interconnect_bytes_per_second": chip.ici_bytes,
-            "vocabulary_size": vocabulary_size,
-        },
+        "assumed": assumed | {"vocabulary_size": vocabulary_size},
         "versions": {name: importlib.metadata.version(name) for name in ("jax", "libtpu")},
         "stages": stages,
     }
 
 
-def check_step(step: AbstractStep, chip: Chip, num_chips: int, global_batch: int) -> dict:
-    """One stage's entry of the report; numbers are of one chip and one step where not said."""
+def check_step(step: Any, arguments: Any, chip: Chip, images: int) -> dict:
+    """A stage's entry of the report, of one step on one chip with `images` of the batch."""
     start = time.monotonic()
-    traced = step.step.trace(step.state, step.frozen, step.batch)
-    report = {"global_batch": global_batch, "exchanged_for": collectives.traced(traced.jaxpr.jaxpr)}
+    traced = step.trace(*arguments)
+    report: dict[str, Any] = {"exchanged_for": exchanges(traced.jaxpr.jaxpr)}
     try:
         compiled = traced.lower().compile()
     except jax.errors.JaxRuntimeError as error:
-        used = _USED.search(str(error))
+        message = " ".join(str(error).split())
+        used = re.search(r"Used ([\d.]+)([KMGT]) of [\d.]+[KMGT] hbm", message)
         if not used:
-            raise UserError(
-                f"the TPU's compiler refuses the step: {' '.join(str(error).split())[:300]}"
-            ) from error
-        return report | {
-            "hbm_gib": _too_much(used, chip),
-            "compile_seconds": round(time.monotonic() - start, 1),
-        }
-    seconds = time.monotonic() - start
-    images = global_batch // num_chips
-    costs = compiled.cost_analysis()
-    module = hlo.parse(compiled.as_text())
-    flops, moved = costs["flops"] / images, traffic.memory_bytes(module) / images
-    sent = collectives.compiled(module)
-    return report | {
-        "hbm_gib": _memory(compiled.memory_analysis(), chip),
-        "flops_per_image": round(flops),
-        "memory_bytes_per_image": round(moved),
-        "accessed_bytes_per_image": round(costs["bytes accessed"] / images),
-        "collectives": sent,
-        "roofline": roofline(flops, moved, sent, chip, num_chips, images),
-        "compile_seconds": round(seconds, 1),
-    }
+            raise UserError(f"the TPU's compiler refuses the step: {message[:300]}") from error
+        total = round(float(used[1]) * 1024.0 ** ("KMGT".index(used[2]) - 2), 3)
+        gib, fits = {"arguments": None, "temporaries": None, "total": total}, False
+    else:
+        m = compiled.memory_analysis()
+        # Outputs lie where donated arguments were, except for the metrics.
+        rest = m.generated_code_size_in_bytes + m.output_size_in_bytes - m.alias_size_in_bytes
+        sizes = {"arguments": m.argument_size_in_bytes, "temporaries": m.temp_size_in_bytes}
+        sizes["total"] = sum(sizes.values()) + rest
+        gib = {name: round(size / 2**30, 3) for name, size in sizes.items()}
+        fits = sizes["total"] <= chip.hbm_gib * 2**30
+        report["flops_per_image"] = round(compiled.cost_analysis()["flops"] / images)
+        report["estimate"] = estimate(compiled.as_text(), chip, images)
+    report["hbm_gib"] = gib | {"available": chip.hbm_gib, "fits": fits}
+    return report | {"compile_seconds": round(time.monotonic() - start, 1)}
 
 
-def roofline(
-    flops: float, moved: float, sent: dict, chip: Chip, num_chips: int, images: int
-) -> dict:
-    """Images a second and chip if the slowest of the three ran at its peak and hid the others.
+_COMPUTATION = re.compile(r"(ENTRY )?%?([\w.-]+) \(.*\{$")
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+_CALL = re.compile(r" (?:call\(.*\bto_apply|while\(.*\bcondition=%?([\w.-]+), body)=%?([\w.-]+)")
 
-    `flops` and `moved` (bytes to and from memory) are of an image, `sent` is of a step of `images`
-    images a chip. A ring passes (n - 1) / n of an array by each chip, for an all-reduce twice.
+
+def estimate(program: str, chip: Chip, images: int) -> dict:
+    """The compiler's estimate of a step's time, from the text of a compiled TPU program.
+
+    It writes its cycles beside every fusion, convolution and copy that the step waits for. This is
+    their sum, at the chip's clock, where the body of a loop counts as often as the loop runs.
     """
-    passed = sum((1 + (kind == "all-reduce")) * entry["bytes"] for kind, entry in sent.items())
-    seconds = {
-        "compute": flops / chip.flops,
-        "memory": moved / chip.hbm_bytes,
-        "interconnect": passed * (num_chips - 1) / num_chips / images / chip.ici_bytes,
-    }
-    slowest = max(seconds, key=seconds.get)
+    computations: dict[str, list[str]] = collections.defaultdict(list)
+    name = entry = ""
+    for line in program.splitlines():
+        if header := _COMPUTATION.match(line):
+            name, entry = header[2], header[2] if header[1] else entry
+        computations[name].append(line)
+    cycles: collections.Counter[str] = collections.Counter()
+
+    def run(computation: str, times: int) -> None:
+        for line in computations[computation]:
+            if found := _CYCLES.search(line):
+                cycles[_operation(line)] += times * int(found[1])
+            if call := _CALL.search(line):
+                # JAX's loops count from 0 by 1 to the one constant of their condition.
+                condition = "\n".join(computations[call[1]]) if call[1] else ""
+                trips = re.search(r'"known_trip_count":\{"n":"(\d+)"', line)
+                trips = trips or re.search(r" constant\((\d+)\)", condition)
+                run(call[2], times * int(trips[1] if trips else 1))
+
+    run(entry, 1)
+    seconds = cycles.total() / chip.clock_hz
     return {
-        "images_per_second_per_chip": round(1 / seconds[slowest], 1),
-        "bound_by": slowest,
-        "microseconds_per_image": {k: round(1e6 * s, 1) for k, s in seconds.items()},
+        "milliseconds": round(1e3 * seconds, 2),
+        "images_per_second_per_chip": round(images / seconds, 1),
+        "clock_hz": round(chip.clock_hz),
+        "top": [[round(n / cycles.total(), 4), name] for name, n in cycles.most_common(10)],
     }
 
 
-def _memory(stats, chip: Chip) -> dict:
-    """GiB; outputs lie where donated arguments were, but for the metrics."""
-    arguments, temporaries = stats.argument_size_in_bytes, stats.temp_size_in_bytes
-    total = (
-        arguments
-        + temporaries
-        + stats.generated_code_size_in_bytes
-        + stats.output_size_in_bytes
-        - stats.alias_size_in_bytes
-    )
-    return {
-        "arguments": round(arguments / GIB, 3),
-        "temporaries": round(temporaries / GIB, 3),
-        "total": round(total / GIB, 3),
-        "available": chip.hbm_gib,
-        "fits": total <= chip.hbm_gib * GIB,
-    }
+_OTHER_SCOPES = ["", *"train_step shard_map while body closed_call checkpoint".split()]
 
 
-def _too_much(used: re.Match, chip: Chip) -> dict:
-    """What the compiler says of a program that it could not fit: the total, and no parts."""
-    scale = {"K": 2**-20, "M": 2**-10, "G": 1, "T": 2**10}
-    return {
-        "arguments": None,
-        "temporaries": None,
-        "total": round(float(used[1]) * scale[used[2]], 3),
-        "available": chip.hbm_gib,
-        "fits": False,
-    }
+def _operation(line: str) -> str:
+    """JAX's name of an instruction, shortened: "Generator/refine_2/upsample", with its gradient.
+
+    In full "jit(train_step)/shard_map/transpose(jvp(Generator))/refine_2/upsample/conv/add", say.
+    """
+    name = re.search(r'op_name="([^"]*)"', line)
+    *scopes, primitive = re.sub(r"\w+\(|\)", "", name[1] if name else "unnamed").split("/")
+    modules = [scope.partition(".")[0] for scope in scopes if scope not in _OTHER_SCOPES]
+    return "/".join(list(dict.fromkeys(modules))[:3]) or primitive
+
+
+# Each is a `jax.named_scope` where the package asks for an exchange: sums for BatchNorm, with their
+# gradients; parameters' gradients and metrics; gathered captions, with their gradients; a sum over
+# all images of the batch for each caption.
+PURPOSES = ("statistics", "gradients", "captions", "softmax")
+_COLLECTIVES = "psum pmax pmin all_gather reduce_scatter all_to_all ppermute pbroadcast".split()
+
+
+def exchanges(jaxpr: Any) -> dict[str, dict[str, int]]:
+    """What a step asks the devices to exchange, `{purpose: {"operations", "bytes"}}`.
+
+    An operation's bytes are those of the whole array that each device has before (reduce-scatter)
+    or after it (all others). A purpose that is none of `PURPOSES` is "other".
+    """
+    found: dict[str, dict[str, int]] = {}
+
+    def visit(jaxpr, times: int) -> None:
+        for equation in jaxpr.eqns:
+            name = equation.primitive.name
+            if name in _COLLECTIVES:
+                scopes = re.findall(r"\w+", str(equation.source_info.name_stack))
+                purpose = next((scope for scope in scopes if scope in PURPOSES), "other")
+                arrays = equation.invars if name == "reduce_scatter" else equation.outvars
+                size = sum(array.aval.size * array.aval.dtype.itemsize for array in arrays)
+                entry = found.setdefault(purpose, {"operations": 0, "bytes": 0})
+                entry["operations"] += times
+                entry["bytes"] += times * size
+            for inner in jaxprs_in_params(equation.params):
+                visit(inner, times * equation.params.get("length", 1))  # of a scan
+
+    visit(jaxpr, 1)
+    return found

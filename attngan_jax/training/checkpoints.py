@@ -1,9 +1,12 @@
-"""Orbax checkpoints of a stage: the state, and the loop's progress beside it."""
+"""What a run resumes from: Orbax checkpoints of a stage's state and progress, and its clock."""
 
+import contextlib
 import errno
+import json
 import math
 import os
 import shutil
+import time
 from typing import Any
 
 import jax
@@ -13,42 +16,37 @@ import orbax.checkpoint as ocp
 from attngan_jax import storage
 from attngan_jax.errors import UserError
 from attngan_jax.training import multihost
+from attngan_jax.workdir import Workdir
 
 KEEP = 2  # the newest, and the one before it
-SPARE_BYTES = 2**20  # beside the arrays, for what describes them
+SPARE_BYTES = 2**20  # beside the arrays, for their metadata
+PARTS = ("prepare", "damsm", "attngan", "evaluate")  # of a run, each with a clock
 
 
-class Checkpoints:
+class Checkpoints(contextlib.AbstractContextManager):
     """The checkpoints of one stage of a run, in `WORKDIR/<stage>/<step>/`.
 
-    A save is asynchronous and atomic: a step is listed when it is whole. `close` waits for it.
-    All processes of a run open, save, restore and close together, in one folder that all see;
-    where one is alone (see `hosts`), it reads by itself.
+    A save is asynchronous and atomic: a step is listed when it is complete. `close` waits for it.
+    All processes of a run open, save, restore and close together, in one shared folder; a process
+    for which `multihost.is_alone` reads by itself.
 
     Args:
-      best: name of the score by which one more checkpoint is kept, the one with the highest; "":
-        the newest alone.
+      best: name of a score; the checkpoint with the highest is kept too. "": the newest only.
     """
 
     def __init__(self, workdir: storage.PathLike, stage: str, *, best: str = ""):
-        workdir = storage.path(workdir)
-        self.folder = (workdir if storage.is_address(workdir) else workdir.absolute()) / stage
+        folder = Workdir(workdir).stage(stage)
+        self.folder = folder if storage.is_address(folder) else folder.absolute()
         self._manager = ocp.CheckpointManager(self.folder, options=_options(best))
 
     @staticmethod
-    def are_in(workdir: storage.PathLike, stage: str) -> bool:
-        """Whether a stage has a whole checkpoint; makes no folder, unlike opening them."""
-        folder = storage.path(workdir) / stage
-        return folder.is_dir() and bool(ocp.utils.checkpoint_steps(folder))
-
-    @staticmethod
     def steps_in(workdir: storage.PathLike, stage: str) -> list[int]:
-        """The whole checkpoints of a stage, which another process may be writing; makes no folder."""
-        folder = storage.path(workdir) / stage
+        """Steps of a stage's complete checkpoints. Makes no folder, unlike opening them."""
+        folder = Workdir(workdir).stage(stage)
         return sorted(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
 
     def latest_step(self) -> int | None:
-        """The newest whole checkpoint's step."""
+        """The step of the newest complete checkpoint."""
         return self._manager.latest_step()
 
     def best_step(self) -> int | None:
@@ -56,40 +54,32 @@ class Checkpoints:
         best = self._manager.best_step()
         return self.latest_step() if best is None else best
 
-    def save(
-        self, step: int, state: Any, progress: dict, scores: dict[str, float] | None = None
-    ) -> None:
+    def save(self, step: int, state: Any, progress: dict, scores: dict | None = None) -> None:
         """Starts saving `state` (a pytree of arrays) and `progress` (JSON) as of `step`.
 
-        Args:
-          scores: of this step by name, the one that chooses the best among them.
-
-        Raises `UserError` for a state that is not finite and `OSError` where the disk has no room
-        for it; saves nothing then.
+        `scores` of this step, by name, choose the best checkpoint. Saves nothing, and raises
+        `UserError` for a state that is not finite, `OSError` where the disk has no room for it.
         """
-        _refuse_non_finite(state, step, self.folder.name)
-        self._refuse_full_disk(state)
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress)
-            ),
-            metrics=scores or None,
-        )
-
-    def _refuse_full_disk(self, state) -> None:
-        """Before Orbax finds out in its threads, each with a traceback of its own."""
-        if storage.is_address(self.folder):
-            return
-        size = sum(x.nbytes for x in jax.tree.leaves(state))
-        if shutil.disk_usage(self.folder).free < size + SPARE_BYTES:
+        # The losses of a step may be finite and the parameters after it not.
+        for path, finite in jax.tree_util.tree_leaves_with_path(jax.device_get(_are_finite(state))):
+            if not finite:
+                name = jax.tree_util.keystr(path, simple=True, separator=".")
+                raise UserError(
+                    f"{name} is not finite after step {step} of stage {self.folder.name}: nothing "
+                    "is saved of this step; lower the learning rate or change the seed, and start "
+                    "in a new --workdir"
+                )
+        # Orbax would fail in its threads, each with a traceback.
+        size = sum(x.nbytes for x in jax.tree.leaves(state)) + SPARE_BYTES
+        if not storage.is_address(self.folder) and shutil.disk_usage(self.folder).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
+        items = {"state": ocp.args.StandardSave(state), "progress": ocp.args.JsonSave(progress)}
+        self._manager.save(step, args=ocp.args.Composite(**items), metrics=scores or None)
 
     def restore(self, state: Any, step: int | None = None) -> tuple[Any, dict]:
-        """A checkpoint, in the shapes and shardings of `state` (arrays or abstract).
+        """The state and the progress of a checkpoint, by default the newest.
 
-        Args:
-          step: which; default: the newest.
+        The state gets the shapes and shardings of `state`, arrays or abstract arrays.
         """
         step = self.latest_step() if step is None else step
         if step is None:
@@ -98,13 +88,9 @@ class Checkpoints:
                 "python -m attngan_jax.main"
             )
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+        items = {"state": ocp.args.StandardRestore(abstract), "progress": ocp.args.JsonRestore()}
         try:
-            restored = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore()
-                ),
-            )
+            restored = self._manager.restore(step, args=ocp.args.Composite(**items))
         except (ValueError, KeyError, FileNotFoundError) as error:
             raise UserError(
                 f"checkpoint {self.folder}/{step} does not fit this config or is "
@@ -115,52 +101,10 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits for a save that is under way."""
-        self._manager.wait_until_finished()
         self._manager.close()
-
-    def __enter__(self) -> "Checkpoints":
-        return self
 
     def __exit__(self, *_) -> None:
         self.close()
-
-
-def _options(best: str) -> ocp.CheckpointManagerOptions:
-    """Keeps the newest, and by the score `best` one more.
-
-    `best_fn` with `max_to_keep` would delete the newest where it is not among the best.
-    """
-    newest = ocp.checkpoint_managers.LatestN(n=KEEP)
-    who = {}
-    if multihost.is_alone():
-        this = jax.process_index()
-        who = dict(
-            create=False,
-            multiprocessing_options=ocp.options.MultiprocessingOptions(
-                primary_host=this,
-                active_processes={this},
-                barrier_sync_key_prefix=f"process_{this}",
-            ),
-        )  # others may be reading as well
-    if not best:
-        return ocp.CheckpointManagerOptions(preservation_policy=newest, **who)
-
-    def score(scores) -> float:
-        return scores.get(best, -math.inf)
-
-    return ocp.CheckpointManagerOptions(
-        best_fn=score,
-        best_mode="max",
-        preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(
-            [
-                newest,
-                ocp.checkpoint_managers.BestN(
-                    get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False
-                ),
-            ]
-        ),
-        **who,
-    )
 
 
 @jax.jit
@@ -168,13 +112,45 @@ def _are_finite(state):
     return jax.tree.map(lambda x: jnp.isfinite(x).all(), state)
 
 
-def _refuse_non_finite(state, step: int, stage: str) -> None:
-    """A step whose losses are finite may leave parameters that are not."""
-    for path, finite in jax.tree_util.tree_leaves_with_path(jax.device_get(_are_finite(state))):
-        if not finite:
-            name = jax.tree_util.keystr(path, simple=True, separator=".")
-            raise UserError(
-                f"{name} is not finite after step {step} of stage {stage}: nothing is saved of "
-                "this step; lower the learning rate or change the seed, and start in a new "
-                "--workdir"
-            )
+def _options(best: str) -> ocp.CheckpointManagerOptions:
+    """Keeps the newest checkpoints and, with `best`, the one with that score highest."""
+
+    def score(scores) -> float:
+        return scores.get(best, -math.inf)
+
+    # Not `max_to_keep`, which would delete the newest where it is not among the best.
+    policies = ocp.checkpoint_managers
+    highest = policies.BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)
+    kept = [policies.LatestN(n=KEEP), *([highest] if best else [])]
+    options: dict = {"preservation_policy": policies.AnyPreservationPolicy(kept)}
+    if best:
+        options |= {"best_fn": score, "best_mode": "max"}
+    if multihost.is_alone():  # other processes may be reading as well
+        this = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=this, active_processes={this}, barrier_sync_key_prefix=f"process_{this}"
+        )
+        options |= {"create": False, "multiprocessing_options": alone}
+    return ocp.CheckpointManagerOptions(**options)
+
+
+def wall_seconds(workdir: storage.PathLike) -> dict[str, float]:
+    """Seconds that each part of a run took over all its starts, of those that have started."""
+    path = Workdir(workdir).wall_seconds
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+class StageClock:
+    """Counts a part's seconds from its creation, on top of those `spent` by earlier starts."""
+
+    def __init__(self, workdir: storage.PathLike, part: str, spent: float = 0.0):
+        self._workdir, self._part, self.spent = workdir, part, spent
+        self._start = time.monotonic()
+
+    def save(self) -> float:
+        """Returns the seconds so far; the first process writes them."""
+        seconds = self.spent + time.monotonic() - self._start
+        if multihost.is_first():
+            spent = wall_seconds(self._workdir) | {self._part: round(seconds, 1)}
+            storage.write_text(Workdir(self._workdir).wall_seconds, json.dumps(spent) + "\n")
+        return seconds

@@ -4,6 +4,7 @@ Counting: `state.step` updates have been made. A checkpoint of step n holds n up
 ends with one of step `num_train_steps`, or earlier, at SIGTERM, with one of the step reached.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +15,8 @@ from absl import logging
 from attngan_jax import storage
 from attngan_jax.data import pipeline
 from attngan_jax.errors import Stopped
-from attngan_jax.training import multihost, parallel, wall_clock
-from attngan_jax.training.checkpoints import Checkpoints
+from attngan_jax.training import multihost, parallel
+from attngan_jax.training.checkpoints import Checkpoints, StageClock
 from attngan_jax.training.metric_writer import Metrics
 from attngan_jax.training.prefetch import DeviceBatches
 from attngan_jax.training.state import stage_key
@@ -23,9 +24,23 @@ from attngan_jax.workdir import check_has_image_encoder
 
 
 def is_finished(task, workdir: storage.PathLike) -> bool:
-    """Whether the stage's last checkpoint is there."""
+    """Whether the stage has the checkpoint of its last step."""
     steps = Checkpoints.steps_in(workdir, task.name)
     return max(steps, default=0) >= task.settings.num_train_steps
+
+
+def train_iterator(task, dataset, seed: int, index_and_count: tuple[int, int] = (0, 1)) -> Any:
+    """A process's share of a task's training batches, as the config asks for them."""
+    return pipeline.train_iterator(
+        dataset,
+        task.config,
+        batch_size=task.settings.batch_size,
+        image_sizes=task.image_sizes,
+        max_words=task.max_words,
+        seed=seed,
+        process_index=index_and_count[0],
+        process_count=index_and_count[1],
+    )
 
 
 def train(
@@ -41,100 +56,62 @@ def train(
     """Trains `task` to its last step, from its newest checkpoint if there is one.
 
     Args:
-      task: a `DamsmTask` or `AttnganTask`.
-      dataset: from `data.datasets.load`.
-      frozen: variables that the step reads and never changes.
-      start: puts what was trained elsewhere into a fresh state; not called on a restored one.
+      task: a `DamsmTask` or `AttnganTask`. dataset: from `data.datasets.load`.
+      frozen: variables that the step only reads.
+      start: puts weights that were trained elsewhere into a fresh state; not called when resuming.
       on_sample: called with (step, state) every `sample_every_steps` and at the end, in the
         first process, with the state on its devices; returns images, uint8 `[H, W, 3]` by
         name, for the event files.
       score: called with the state of every checkpoint; its scalars are logged, and the checkpoint
         with the highest `best_checkpoint` among them is kept beside the newest.
 
-    Returns:
-      The final state.
-
-    Raises:
-      UserError: the devices don't divide the batch, or the run was imported without an image
-        encoder.
-      Stopped: at SIGTERM to any process, in all of them after the same step, which is saved.
+    Returns the final state. Raises `UserError` if the devices don't divide the batch, or the run
+    was imported without an image encoder; `Stopped` at SIGTERM to any process, in all of them
+    after the same step, which is saved.
     """
     check_has_image_encoder(workdir)
     config, settings = task.config, task.settings
-    clock = wall_clock.Clock(workdir, task.name)
-    mesh = parallel.make_mesh()
+    num_train_steps = settings.num_train_steps
+    clock, mesh = StageClock(workdir, task.name), parallel.make_mesh()
     parallel.check_stage(config, task.name, mesh)
-    state = _first_state(task, mesh)
-    batches = _batches(task, dataset, mesh)
+    sharding = parallel.replicated(mesh)
+    create_train_state = jax.jit(task.create_train_state, out_shardings=sharding)
+    state = create_train_state(stage_key(config.seed, task.name, -1))
+    frozen = jax.device_put(frozen, sharding)
+    train_step = parallel.parallel_step(task.train_step, mesh)
+    iterator = train_iterator(task, dataset, config.seed, multihost.index_and_count())
+    step, scalars, stop = 0, None, False
     with (
         Checkpoints(workdir, task.name, best=settings.best_checkpoint) as checkpoints,
-        multihost.StopSignal() as stop_signal,
+        multihost.stop_signal() as is_stopped,
+        contextlib.closing(DeviceBatches(iterator, mesh)) as batches,
+        contextlib.closing(Metrics(workdir, task.name, num_train_steps)) as metrics,
     ):
-        step = 0
         if checkpoints.latest_step() is not None:
             state, progress = checkpoints.restore(state)
             batches.set_state(progress["iterator"])
             step, clock.spent = int(state.step), progress["wall_seconds"]
-            logging.info("%s: going on from step %d", task.name, step)
+            logging.info("%s: resuming from step %d", task.name, step)
         elif start is not None:
-            state = jax.device_put(start(state), parallel.replicated(mesh))
-        frozen = jax.device_put(frozen, parallel.replicated(mesh))
-        train_step = parallel.parallel_step(task.train_step, mesh)
-        metrics = Metrics(workdir, task.name, settings.num_train_steps)
+            state = jax.device_put(start(state), sharding)
         metrics.write_config(step, config.to_dict())
-        sample_every = settings.get("sample_every_steps", 0)
-        samples_here = on_sample and sample_every and multihost.is_first()
-        scalars, stop = None, False
-        try:
-            while step < settings.num_train_steps and not stop:
-                state, scalars = train_step(state, frozen, batches.next(after=scalars))
-                step += 1
-                last = step == settings.num_train_steps
-                metrics.add(step, scalars)
-                stop = stop_signal.reached()
-                save = last or stop or step % settings.checkpoint_every_steps == 0
-                if save or step % config.log_every_steps == 0:
-                    metrics.flush({"data_wait_fraction": batches.wait_fraction()})
-                if samples_here and (last or step % sample_every == 0):
-                    metrics.write_pictures(step, on_sample(step, parallel.on_this_host(state)))
-                if save:
-                    scores = score(state) if score else {}
-                    if scores:
-                        metrics.write(step, scores)
-                    checkpoints.save(
-                        step,
-                        state,
-                        {"iterator": batches.get_state(), "wall_seconds": clock.save()},
-                        scores,
-                    )
-        finally:
-            metrics.close()
-            batches.close()
-    clock.save()  # with the last checkpoint's writing
+        while step < num_train_steps and not stop:
+            state, scalars = train_step(state, frozen, batches.next(after=scalars))
+            step += 1
+            metrics.add(step, scalars)
+            stop, last = is_stopped(), step == num_train_steps
+            save = last or stop or step % settings.checkpoint_every_steps == 0
+            if save or step % config.log_every_steps == 0:
+                metrics.flush({"data_wait_fraction": batches.wait_fraction()})
+            if on_sample and multihost.is_first():
+                if last or step % settings.sample_every_steps == 0:
+                    metrics.write_images(step, on_sample(step, parallel.on_this_host(state)))
+            if save:
+                scores = score(state) if score else {}
+                metrics.write(step, scores)
+                progress = {"iterator": batches.get_state(), "wall_seconds": clock.save()}
+                checkpoints.save(step, state, progress, scores)
+    clock.save()  # now that the last checkpoint is written
     if stop:
         raise Stopped(f"stopped by SIGTERM after step {step} of stage {task.name}, which is saved")
     return state
-
-
-def _first_state(task, mesh):
-    """A fresh state, made where it is to be."""
-    create = jax.jit(task.create_train_state, out_shardings=parallel.replicated(mesh))
-    return create(stage_key(task.config.seed, task.name, -1))
-
-
-def _batches(task, dataset, mesh) -> DeviceBatches:
-    """This process's share of the training batches, on their way to the devices."""
-    process_index, process_count = multihost.index_and_count()
-    return DeviceBatches(
-        pipeline.train_iterator(
-            dataset,
-            task.config,
-            batch_size=task.settings.batch_size,
-            image_sizes=task.image_sizes,
-            max_words=task.max_words,
-            seed=task.config.seed,
-            process_index=process_index,
-            process_count=process_count,
-        ),
-        mesh,
-    )

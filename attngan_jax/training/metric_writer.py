@@ -18,41 +18,45 @@ from clu import metric_writers, periodic_actions
 from attngan_jax import storage
 from attngan_jax.errors import UserError
 from attngan_jax.training import multihost
+from attngan_jax.workdir import Workdir
+
+COPY_SECONDS = 300.0  # between copies to a bucket; a kill loses the events since the last one
 
 
 class Metrics:
     """Collects every step's scalars on the device, writes their means at log steps.
 
-    The first process writes; the others look for what is not finite, and so stop with it.
+    The first process writes; the others check for values that are not finite, and stop with it.
+    A bucket gets copies of the event files, which are written to `event_folder` on this machine.
     """
 
     def __init__(self, workdir: storage.PathLike, stage: str, num_train_steps: int):
         self.stage = stage
-        workdir = storage.path(workdir)
-        self._log = self._events = None
+        self._pending: list[tuple[int, dict]] = []
+        self._sizes: dict[str, int] = {}  # of event files in a bucket
+        self._copied = time.monotonic()
+        self._writer = metric_writers.MultiWriter([])
         if multihost.is_first():
-            self._log = storage.Log(workdir / "metrics.jsonl")
-            self._events = EventFiles(workdir / stage / "events")
-        self._writer = (
-            metric_writers.create_default_writer(str(self._events.folder), asynchronous=True)
-            if multihost.is_first()
-            else metric_writers.MultiWriter([])
-        )
+            self._log = storage.Log(Workdir(workdir).metrics_log)
+            self._target = self.event_folder = Workdir(workdir).events(stage)
+            if storage.is_address(self._target):
+                self.event_folder = pathlib.Path(tempfile.mkdtemp(prefix="events-"))
+            self._writer = metric_writers.create_default_writer(
+                str(self.event_folder), asynchronous=True
+            )
         self._progress = periodic_actions.ReportProgress(
             num_train_steps=num_train_steps, every_secs=20, writer=self._writer
         )
-        self._pending: list[tuple[int, dict]] = []
 
     def add(self, step: int, metrics: dict) -> None:
-        """Notes the scalars of a step, without waiting for the device."""
+        """Adds the scalars of a step, without waiting for the device."""
         self._pending.append((step, metrics))
         self._progress(step)
 
     def flush(self, since_last: dict[str, float] | None = None) -> None:
         """Writes the means since the last flush; `UserError` at the first non-finite value.
 
-        Args:
-          since_last: further scalars of the time since the last flush, as they are.
+        `since_last` are further scalars of that time, which are not averaged.
         """
         if not self._pending:
             return
@@ -65,83 +69,48 @@ class Metrics:
                         "checkpoint is from before; lower the learning rate or change the seed, "
                         "and start in a new --workdir"
                     )
-        means = {
-            f"train/{name}": float(np.mean([row[name] for _, row in rows])) for name in rows[0][1]
-        }
-        means |= {f"train/{name}": value for name, value in (since_last or {}).items()}
+        means = {name: float(np.mean([row[name] for _, row in rows])) for name in rows[0][1]}
+        means |= since_last or {}
         step = rows[-1][0]
-        self.write(step, means)
-        logging.info(
-            "%s step %d: %s",
-            self.stage,
-            step,
-            "  ".join(
-                f"{name.removeprefix('train/')} {value:.3f}" for name, value in means.items()
-            ),
-        )
+        self.write(step, {f"train/{name}": value for name, value in means.items()})
+        values = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
+        logging.info("%s step %d: %s", self.stage, step, values)
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Writes scalars under their full names."""
-        if not multihost.is_first():
+        if not multihost.is_first() or not scalars:
             return
         self._writer.write_scalars(step, scalars)
         line = {"step": step, "stage": self.stage, "time": time.time(), "scalars": scalars}
         self._log.append(json.dumps(line))
-        if self._events.are_due():
-            self._writer.flush()
-            self._events.copy()
+        if time.monotonic() - self._copied >= COPY_SECONDS:
+            self._copy_events()
 
-    def write_pictures(self, step: int, pictures: dict[str, np.ndarray]) -> None:
+    def write_images(self, step: int, images: dict[str, np.ndarray]) -> None:
         """Writes uint8 `[H, W, 3]` images to the event files, under their full names."""
-        self._writer.write_images(step, {name: picture[None] for name, picture in pictures.items()})
+        self._writer.write_images(step, {name: image[None] for name, image in images.items()})
 
     def write_config(self, step: int, config: dict) -> None:
-        """Writes a start's config to the event files, as text with a value a line."""
+        """Writes a config to the event files, as text with a value a line."""
         lines = json.dumps(config, indent=2).splitlines()
-        text = "\n".join(f"    {line}" for line in lines)  # Markdown's plain text
+        text = "\n".join(f"    {line}" for line in lines)  # preformatted, in Markdown
         self._writer.write_texts(step, {"config": text})
+
+    def _copy_events(self) -> None:
+        """Copies to a bucket the event files that have grown since the last copy."""
+        self._writer.flush()
+        if self.event_folder != self._target:
+            for file in sorted(self.event_folder.iterdir()):
+                size = file.stat().st_size
+                if self._sizes.get(file.name) != size:
+                    storage.write_bytes(self._target / file.name, file.read_bytes())
+                    self._sizes[file.name] = size
+        self._copied = time.monotonic()
 
     def close(self) -> None:
         """Flushes the event files."""
-        self._writer.flush()
+        if multihost.is_first():
+            self._copy_events()
         self._writer.close()
-        if self._events:
-            self._events.close()
-
-
-COPY_SECONDS = 300.0  # between copies, while a stage trains; a kill loses the events since the last
-
-
-class EventFiles:
-    """The folder for a stage's event files.
-
-    Attributes:
-      folder: to write to, on this machine.
-    """
-
-    def __init__(self, place: storage.Path):
-        self._place = place
-        self._is_copied = storage.is_address(place)
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="events-")) if self._is_copied else place
-        self._sizes: dict[str, int] = {}
-        self._last = time.monotonic()
-
-    def are_due(self) -> bool:
-        """Whether it is time for a copy."""
-        return self._is_copied and time.monotonic() - self._last >= COPY_SECONDS
-
-    def copy(self) -> None:
-        """Copies what has grown since the last time, once it is flushed."""
-        if self._is_copied:
-            for file in sorted(self.folder.iterdir()):
-                size = file.stat().st_size
-                if self._sizes.get(file.name) != size:
-                    storage.write_bytes(self._place / file.name, file.read_bytes())
-                    self._sizes[file.name] = size
-            self._last = time.monotonic()
-
-    def close(self) -> None:
-        """The last copy."""
-        self.copy()
-        if self._is_copied:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if multihost.is_first() and self.event_folder != self._target:
+            shutil.rmtree(self.event_folder, ignore_errors=True)

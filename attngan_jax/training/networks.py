@@ -13,21 +13,14 @@ from attngan_jax.training.parallel import AXIS
 
 def _common(config: Config) -> dict:
     """Fields that all convolutional networks share."""
-    return dict(
-        axis_name=None if config.per_device_batch_norm else AXIS,
-        dtype=jnp.dtype(config.compute_dtype),
-    )
-
-
-def _packs(config: Config) -> bool:
-    """Whether pixels and images are packed into channels: worth it on TPUs alone."""
-    return (config.platform or jax.default_backend()) == "tpu"
+    axis_name = None if config.per_device_batch_norm else AXIS  # of BatchNorm's statistics
+    return dict(axis_name=axis_name, dtype=jnp.dtype(config.compute_dtype))
 
 
 def image_sizes(config: Config) -> tuple[int, ...]:
     """Sides of the images of every stage, smallest first."""
-    generator = config.generator
-    return stage_sizes(generator.num_stages, generator.base_size, generator.single_image)
+    g = config.generator
+    return stage_sizes(g.num_stages, g.base_size, g.single_image)
 
 
 def build_text_encoder(config: Config, vocabulary_size: int) -> TextEncoder:
@@ -35,58 +28,44 @@ def build_text_encoder(config: Config, vocabulary_size: int) -> TextEncoder:
     text = config.text_encoder
     return TextEncoder(
         vocabulary_size,
-        text.word_dim,
-        text.embedding_dim,
-        text.rnn_type,
-        text.forget_bias,
-        text.sentence_pooling,
-        jnp.dtype(config.compute_dtype),
+        word_dim=text.word_dim,
+        embedding_dim=text.embedding_dim,
+        rnn_type=text.rnn_type,
+        forget_bias=text.forget_bias,
+        sentence_pooling=text.sentence_pooling,
+        dtype=jnp.dtype(config.compute_dtype),
     )
 
 
 def build_image_encoder(config: Config) -> ImageEncoder:
     """The image encoder of `config.image_encoder`, in the text encoder's joint space."""
-    image = config.image_encoder
-    return ImageEncoder(
-        image.trunk,
-        config.text_encoder.embedding_dim,
-        image.cnn_dim,
-        cnn_image_size=image.image_size,
-        **_common(config),
-        packed=_packs(config),
-    )
+    image, embedding_dim = config.image_encoder, config.text_encoder.embedding_dim
+    # The cnn trunk resizes to the size that it is pretrained at, as Inception-v3 does to 299.
+    fields = dict(cnn_dim=image.cnn_dim, cnn_image_size=image.image_size, **_common(config))
+    return ImageEncoder(trunk=image.trunk, embedding_dim=embedding_dim, **fields)
 
 
 def build_generator(config: Config) -> Generator:
     """The generator of `config.generator`."""
     g = config.generator
     return Generator(
-        g.num_stages,
-        g.base_size,
-        g.gf_dim,
-        g.condition_dim,
-        g.num_residual_blocks,
-        g.attention,
-        g.single_image,
-        g.legacy_mask,
+        num_stages=g.num_stages,
+        base_size=g.base_size,
+        gf_dim=g.gf_dim,
+        condition_dim=g.condition_dim,
+        num_residual_blocks=g.num_residual_blocks,
+        attention=g.attention,
+        single_image=g.single_image,
+        legacy_mask=g.legacy_mask,
         **_common(config),
-        packed=_packs(config),
     )
 
 
 def build_discriminators(config: Config) -> tuple[Discriminator, ...]:
     """One discriminator per stage; AttnDCGAN's single one has no unconditional head."""
-    unconditional = not config.generator.single_image
-    return tuple(
-        Discriminator(
-            config.discriminator.df_dim,
-            size,
-            unconditional,
-            **_common(config),
-            packed=_packs(config),
-        )
-        for size in image_sizes(config)
-    )
+    fields = dict(df_dim=config.discriminator.df_dim, **_common(config))
+    fields["unconditional"] = not config.generator.single_image
+    return tuple(Discriminator(image_size=size, **fields) for size in image_sizes(config))
 
 
 def normalise(images: jax.Array) -> jax.Array:

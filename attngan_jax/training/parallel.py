@@ -9,22 +9,25 @@ global statistics.
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from attngan_jax.configuration import Config
 from attngan_jax.errors import UserError
 from attngan_jax.training import multihost
 
 AXIS = "data"
+REPLICATED, SPLIT = PartitionSpec(), PartitionSpec(AXIS)
 
 
 def make_mesh(devices=None) -> Mesh:
-    """A mesh over all devices of all hosts; over this host's own where `multihost.is_alone`.
+    """A mesh over all devices of all hosts; over this host's devices where `multihost.is_alone`.
 
-    Host after host: the shares that they read, laid end to end, are the global batch.
+    Ordered by host: the shares that the hosts read, concatenated, are the global batch.
     `jax.make_mesh` would order the devices as they are wired, and its default, explicit axis
     types, refuses gathers and slices of sharded arrays.
     """
@@ -43,66 +46,61 @@ def check_batch_size(batch_size: int, mesh: Mesh, key: str) -> None:
         )
 
 
-def check_stage(config, stage: str, mesh: Mesh) -> None:
-    """Raises `UserError` for a stage's batch that devices and accumulation don't divide."""
-    size, pieces = config[stage].batch_size, config[stage].accumulation_steps
+def check_stage(config: Config, stage: str, mesh: Mesh) -> None:
+    """Raises `UserError` for a stage's batch that devices and microbatches don't divide."""
+    size, count = config[stage].batch_size, config[stage].accumulation_steps
     check_batch_size(size, mesh, f"config.{stage}.batch_size")
-    if size % (pieces * mesh.size) or size < 2 * pieces:
+    if size % (count * mesh.size) or size < 2 * count:
         raise UserError(
-            f"config.{stage}.batch_size is {size}, which does not make "
-            f"config.{stage}.accumulation_steps={pieces} pieces of two examples or more that "
-            f"{mesh.size} devices divide: choose a multiple of {pieces * max(mesh.size, 2)}"
+            f"config.{stage}.batch_size is {size}, which config.{stage}.accumulation_steps={count} "
+            f"does not divide into microbatches of two examples or more on {mesh.size} devices: "
+            f"choose a multiple of {count * max(mesh.size, 2)}"
         )
 
 
-def parallel_step(step: Callable, mesh: Mesh) -> Callable:
+def parallel_step(step: Callable, mesh: Mesh) -> Any:
     """Jits `step(state, frozen, batch) -> (state, metrics)` over the mesh.
 
     State and frozen variables are replicated, the batch is split along its first axis, metrics are
     scalars that the step has averaged. The state's buffers are donated.
     """
-    everywhere, divided = PartitionSpec(), PartitionSpec(AXIS)
-    mapped = jax.shard_map(
-        step,
-        mesh=mesh,
-        in_specs=(everywhere, everywhere, divided),
-        out_specs=(everywhere, everywhere),
-        check_vma=False,
-    )
+    ins, outs = (REPLICATED, REPLICATED, SPLIT), (REPLICATED, REPLICATED)
+    mapped = jax.shard_map(step, mesh=mesh, in_specs=ins, out_specs=outs, check_vma=False)
     return jax.jit(mapped, donate_argnums=0)
 
 
 def parallel_map(function: Callable, mesh: Mesh) -> Callable:
     """Jits `function(variables, batch) -> outputs`, outputs split as the batch is."""
-    everywhere, divided = PartitionSpec(), PartitionSpec(AXIS)
+    ins = (REPLICATED, SPLIT)
     return jax.jit(
-        jax.shard_map(
-            function, mesh=mesh, in_specs=(everywhere, divided), out_specs=divided, check_vma=False
-        )
+        jax.shard_map(function, mesh=mesh, in_specs=ins, out_specs=SPLIT, check_vma=False)
     )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
     """The sharding of state: a copy on every device."""
-    return NamedSharding(mesh, PartitionSpec())
+    return NamedSharding(mesh, REPLICATED)
 
 
-def replicate(tree, mesh: Mesh):
-    """Arrays that all processes have alike, on every device of the mesh."""
-    sharding = replicated(mesh)
-    if sharding.is_fully_addressable:
-        return jax.device_put(tree, sharding)
+def split(mesh: Mesh) -> NamedSharding:
+    """The sharding of a batch: split over the devices along its first axis."""
+    return NamedSharding(mesh, SPLIT)
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """Arrays that are the same in all processes, on every device of the mesh."""
 
     def put(x):
-        if isinstance(x, jax.Array) and not x.is_fully_addressable:
-            return jax.device_put(x, sharding)
-        # device_put would send each array round, to see whether all have the same.
-        return jax.make_array_from_process_local_data(sharding, np.asarray(x))
+        is_global = isinstance(x, jax.Array) and not x.is_fully_addressable
+        if is_global or replicated(mesh).is_fully_addressable:
+            return jax.device_put(x, replicated(mesh))
+        # device_put would send each array to all processes, to compare them.
+        return jax.make_array_from_process_local_data(replicated(mesh), np.asarray(x))
 
     return jax.tree.map(put, tree)
 
 
-def on_this_host(tree):
+def on_this_host(tree: Any) -> Any:
     """Replicated arrays on this host's devices alone, for work that other hosts don't share."""
     if jax.process_count() == 1:
         return tree
@@ -110,36 +108,32 @@ def on_this_host(tree):
     return jax.device_put(copies, replicated(make_mesh(jax.local_devices())))
 
 
-def split(mesh: Mesh) -> NamedSharding:
-    """The sharding of a batch: split over the devices along its first axis."""
-    return NamedSharding(mesh, PartitionSpec(AXIS))
-
-
 def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """This host's share of a batch as global arrays, split over the mesh along the first axis."""
-    sharding = split(mesh)
-    return {
-        name: jax.make_array_from_process_local_data(sharding, array)
-        for name, array in batch.items()
-    }
+    put = jax.make_array_from_process_local_data
+    return {name: put(split(mesh), array) for name, array in batch.items()}
 
 
-# Inside a step, on one device's share:
+def use_compilation_cache(folder: str) -> None:
+    """Keeps compiled programs that took long to compile in `folder`; "" keeps none."""
+    if folder:
+        jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def num_devices() -> int:
-    """How many devices share the batch."""
-    return jax.lax.axis_size(AXIS)
+# Inside a step, on one device's share. The scopes are `ahead_of_time.PURPOSES`.
 
 
-def mean_over_devices(tree):
+@jax.named_scope("gradients")
+def mean_over_devices(tree: Any) -> Any:
     """The mean of every leaf over the devices."""
     return jax.lax.pmean(tree, AXIS)
 
 
-def gather(tree):
-    """Every leaf's shares from all devices, joined along the first axis."""
-    return jax.tree.map(lambda x: jax.lax.all_gather(x, AXIS, tiled=True), tree)
+@jax.named_scope("captions")
+def gather(tree: Any) -> Any:
+    """Every leaf's shares from all devices, concatenated along the first axis."""
+    return jax.lax.all_gather(tree, AXIS, tiled=True)
 
 
 def example_positions(local_batch: int) -> jax.Array:
@@ -148,18 +142,5 @@ def example_positions(local_batch: int) -> jax.Array:
 
 
 def example_keys(key: jax.Array, local_batch: int) -> jax.Array:
-    """One key per example, the same whatever the number of devices."""
+    """One key per example, the same on any number of devices."""
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(example_positions(local_batch))
-
-
-def example_normal(key: jax.Array, local_batch: int, size: int) -> jax.Array:
-    """Normal noise `[B, size]` that belongs to the examples, not to the devices."""
-    draw = jax.vmap(lambda k: jax.random.normal(k, (size,)))
-    return draw(example_keys(key, local_batch))
-
-
-def use_compilation_cache(folder: str) -> None:
-    """Keeps what takes long to compile in `folder`; "": nowhere."""
-    if folder:
-        jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -1,59 +1,70 @@
-"""Training state: arrays only."""
+"""Training state: arrays only, as pytrees."""
 
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
 import jax
+import optax
 
 from attngan_jax.training import parallel
 
 
-def stage_key(seed: int, stage: str, count: int) -> jax.Array:
-    """The random key of a stage's update number `count`; its first state is drawn with -1."""
+def stage_key(seed: int, stage: str, count: int | jax.Array) -> jax.Array:
+    """The random key of a stage's update number `count`; its initial state is drawn with -1."""
+    # Not hash(), which differs from process to process.
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(stage.encode()))
     return jax.random.fold_in(key, count + 1)
 
 
-@flax.struct.dataclass
-class Network:
-    """One network's parameters, running statistics and optimiser state."""
+class Network(flax.struct.PyTreeNode):
+    """One network's parameters, running statistics and optimizer state."""
 
     params: Any
     batch_stats: Any
     opt_state: Any
+
+    @classmethod
+    def create(cls, variables: Mapping, optimizer: optax.GradientTransformation) -> "Network":
+        """The network of a module's initial variables."""
+        params = variables["params"]
+        return cls(params, variables.get("batch_stats", {}), optimizer.init(params))
 
     @property
     def variables(self) -> dict:
         """What `Module.apply` takes."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
-
-def average_statistics(state: Any) -> Any:
-    """Running statistics as the mean of the devices' own, where each device takes its own."""
-
-    def average(leaf):
-        if not isinstance(leaf, Network):
-            return leaf
-        return leaf.replace(batch_stats=parallel.mean_over_devices(leaf.batch_stats))
-
-    return jax.tree.map(average, state, is_leaf=lambda leaf: isinstance(leaf, Network))
+    @jax.named_scope("optimizer")  # its name in profiles and in compile_check's list
+    def update(
+        self, optimizer: optax.GradientTransformation, grads: Any, batch_stats: Any
+    ) -> "Network":
+        """The network after one optimizer step, with the statistics of its forward pass."""
+        updates, opt_state = optimizer.update(grads, self.opt_state, self.params)
+        return Network(optax.apply_updates(self.params, updates), batch_stats, opt_state)
 
 
-@flax.struct.dataclass
-class DamsmState:
-    """`step` updates have been made."""
+class DamsmState(flax.struct.PyTreeNode):
+    """Stage 1 after `step` updates."""
 
     step: jax.Array
     text: Network
     image: Network
 
 
-@flax.struct.dataclass
-class AttnganState:
-    """`step` updates have been made; one discriminator per stage."""
+class AttnganState(flax.struct.PyTreeNode):
+    """Stage 2 after `step` updates; one discriminator per stage of the generator."""
 
     step: jax.Array
     generator: Network
     discriminators: tuple[Network, ...]
     ema_params: Any
+
+
+def average_statistics(state: Any) -> Any:
+    """Running statistics as the mean of the devices' own, where each device takes its own."""
+    batch_stats = jax.tree_util.GetAttrKey("batch_stats")
+    return jax.tree.map_with_path(
+        lambda path, x: parallel.mean_over_devices(x) if batch_stats in path else x, state
+    )

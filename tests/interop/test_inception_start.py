@@ -41,8 +41,10 @@ def test_the_weights_become_the_trunk(tmp_path):
     assert not jax.tree.leaves(started.image.opt_state)[0].shape  # none for the trunk ...
     assert set(started.image.opt_state[0].mu) == {"regions", "code"}  # ... which stays as it came
     warm_start.record(weights, config.image_encoder.weights, tmp_path)
-    record = json.loads(Workdir(tmp_path).inception_weights.read_text())
-    assert record == {"file": str(path), "sha256": sha256(path)}
+    assert json.loads(Workdir(tmp_path).inception_weights.read_text()) == {
+        "file": str(path),
+        "sha256": sha256(path),
+    }
 
 
 def test_without_weights_nothing_is_begun(tmp_path):

@@ -9,40 +9,26 @@ import sys
 import jax
 
 from attngan_jax.data import datasets
-from attngan_jax.training import parallel
 from tests import tiny_runs
 from tests.tiny_configs import procedural_birds
 from tests.training import one_device
 
-NUM_STEPS = 3
-DEVICES = (1, 2, 4, 8)
-
 
 def steps(stage: str, config, dataset) -> dict:
-    """By number of devices: the state after three steps, each step's metrics, and how often the
-    step was traced."""
+    """By number of devices: the state after three steps, each step's metrics, how often the step
+    was traced."""
     task, frozen = one_device.make_task(stage, config, dataset)
-    first = jax.device_get(one_device.first_state(task))
-    batches = one_device.batches(task, dataset, NUM_STEPS)
+    batches = one_device.batches(task, dataset, 3)
     results = {}
-    for num_devices in DEVICES:
-        mesh, traces = one_device.mesh(num_devices), []
+    for num_devices in (1, 2, 4, 8):
+        traces = []
 
         def counted(*arguments, traces=traces):
             traces.append(1)
             return task.train_step(*arguments)
 
-        step = parallel.parallel_step(counted, mesh)
-        state, variables = jax.device_put((first, frozen), parallel.replicated(mesh))
-        metrics = []
-        for batch in batches:
-            state, scalars = step(state, variables, parallel.shard_batch(batch, mesh))
-            metrics.append(jax.device_get(scalars))
-        state = {
-            jax.tree_util.keystr(path): x
-            for path, x in jax.tree_util.tree_leaves_with_path(jax.device_get(state))
-        }
-        results[num_devices] = {"state": state, "metrics": metrics, "traces": len(traces)}
+        state, metrics = one_device.train(task, frozen, batches, num_devices, step=counted)
+        results[num_devices] = one_device.by_path(state), metrics, len(traces)
     return results
 
 
@@ -52,9 +38,8 @@ def main(data_dir: str, path: str) -> None:
     config.data.data_dir = data_dir
     config.damsm.batch_size = config.attngan.batch_size = 16
     dataset = datasets.load(config)
-    results = {stage: steps(stage, config, dataset) for stage in ("damsm", "attngan")}
     with open(path, "wb") as file:
-        pickle.dump(results, file)
+        pickle.dump({stage: steps(stage, config, dataset) for stage in ("damsm", "attngan")}, file)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, whatever happens while one is written."""
+"""Checkpoints: complete or not there, whatever happens while one is written."""
 
 import errno
 import os
@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from attngan_jax.errors import UserError
-from attngan_jax.training.checkpoints import Checkpoints
+from attngan_jax.training import checkpoints as checkpoints_module
+from attngan_jax.training.checkpoints import Checkpoints, StageClock, wall_seconds
 
 KILLED_WHILE_SAVING = """
 import os, signal, sys
@@ -31,16 +32,24 @@ def small(step):
     return {"x": jnp.arange(3.0) * step, "step": jnp.int32(step)}
 
 
+def save(workdir, *steps):
+    with Checkpoints(workdir, "damsm") as checkpoints:
+        for step in steps:
+            checkpoints.save(step, small(step), {"iterator": {"n": step}})
+
+
+def latest(workdir):
+    with Checkpoints(workdir, "damsm") as checkpoints:
+        return checkpoints.latest_step(), *checkpoints.restore(jax.eval_shape(lambda: small(0)))
+
+
 def test_what_is_saved_comes_back(tmp_path):
     with Checkpoints(tmp_path, "damsm") as checkpoints:
         assert checkpoints.latest_step() is None
-        for step in (1, 2, 3):
-            checkpoints.save(step, small(step), {"iterator": {"n": step}})
-    with Checkpoints(tmp_path, "damsm") as checkpoints:
-        assert checkpoints.latest_step() == 3
-        state, progress = checkpoints.restore(jax.eval_shape(lambda: small(0)))
+    save(tmp_path, 1, 2, 3)
+    step, state, progress = latest(tmp_path)
     np.testing.assert_array_equal(state["x"], [0, 3, 6])
-    assert int(state["step"]) == 3 and progress == {"iterator": {"n": 3}}
+    assert step == int(state["step"]) == 3 and progress == {"iterator": {"n": 3}}
     assert sorted(path.name for path in (tmp_path / "damsm").iterdir()) == ["2", "3"]
 
 
@@ -53,65 +62,55 @@ def test_kill_9_while_saving_leaves_the_one_before(tmp_path):
     assert killed.returncode == -9, killed.stderr
     with Checkpoints(tmp_path, "damsm") as checkpoints:
         step = checkpoints.latest_step()
-        abstract = {
-            "x": jax.ShapeDtypeStruct((4_000_000,), jnp.float32),
-            "step": jax.ShapeDtypeStruct((), jnp.int32),
-        }
+        shapes = {"x": ((4_000_000,), jnp.float32), "step": ((), jnp.int32)}
+        abstract = {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}
         state, progress = checkpoints.restore(abstract)
         assert step in (1, 2) and progress == {"at": step}
         assert (np.asarray(state["x"]) == step).all()
-        checkpoints.save(3, state, {"at": 3})  # what the killed save left is in nobody's way
-    with Checkpoints(tmp_path, "damsm") as checkpoints:
-        assert checkpoints.latest_step() == 3
+        checkpoints.save(3, state, {"at": 3})  # what the killed save left does no harm
+    assert Checkpoints.steps_in(tmp_path, "damsm")[-1] == 3
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_what_is_not_finite_is_named_and_not_saved(value, tmp_path):
+    state = {"generator": {"kernel": jnp.array([1.0, value])}, "step": jnp.int32(7)}
     with Checkpoints(tmp_path, "attngan") as checkpoints:
-        state = {"generator": {"kernel": jnp.array([1.0, value])}, "step": jnp.int32(7)}
         with pytest.raises(UserError, match=r"generator\.kernel .* step 7 of stage attngan"):
             checkpoints.save(7, state, {})
         assert checkpoints.latest_step() is None
 
 
-def test_no_checkpoint_says_what_to_run(tmp_path):
-    with Checkpoints(tmp_path, "attngan") as checkpoints:
-        with pytest.raises(UserError, match="holds no checkpoint: train this stage first"):
-            checkpoints.restore(small(0))
+def test_what_cannot_be_restored_says_why(tmp_path):
+    def restore(state=None):
+        with Checkpoints(tmp_path, "damsm") as checkpoints:
+            checkpoints.restore(state or small(0))
 
-
-def test_a_checkpoint_of_other_shapes_says_so(tmp_path):
-    with Checkpoints(tmp_path, "damsm") as checkpoints:
-        checkpoints.save(1, small(1), {})
-    with Checkpoints(tmp_path, "damsm") as checkpoints:
-        with pytest.raises(UserError, match="damsm/1 does not fit this config or is damaged"):
-            checkpoints.restore({"y": jnp.zeros(3), "step": jnp.int32(0)})
-
-
-def test_a_damaged_checkpoint_says_so(tmp_path):
-    with Checkpoints(tmp_path, "damsm") as checkpoints:
-        checkpoints.save(1, small(1), {})
+    with pytest.raises(UserError, match="holds no checkpoint: train this stage first"):
+        restore()
+    save(tmp_path, 1)
+    with pytest.raises(UserError, match="damsm/1 does not fit this config or is damaged"):
+        restore({"y": jnp.zeros(3), "step": jnp.int32(0)})
     for path in (tmp_path / "damsm" / "1" / "state").rglob("*"):
         if path.is_file():
             path.write_bytes(b"")
-    with Checkpoints(tmp_path, "damsm") as checkpoints:
-        with pytest.raises(UserError, match="does not fit this config or is damaged"):
-            checkpoints.restore(small(0))
+    with pytest.raises(UserError, match="does not fit this config or is damaged"):
+        restore()
 
 
-def test_a_disk_without_room_is_found_out_before_anything_is_written(tmp_path, monkeypatch):
+def test_a_disk_without_room_is_noticed_before_anything_is_written(tmp_path, monkeypatch):
+    state = {"x": jnp.zeros(2**20)}  # 4 MiB
+
+    def leave(mib):
+        usage = types.SimpleNamespace(free=mib * 2**20)
+        monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+
     with Checkpoints(tmp_path, "damsm") as checkpoints:
-        state = {"x": jnp.zeros(2**20)}  # 4 MiB
-        for free, saved in ((4.5 * 2**20, False), (6 * 2**20, True)):
-            monkeypatch.setattr(
-                "shutil.disk_usage", lambda _, free=free: types.SimpleNamespace(free=free)
-            )
-            if not saved:
-                with pytest.raises(OSError, match="No space left on device: .*damsm"):
-                    checkpoints.save(1, state, {})
-                assert list((tmp_path / "damsm").iterdir()) == []
-            else:
-                checkpoints.save(1, state, {})
+        leave(4.5)
+        with pytest.raises(OSError, match="No space left on device: .*damsm"):
+            checkpoints.save(1, state, {})
+        assert list((tmp_path / "damsm").iterdir()) == []
+        leave(6)
+        checkpoints.save(1, state, {})
     assert (tmp_path / "damsm" / "1").exists()
 
 
@@ -119,8 +118,7 @@ def test_a_full_disk_is_not_taken_for_a_checkpoint(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with Checkpoints(tmp_path, "damsm") as checkpoints:
-        checkpoints.save(1, small(1), {})
+    save(tmp_path, 1)
     checkpoints = Checkpoints(tmp_path, "damsm")
     monkeypatch.setattr(os, "rename", full)
     monkeypatch.setattr(os, "replace", full)
@@ -128,6 +126,20 @@ def test_a_full_disk_is_not_taken_for_a_checkpoint(tmp_path, monkeypatch):
         checkpoints.save(2, small(2), {})
         checkpoints.close()
     monkeypatch.undo()
-    with Checkpoints(tmp_path, "damsm") as checkpoints:
-        assert checkpoints.latest_step() == 1
-        np.testing.assert_array_equal(checkpoints.restore(small(0))[0]["x"], [0, 1, 2])
+    step, state, _ = latest(tmp_path)
+    assert step == 1
+    np.testing.assert_array_equal(state["x"], [0, 1, 2])
+
+
+def test_clocks_add_up_over_starts_and_parts(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(checkpoints_module.time, "monotonic", lambda: now[0])
+    clock = StageClock(tmp_path, "damsm")
+    now[0] += 7.25
+    spent = clock.save()
+    StageClock(tmp_path, "prepare", 1.0).save()
+    later = StageClock(tmp_path, "damsm", spent)
+    now[0] += 2.0
+    assert later.save() == 9.25
+    assert wall_seconds(tmp_path) == {"damsm": 9.2, "prepare": 1.0}
+    assert wall_seconds(tmp_path / "nowhere") == {}

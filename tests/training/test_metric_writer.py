@@ -10,7 +10,6 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from attngan_jax.errors import UserError
-from attngan_jax.training import wall_clock
 from attngan_jax.training.metric_writer import Metrics
 
 
@@ -21,8 +20,8 @@ def metrics(tmp_path):
     metrics.close()
 
 
-def lines(workdir):
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+def events(workdir):
+    return EventAccumulator(str(workdir / "damsm" / "events"), {"tensors": 0}).Reload()
 
 
 def test_a_flush_writes_the_means_since_the_last_one(metrics, tmp_path):
@@ -32,39 +31,21 @@ def test_a_flush_writes_the_means_since_the_last_one(metrics, tmp_path):
             metrics.flush({"data_wait_fraction": step / 10})
     metrics.flush({"data_wait_fraction": 0.5})  # nothing new: writes nothing
     metrics.close()
-    assert [(line["step"], line["stage"], line["scalars"]) for line in lines(tmp_path)] == [
+    lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert [(line["step"], line["stage"], line["scalars"]) for line in lines] == [
         (2, "damsm", {"train/loss": 3.0, "train/twice": 6.0, "train/data_wait_fraction": 0.2}),
         (3, "damsm", {"train/loss": 7.0, "train/twice": 14.0, "train/data_wait_fraction": 0.3}),
     ]
-    events = EventAccumulator(str(tmp_path / "damsm" / "events"))
-    events.Reload()
-    assert {"train/loss", "train/twice"} <= set(events.Tags()["tensors"]) | set(
-        events.Tags()["scalars"]
-    )
+    assert {"train/loss", "train/twice"} <= set(events(tmp_path).Tags()["tensors"])
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
 def test_the_first_value_that_is_not_finite_is_named_with_its_step(value, metrics, tmp_path):
-    metrics.add(4, {"d_loss_64": jnp.float32(1.0), "g_loss": jnp.float32(2.0)})
-    metrics.add(5, {"d_loss_64": jnp.float32(1.0), "g_loss": jnp.float32(value)})
-    metrics.add(6, {"d_loss_64": jnp.float32("nan"), "g_loss": jnp.float32("nan")})
+    for step, d_loss, g_loss in ((4, 1.0, 2.0), (5, 1.0, value), (6, "nan", "nan")):
+        metrics.add(step, {"d_loss_64": jnp.float32(d_loss), "g_loss": jnp.float32(g_loss)})
     with pytest.raises(UserError, match=f"^g_loss became {value} at step 5 of stage damsm"):
         metrics.flush()
     assert not (tmp_path / "metrics.jsonl").exists()
-
-
-def test_clocks_add_up_over_starts_and_parts(tmp_path, monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(wall_clock.time, "monotonic", lambda: now[0])
-    clock = wall_clock.Clock(tmp_path, "damsm")
-    now[0] += 7.25
-    spent = clock.save()
-    wall_clock.Clock(tmp_path, "prepare", 1.0).save()
-    later = wall_clock.Clock(tmp_path, "damsm", spent)
-    now[0] += 2.0
-    assert later.save() == 9.25
-    assert wall_clock.read(tmp_path) == {"damsm": 9.2, "prepare": 1.0}
-    assert wall_clock.read(tmp_path / "nowhere") == {}
 
 
 def test_a_line_torn_by_a_kill_is_cut_before_the_next(tmp_path):
@@ -78,15 +59,14 @@ def test_a_line_torn_by_a_kill_is_cut_before_the_next(tmp_path):
     assert first + "\n" == whole and json.loads(second)["scalars"] == {"train/a": 2.0}
 
 
-def test_pictures_and_the_config_are_in_the_event_files(metrics, tmp_path):
-    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+def test_images_and_the_config_are_in_the_event_files(metrics, tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     metrics.write_config(0, {"seed": 3, "damsm": {"gamma1": 4.0}})
-    metrics.write_pictures(2, {"samples/16": picture})
+    metrics.write_images(2, {"samples/16": image})
     metrics.close()
-    events = EventAccumulator(str(tmp_path / "damsm" / "events"), size_guidance={"tensors": 0})
-    events.Reload()
-    width, height, png = events.Tensors("samples/16")[0].tensor_proto.string_val
-    assert (int(width), int(height)) == (7, 5) and events.Tensors("samples/16")[0].step == 2
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), picture)
-    (text,) = events.Tensors("config")[0].tensor_proto.string_val
+    (written,) = events(tmp_path).Tensors("samples/16")
+    width, height, png = written.tensor_proto.string_val
+    assert (int(width), int(height)) == (7, 5) and written.step == 2
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), image)
+    (text,) = events(tmp_path).Tensors("config")[0].tensor_proto.string_val
     assert '    "seed": 3' in text.decode() and '"gamma1": 4.0' in text.decode()

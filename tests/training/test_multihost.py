@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import pytest
 
-from attngan_jax.data import datasets, pipeline
+from attngan_jax.data import datasets
 from attngan_jax.errors import Stopped, UserError
 from attngan_jax.evaluation import suite
 from attngan_jax.sampling.trained_model import load_encoders
@@ -23,12 +23,13 @@ from attngan_jax.training import loop, multihost, parallel
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.checkpoints import Checkpoints
 from attngan_jax.training.damsm_task import DamsmTask
+from attngan_jax.workdir import Workdir
 from tests import tiny_runs
 from tests.same_metrics import assert_same_metrics
 from tests.tiny_configs import procedural_birds
 
 STEPS = {"damsm": 3, "attngan": 14}
-COMPARED = 3  # steps of a continued run; rounding grows in a GAN
+COMPARED = 3  # steps of a resumed run; rounding grows in a GAN
 SETTINGS = {
     "log_every_steps": 1,
     "damsm.num_train_steps": STEPS["damsm"],
@@ -39,98 +40,74 @@ SETTINGS = {
 }
 
 
-def start(workdir, data_dir, num_processes, num_devices, seconds=0.0):
-    """The processes of one run of `main`, and what each will have said."""
-    settings = {"data.data_dir": data_dir, "compilation_cache_dir": tiny_runs.CACHE} | SETTINGS
-    arguments = [
-        f"--config={tiny_runs.CONFIG}",
-        f"--workdir={workdir}",
-        *(f"--config.{key}={value}" for key, value in settings.items()),
-    ]
-    return [
-        start_process(
-            [
-                "tests.training.recorded_main",
-                f"{workdir}.{k}.records",
-                str(seconds),
-                *flags,
-                *arguments,
-            ],
-            f"{workdir}.{k}.log",
-            num_devices,
-        )
-        for k, flags in enumerate(flags_of(num_processes))
-    ]
-
-
-def start_scoring(workdir, num_processes, num_devices):
-    """The processes of one run of `evaluate`."""
-    return [
-        start_process(
-            ["attngan_jax.evaluate", f"--workdir={workdir}", *flags],
-            f"{workdir}.{k}.log",
-            num_devices,
-        )
-        for k, flags in enumerate(flags_of(num_processes))
-    ]
-
-
-def flags_of(num_processes):
-    """By which each process finds the others."""
-    address = f"localhost:{free_port()}"
-    return [
-        [f"--coordinator={address}", f"--num_processes={num_processes}", f"--process_index={k}"]
-        for k in range(num_processes)
-    ]
-
-
 def free_port():
     with socket.socket() as free:
         free.bind(("localhost", 0))
         return free.getsockname()[1]
 
 
-def start_process(module_and_arguments, log, num_devices):
-    """A Python that runs a module; what it says goes to the file `log`."""
+def start(commands, path, num_devices):
+    """Processes of `python -m MODULE ...`; what number k says goes to the file PATH.k.log."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": str(num_devices),
         "XLA_FLAGS": tiny_runs.QUICK_COMPILATION,
     }
-    with open(log, "w", encoding="utf-8") as said:
-        return subprocess.Popen(
-            [sys.executable, "-m", *module_and_arguments],
-            cwd=tiny_runs.ROOT,
-            env=environment,
-            stdout=said,
-            stderr=said,
-        )
+    processes = []
+    for k, command in enumerate(commands):
+        with open(f"{path}.{k}.log", "w", encoding="utf-8") as log:
+            streams = dict(stdout=log, stderr=log)
+            command = [sys.executable, "-m", *map(str, command)]
+            processes.append(
+                subprocess.Popen(command, cwd=tiny_runs.ROOT, env=environment, **streams)
+            )
+    return processes
 
 
-def finish(processes, workdir):
+def flags_of(num_processes):
+    """By which each process finds the others."""
+    run = (f"--coordinator=localhost:{free_port()}", f"--num_processes={num_processes}")
+    return [(*run, f"--process_index={k}") for k in range(num_processes)]
+
+
+def start_main(workdir, data_dir, num_processes, num_devices, seconds=0.0):
+    """The processes of one run of `main`, which also record their batches."""
+    settings = {"data.data_dir": data_dir, "compilation_cache_dir": tiny_runs.CACHE} | SETTINGS
+    arguments = [f"--config={tiny_runs.CONFIG}", f"--workdir={workdir}"]
+    arguments += [f"--config.{key}={value}" for key, value in settings.items()]
+    module = "tests.training.recorded_main"
+    commands = [
+        (module, f"{workdir}.{k}.records", seconds, *flags, *arguments)
+        for k, flags in enumerate(flags_of(num_processes))
+    ]
+    return start(commands, workdir, num_devices)
+
+
+def finish(processes, path):
     """What each process said, once all have ended with 0."""
     try:
         codes = [process.wait(timeout=800) for process in processes]
     finally:
         for process in processes:
             process.kill()
-    said = [pathlib.Path(f"{workdir}.{k}.log").read_text() for k in range(len(processes))]
+    said = [pathlib.Path(f"{path}.{k}.log").read_text() for k in range(len(processes))]
     assert codes == [0] * len(processes), "\n".join(text[-2000:] for text in said)
     return said
 
 
+def log_lines(workdir, stage):
+    lines = map(json.loads, Workdir(workdir).metrics_log.read_text().splitlines())
+    return [line for line in lines if line["stage"] == stage]
+
+
 def losses(workdir, stage):
     """step -> scalars of a stage."""
-    lines = map(json.loads, (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines())
-    return {
-        line["step"]: line["scalars"]
-        for line in lines
-        if line["stage"] == stage and "train/damsm_loss" in line["scalars"]
-    }
+    lines = log_lines(workdir, stage)
+    return {n["step"]: n["scalars"] for n in lines if "train/damsm_loss" in n["scalars"]}
 
 
 def records(workdir, stage, num_processes):
-    """The records of each global batch, the processes' shares end to end."""
+    """The records of each global batch, the processes' shares concatenated."""
     shares = []
     for k in range(num_processes):
         lines = pathlib.Path(f"{workdir}.{k}.records").read_text().splitlines()
@@ -138,93 +115,71 @@ def records(workdir, stage, num_processes):
     return [sum(share, []) for share in zip(*shares)]
 
 
-def config_of_run(data_dir):
-    config = procedural_birds.get_config()
-    config.update_from_flattened_dict(SETTINGS | {"data.data_dir": str(data_dir)})
-    return config
-
-
 def expected_records(task, dataset, count):
-    iterator = pipeline.train_iterator(
-        dataset,
-        task.config,
-        batch_size=task.settings.batch_size,
-        image_sizes=task.image_sizes,
-        max_words=task.max_words,
-        seed=task.config.seed,
-    )
+    iterator = loop.train_iterator(task, dataset, task.config.seed)
     result = [next(iterator)["index"].tolist() for _ in range(count)]
     iterator.close()
     return result
+
+
+@pytest.fixture
+def config(tiny_data_dir):
+    config = procedural_birds.get_config()
+    config.update_from_flattened_dict(SETTINGS | {"data.data_dir": str(tiny_data_dir)})
+    return config
 
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory, tiny_data_dir):
     """A run on two processes of two devices, stopped by SIGTERM to the second one."""
     workdir = tmp_path_factory.mktemp("hosts") / "run"
-    processes = start(workdir, tiny_data_dir, 2, 2, seconds=1.0)
-    log = workdir / "metrics.jsonl"
-    while not (log.exists() and len(losses(workdir, "attngan")) >= 2):
+    processes = start_main(workdir, tiny_data_dir, 2, 2, seconds=1.0)
+    while not (Workdir(workdir).metrics_log.exists() and len(losses(workdir, "attngan")) >= 2):
         assert all(process.poll() is None for process in processes), finish(processes, workdir)
         time.sleep(0.2)
     processes[1].send_signal(signal.SIGTERM)
-    said = finish(processes, workdir)
-    return workdir, said
+    return workdir, finish(processes, workdir)
 
 
 @pytest.mark.slow
 def test_sigterm_to_one_process_stops_all_after_the_same_step(stopped):
     workdir, said = stopped
-    lines = [
-        re.search(
-            r"stopped by SIGTERM after step (\d+) of stage attngan, which is saved; "
-            "run the same command again",
-            text,
-        )
-        for text in said
-    ]
+    stop = r"stopped by SIGTERM after step (\d+) of stage attngan, which is saved; "
+    lines = [re.search(stop + "run the same command again", text) for text in said]
     assert all(lines), said
     steps = {int(line[1]) for line in lines}
     assert steps == {max(losses(workdir, "attngan"))}
-    with Checkpoints(workdir, "attngan") as checkpoints:
-        assert {checkpoints.latest_step()} == steps
+    assert steps == {Checkpoints.steps_in(workdir, "attngan")[-1]}
     assert "Traceback" not in "".join(said)
 
 
 @pytest.mark.slow
-def test_one_process_trains_on_the_same_examples_with_the_same_losses(
-    stopped, tmp_path, tiny_data_dir
-):
+def test_one_process_trains_on_the_same_examples_with_the_same_losses(stopped, tmp_path, config):
     """Stage 1 from its start; stage 2 from where the two processes stopped."""
     workdir, _ = stopped
-    config = config_of_run(tiny_data_dir)
     dataset = datasets.load(config)
     damsm = DamsmTask(config, len(dataset.vocabulary))
-    assert records(workdir, "damsm", 2)[: STEPS["damsm"]] == expected_records(
-        damsm, dataset, STEPS["damsm"]
-    )
+    expected = expected_records(damsm, dataset, STEPS["damsm"])
+    assert records(workdir, "damsm", 2)[: STEPS["damsm"]] == expected
     loop.train(damsm, dataset, tmp_path)
     assert_same_losses(losses(tmp_path, "damsm"), losses(workdir, "damsm"), (1, 2, 3))
 
 
 @pytest.mark.slow
-def test_it_goes_on_on_one_process_or_on_four(stopped, tmp_path, tiny_data_dir):
+def test_it_resumes_on_one_process_or_on_four(stopped, tmp_path, tiny_data_dir, config):
     workdir, _ = stopped
     begun = max(losses(workdir, "attngan"))
-    four = tmp_path / "four"
-    shutil.copytree(workdir, four)
-    said = finish(start(four, tiny_data_dir, 4, 1), four)
+    one, four = (shutil.copytree(workdir, tmp_path / name) for name in ("one", "four"))
+    said = finish(start_main(four, tiny_data_dir, 4, 1), four)
     assert "All done. The report is" in said[0]
     assert not any("All done" in text or "batches" in text for text in said[1:])
     assert_scores_do_not_depend_on_processes(four, tmp_path)
 
-    one = tmp_path / "one"
-    shutil.copytree(workdir, one)
-    config = config_of_run(tiny_data_dir)
     dataset = datasets.load(config)
-    task = AttnganTask(config, len(dataset.vocabulary))
+    words = len(dataset.vocabulary)
+    task = AttnganTask(config, words)
     config.attngan.num_train_steps = begun + COMPARED
-    loop.train(task, dataset, one, frozen=load_encoders(config, len(dataset.vocabulary), one))
+    loop.train(task, dataset, one, frozen=load_encoders(config, words, one))
 
     steps = range(begun + 1, begun + COMPARED + 1)
     assert_same_losses(losses(one, "attngan"), losses(four, "attngan"), steps)
@@ -235,38 +190,31 @@ def test_it_goes_on_on_one_process_or_on_four(stopped, tmp_path, tiny_data_dir):
 
 def assert_scores_do_not_depend_on_processes(workdir, folder):
     """Scores a run again that four processes of a device have scored."""
-    scored = metrics(workdir)
-    again = {}
-    for name in ("two", "here"):
-        again[name] = folder / f"scored by {name}"
-        shutil.copytree(workdir, again[name], ignore=shutil.ignore_patterns("report", "reference"))
-    said = finish(start_scoring(again["two"], 2, 2), again["two"])
-    assert (
-        "The report is" in said[0]
-        and "R-precision" in (again["two"] / "report" / "index.html").read_text()
-    )
+    ignored = shutil.ignore_patterns("report", "reference")
+    here, two = (shutil.copytree(workdir, folder / f"{n} again", ignore=ignored) for n in (1, 2))
+    module = "attngan_jax.evaluate"
+    commands = [(module, f"--workdir={two}", *flags) for flags in flags_of(2)]
+    said = finish(start(commands, two, 2), two)
+    assert "The report is" in said[0] and "R-precision" in Workdir(two).page.read_text()
     assert not any("step 14" in text or "batches" in text for text in said[1:])
-    assert_same_metrics(scored, metrics(again["two"]))
-    assert_same_metrics(scored, suite.evaluate(again["here"]))  # one process of four devices
+    assert_same_metrics(metrics(workdir), metrics(two))
+    assert_same_metrics(metrics(workdir), suite.evaluate(here))  # one process of four devices
 
 
 def metrics(workdir):
-    """What was written down of the run's scores, once each in the log of scalars."""
-    lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
-    assert [line["step"] for line in lines if line["stage"] == "eval"][-1] == STEPS["attngan"]
-    assert list((workdir / "reference").glob("damsm-*.npz"))
-    return json.loads((workdir / "report" / "metrics.json").read_text())
+    """The recorded scores of a run, which are once in the log of scalars as well."""
+    assert log_lines(workdir, "eval")[-1]["step"] == STEPS["attngan"]
+    assert list(Workdir(workdir).reference.glob("damsm-*.npz"))
+    return json.loads(Workdir(workdir).metrics.read_text())
 
 
 def assert_same_losses(ones, others, steps):
     for step in steps:
-        a, b = (
-            {name: value for name, value in of[step].items() if "wait" not in name}
-            for of in (ones, others)
-        )
-        assert a.keys() == b.keys()
-        for name in a:
-            np.testing.assert_allclose(a[name], b[name], rtol=1e-3, err_msg=f"{name}, {step}")
+        assert ones[step].keys() == others[step].keys()
+        for name in ones[step]:
+            if "wait" not in name:
+                values = ones[step][name], others[step][name]
+                np.testing.assert_allclose(*values, rtol=1e-3, err_msg=f"{name}, {step}")
 
 
 def test_sigterm_to_the_only_process_saves_and_stops(
@@ -281,20 +229,20 @@ def test_sigterm_to_the_only_process_saves_and_stops(
                 os.kill(os.getpid(), signal.SIGTERM)
         return original(batch, mesh)
 
+    def train(num_train_steps):
+        tiny_config.damsm.num_train_steps = num_train_steps
+        task = DamsmTask(tiny_config, len(tiny_dataset.vocabulary))
+        return loop.train(task, tiny_dataset, tmp_path)
+
     monkeypatch.setattr(parallel, "shard_batch", shard_batch)
-    tiny_config.damsm.num_train_steps = 50
     tiny_config.damsm.checkpoint_every_steps = 50
-    task = DamsmTask(tiny_config, len(tiny_dataset.vocabulary))
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Stopped, match="stopped by SIGTERM after step [1-4] of stage damsm"):
-        loop.train(task, tiny_dataset, tmp_path)
+        train(50)
     assert signal.getsignal(signal.SIGTERM) is before
-    with Checkpoints(tmp_path, "damsm") as checkpoints:
-        step = checkpoints.latest_step()
+    (step,) = Checkpoints.steps_in(tmp_path, "damsm")
     assert step in range(1, 5)
-    tiny_config.damsm.num_train_steps = step + 1
-    state = loop.train(DamsmTask(tiny_config, len(tiny_dataset.vocabulary)), tiny_dataset, tmp_path)
-    assert int(state.step) == step + 1
+    assert int(train(step + 1).step) == step + 1
 
 
 @pytest.mark.parametrize(
@@ -312,17 +260,9 @@ def test_processes_that_are_told_too_little_say_so(arguments, message):
 
 def test_processes_agree_and_fail_together(tmp_path):
     address, count, path = f"localhost:{free_port()}", 3, tmp_path / "together"
-    finish(
-        [
-            start_process(
-                ["tests.training.together", address, str(count), str(k), f"{path}.{k}.json"],
-                f"{path}.{k}.log",
-                2,
-            )
-            for k in range(count)
-        ],
-        path,
-    )
+    module = "tests.training.together"
+    commands = [(module, address, count, k, f"{path}.{k}.json") for k in range(count)]
+    finish(start(commands, path, 2), path)
     said = [json.loads(pathlib.Path(f"{path}.{k}.json").read_text()) for k in range(count)]
 
     def of_all(name):
@@ -338,7 +278,7 @@ def test_processes_agree_and_fail_together(tmp_path):
         assert of_all(name) == ["OSError: no room for 0", stopped_by(0), stopped_by(0)]
     assert of_all("after") == 3 * ["still together"]
     third = float(np.float32(1 / 3))
-    assert of_all("learnt") == 3 * [[3 * [[third, third]], 5]]
+    assert of_all("received") == 3 * [[3 * [[third, third]], 5]]
     assert of_all("total") == 3 * [pytest.approx(10)] and of_all("devices") == 3 * [6]
 
 

@@ -6,9 +6,6 @@ import pytest
 
 from attngan_jax.training import parallel
 from tests.training import one_device
-from tests.training.jaxprs import equations
-
-NUM_STEPS = 50
 
 
 @pytest.mark.parametrize("stage", ["damsm", "attngan"])
@@ -19,15 +16,12 @@ def test_only_networks_compute_in_bfloat16(stage, tiny_config, tiny_dataset):
     state = one_device.first_state(task)
     step = parallel.parallel_step(task.train_step, one_device.mesh(2))
     (batch,) = one_device.batches(task, tiny_dataset, 1)
-    jaxpr, (new_state, metrics) = jax.make_jaxpr(step, return_shape=True)(state, frozen, batch)
-    for tree in (state, new_state, metrics):
+    for tree in (state, *jax.eval_shape(step, state, frozen, batch)):
         assert {str(x.dtype) for x in jax.tree.leaves(tree)} <= {"float32", "int32"}
     used = {}
-    for equation in equations(jaxpr.jaxpr):
-        for variable in equation.invars:
-            dtype = getattr(variable.aval, "dtype", None)
-            if dtype is not None:
-                used.setdefault(equation.primitive.name, set()).add(str(dtype))
+    for equation in one_device.step_equations(task, frozen, batch, 2):
+        dtypes = {str(getattr(x.aval, "dtype", "")) for x in equation.invars}
+        used.setdefault(equation.primitive.name, set()).update(dtypes)
     assert "bfloat16" in used["conv_general_dilated"]
     sums = [name for name in used if name.startswith(("psum", "all_gather", "pmax"))]
     assert sums
@@ -43,13 +37,8 @@ def test_fifty_steps_stay_within_three_percent_of_float32(tiny_config, tiny_data
     for dtype in ("float32", "bfloat16"):
         tiny_config.compute_dtype = dtype
         task, _ = one_device.make_task("damsm", tiny_config, tiny_dataset)
-        mesh = one_device.mesh()
-        step, state = parallel.parallel_step(task.train_step, mesh), one_device.first_state(task)
-        values = []
-        for batch in one_device.batches(task, tiny_dataset, NUM_STEPS):
-            state, metrics = step(state, None, parallel.shard_batch(batch, mesh))
-            values.append(metrics["damsm_loss"])
-        losses[dtype] = np.array(jax.device_get(values))
+        _, metrics = one_device.train(task, None, one_device.batches(task, tiny_dataset, 50))
+        losses[dtype] = np.array([row["damsm_loss"] for row in metrics])
     first, last = (losses["float32"][part].mean() for part in (slice(5), slice(-10, None)))
     assert last < 0.95 * first  # it learns, so there is something to spoil
     np.testing.assert_allclose(losses["bfloat16"][-10:].mean(), last, rtol=0.03)

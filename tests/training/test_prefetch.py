@@ -13,10 +13,15 @@ from attngan_jax.training.prefetch import DeviceBatches
 class Numbers:
     """A data iterator of [k, k, k, k], k = 0, 1, ...; each takes `seconds` to make."""
 
-    def __init__(self, seconds=0.0):
-        self.seconds, self.k, self.closed = seconds, 0, False
+    def __init__(self, seconds=0.0, broken_at=None):
+        self.seconds, self.broken_at, self.k, self.closed = seconds, broken_at, 0, False
+        self.allowed = threading.Event()
+        self.allowed.set()
 
     def __next__(self):
+        self.allowed.wait()
+        if self.k == self.broken_at:
+            raise KeyboardInterrupt
         time.sleep(self.seconds)
         self.k += 1
         return {"number": np.full(4, self.k - 1, np.int32)}
@@ -32,7 +37,7 @@ class Numbers:
 
 
 class Step:
-    """Stands for a step's output, which is there `seconds` from now."""
+    """Stands for a step's output, which is ready `seconds` from now."""
 
     def __init__(self, seconds):
         self.at = time.monotonic() + seconds
@@ -54,33 +59,37 @@ def make():
         batches.close()
 
 
-def number(batch):
-    assert len(batch["number"].sharding.device_set) == 4
-    return int(batch["number"][0])
+def next_number(batches):
+    number = batches.next()["number"]
+    assert len(number.sharding.device_set) == 4
+    return int(number[0])
 
 
 def test_the_state_is_that_after_the_last_batch_given(make):
     batches = make(Numbers())
     assert batches.get_state() == {"k": 0}
-    assert [number(batches.next()) for _ in range(3)] == [0, 1, 2]
-    time.sleep(0.05)  # the fourth is made by now
+    assert [next_number(batches) for _ in range(3)] == [0, 1, 2]
+    time.sleep(0.05)  # the fourth is ready by now
     state = batches.get_state()
     assert state == {"k": 3}
-    assert [number(batches.next()) for _ in range(2)] == [3, 4]
+    assert [next_number(batches) for _ in range(2)] == [3, 4]
     batches.set_state(state)
     assert batches.get_state() == state
-    assert [number(batches.next()) for _ in range(2)] == [3, 4]
+    assert [next_number(batches) for _ in range(2)] == [3, 4]
 
 
 def test_the_next_batch_is_made_while_the_step_runs(make):
-    numbers = Numbers(seconds=0.1)
+    numbers = Numbers()
     batches = make(numbers)
     batches.next()
-    time.sleep(0.25)  # a step
+    deadline = time.monotonic() + 30
+    while numbers.k < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.05)
     assert numbers.k == 2  # one more, and no second one
-    start = time.monotonic()
-    assert number(batches.next()) == 1
-    assert time.monotonic() - start < 0.08
+    numbers.allowed.clear()
+    assert next_number(batches) == 1  # it is there, though no other can be made
+    numbers.allowed.set()
 
 
 @pytest.mark.parametrize(
@@ -100,15 +109,9 @@ def test_waiting_is_what_the_devices_are_idle_for(step_seconds, low, high, make)
     assert batches.wait_fraction() == 0.0  # a new count
 
 
-def test_what_goes_wrong_in_making_a_batch_comes_out_of_next(make):
-    class Broken(Numbers):
-        def __next__(self):
-            if self.k == 1:
-                raise KeyboardInterrupt
-            return super().__next__()
-
-    batches = make(Broken())
-    assert number(batches.next()) == 0
+def test_an_error_in_making_a_batch_comes_out_of_next(make):
+    batches = make(Numbers(broken_at=1))
+    assert next_number(batches) == 0
     with pytest.raises(KeyboardInterrupt):
         batches.next()
     assert batches.get_state() == {"k": 1}

@@ -11,7 +11,6 @@ it is: weights that differ by one unit in the last place move the third step's `
 float32 run (`loss_d256` by 9.7e-4); in float32 the discriminators have 3e-3 in the third step.
 """
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -25,25 +24,27 @@ from attngan_jax.training import parallel
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.state import AttnganState, Network
 from configs import default
-from tests.reference_vectors import (
-    BATCH,
-    GRADIENT,
-    SPEC,
-    assert_close,
-    assert_each_close,
-    btd,
-    images,
-    network,
-    normal,
-    norms,
-    numpy_tree,
-    recorded,
-)
+from tests import reference_vectors as reference
+from tests.reference_vectors import BATCH, GRADIENT, network, normal, recorded
 from tests.tiny_runs import ROOT
+from tests.training import one_device
 
 SIZES = (64, 128, 256)
-DIMS = SPEC["dims"]
+DIMS = reference.SPEC["dims"]
 T, D = DIMS["TEXT__WORDS_NUM"], DIMS["TEXT__EMBEDDING_DIM"]
+# Relative, for d64, d128, d256, g and kl in each step.
+TOLERANCES = np.array([[1e-5] * 5, [1e-3] * 5, [3e-3] * 3 + [1e-3] * 2])
+
+
+# Where the code asks for float32, it gets float64.
+IN_FLOAT64 = """
+import json, jax, jax.numpy as jnp
+jax.config.update("jax_enable_x64", True)
+jnp.float32 = jnp.float64  # before anything of the package takes it as a default
+from tests.training import test_reference_steps
+losses, _ = test_reference_steps.three_steps("float64")
+print(json.dumps(losses.tolist()))
+"""
 
 
 class GivenFeatures:
@@ -53,22 +54,8 @@ class GivenFeatures:
         return variables["words"], variables["sentence"]
 
 
-# Relative, for d64, d128, d256, g and kl in each step.
-TOLERANCES = np.array([[1e-5] * 5, [1e-3] * 5, [3e-3] * 3 + [1e-3] * 2])
-
-
-@dataclasses.dataclass(eq=False)
-class GivenNoise:
-    """Stands in for the noise of every step."""
-
-    z: np.ndarray  # [steps, B, Z]
-    condition: np.ndarray  # [steps, B, condition_dim]
-
-    def __call__(self, step, local_batch):
-        return jax.numpy.asarray(self.z)[step], jax.numpy.asarray(self.condition)[step]
-
-
 def make_task(num_steps, dtype):
+    """The task with the original's widths, features and noise."""
     config = default.get_config()
     config.compute_dtype = dtype
     config.generator.num_stages = DIMS["TREE__BRANCH_NUM"]
@@ -80,43 +67,39 @@ def make_task(num_steps, dtype):
     config.text_encoder.embedding_dim = D
     task = AttnganTask(config.lock(), vocabulary_size=1)
     task.text_encoder = GivenFeatures()
-    task.noise = GivenNoise(
-        np.stack([normal(f"z{i}", (BATCH, config.generator.z_dim)) for i in range(num_steps)]),
-        np.stack(
-            [normal(f"e{i}", (BATCH, config.generator.condition_dim)) for i in range(num_steps)]
-        ),
+    dims = {"z": config.generator.z_dim, "e": config.generator.condition_dim}
+    z, e = (
+        np.stack([normal(f"{name}{i}", (BATCH, dim)) for i in range(num_steps)])
+        for name, dim in dims.items()
     )
+    task.noise = lambda step, local_batch: (jax.numpy.asarray(z)[step], jax.numpy.asarray(e)[step])
     return task
 
 
 def seeded_state(task):
-    def start(name, optimizer):
-        _, variables = network(name)
-        return Network(
-            variables["params"], variables["batch_stats"], optimizer.init(variables["params"])
-        )
-
-    generator = start("generator", task.generator_optimizer)
-    return AttnganState(
-        step=jax.numpy.int32(0),
-        generator=generator,
-        discriminators=tuple(
-            start(f"discriminator_{s}", task.discriminator_optimizer) for s in SIZES
-        ),
-        ema_params=jax.tree.map(np.copy, generator.params),
+    generator = Network.create(network("generator")[1], task.generator_optimizer)
+    discriminators = tuple(
+        Network.create(network(f"discriminator_{size}")[1], task.discriminator_optimizer)
+        for size in SIZES
     )
+    ema_params = jax.tree.map(np.copy, generator.params)
+    return AttnganState(jax.numpy.int32(0), generator, discriminators, ema_params)
 
 
 def in_dtype(tree, dtype):
     """The tree with its floating-point arrays in `dtype`."""
-    return jax.tree.map(
-        lambda x: np.asarray(x).astype(dtype) if np.asarray(x).dtype.kind == "f" else x, tree
-    )
+
+    def convert(x):
+        x = np.asarray(x)
+        return x.astype(dtype) if x.dtype.kind == "f" else x
+
+    return jax.tree.map(convert, tree)
 
 
 def make_batch(step, class_ids, dtype):
     batch = {
-        f"image_{s}": (images(f"x{step}_{s}", s).astype(dtype) + 1) * np.array(127.5, dtype)
+        f"image_{s}": (reference.images(f"x{step}_{s}", s).astype(dtype) + 1)
+        * np.array(127.5, dtype)
         for s in SIZES
     }
     return batch | {
@@ -135,42 +118,30 @@ def steps():
 def three_steps(dtype):
     """The same, computed in `dtype`; the weights and inputs are float32's in any case."""
     vectors = recorded("train_three_steps")
-    task = make_task(len(vectors["losses"]), dtype)
-    mesh = parallel.make_mesh(jax.devices()[:1])
-    train_step = parallel.parallel_step(task.train_step, mesh)
-    state = jax.device_put(in_dtype(seeded_state(task), dtype), parallel.replicated(mesh))
-    image_variables = in_dtype(network("image_encoder")[1], dtype)
+    task, mesh = make_task(len(vectors["losses"]), dtype), one_device.mesh()
+    train_step, everywhere = (
+        parallel.parallel_step(task.train_step, mesh),
+        parallel.replicated(mesh),
+    )
+    state = jax.device_put(in_dtype(seeded_state(task), dtype), everywhere)
     losses = []
     for step in range(len(vectors["losses"])):
-        text = {
-            "words": btd(np.float32(0.5) * normal(f"w{step}", (BATCH, D, T))),
-            "sentence": normal(f"s{step}", (BATCH, D)),
-        }
-        frozen = jax.device_put(
-            {"text": in_dtype(text, dtype), "image": image_variables}, parallel.replicated(mesh)
-        )
+        words = reference.btd(np.float32(0.5) * normal(f"w{step}", (BATCH, D, T)))
+        text = {"words": words, "sentence": normal(f"s{step}", (BATCH, D))}
+        frozen = in_dtype({"text": text, "image": network("image_encoder")[1]}, dtype)
         batch = parallel.shard_batch(make_batch(step, vectors["class_ids"], dtype), mesh)
-        state, metrics = train_step(state, frozen, batch)
-        losses.append(
-            [
-                *(metrics[f"d_loss_{s}"] for s in SIZES),
-                metrics["g_loss"] - metrics["kl_loss"],
-                metrics["kl_loss"],
-            ]
-        )
+        state, metrics = train_step(state, jax.device_put(frozen, everywhere), batch)
+        d_losses = [metrics[f"d_loss_{s}"] for s in SIZES]
+        losses.append([*d_losses, metrics["g_loss"] - metrics["kl_loss"], metrics["kl_loss"]])
     return np.array(losses), state
 
 
 def parameters(params, state):
     """The generator's parameters under the original's names."""
-    weights = state_dict_from_variables(
-        "generator", numpy_tree({"params": params, "batch_stats": state.generator.batch_stats})
-    )
-    return {
-        name: value
-        for name, value in weights.items()
-        if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
-    }
+    variables = reference.numpy_tree({"params": params, "batch_stats": state.generator.batch_stats})
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    weights = state_dict_from_variables("generator", variables)
+    return {name: value for name, value in weights.items() if not name.endswith(statistics)}
 
 
 def test_losses(steps):
@@ -181,12 +152,8 @@ def test_losses(steps):
 
 @pytest.mark.slow
 def test_losses_in_float64():
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.training.float64_steps"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, "-c", IN_FLOAT64]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     losses = np.array(json.loads(done.stdout.splitlines()[-1]))
     expected = recorded("train_three_steps")["losses"]
@@ -196,14 +163,14 @@ def test_losses_in_float64():
 def test_generator_after_the_steps(steps):
     vectors, (_, state) = recorded("train_three_steps"), steps
     weights = parameters(state.generator.params, state)
-    assert_each_close(norms(weights), vectors["generator_param_l2"], GRADIENT)
+    reference.assert_each_close(reference.norms(weights), vectors["generator_param_l2"], GRADIENT)
     sums = [weights[name].sum(dtype=np.float64) for name in sorted(weights)]
     # A sum of weights of both signs is small beside what it is made of, whose scale is the norm.
-    assert_each_close(sums, vectors["generator_param_sum"], GRADIENT)
+    reference.assert_each_close(sums, vectors["generator_param_sum"], GRADIENT)
 
 
 def test_moving_average_after_the_steps(steps):
     vectors, (_, state) = recorded("train_three_steps"), steps
-    averaged = norms(parameters(state.ema_params, state))
-    assert_close(averaged, vectors["ema_l2"], GRADIENT)
-    assert_each_close(averaged, vectors["ema_l2"], GRADIENT)
+    averaged = reference.norms(parameters(state.ema_params, state))
+    reference.assert_close(averaged, vectors["ema_l2"], GRADIENT)
+    reference.assert_each_close(averaged, vectors["ema_l2"], GRADIENT)

@@ -1,4 +1,4 @@
-"""Stage 1 taken from another run: whole, with its log, and only where it is the same."""
+"""Stage 1 taken from another run: complete, with its log, and only where it is the same."""
 
 import json
 import shutil
@@ -9,7 +9,8 @@ import pytest
 from attngan_jax import configuration
 from attngan_jax.errors import UserError
 from attngan_jax.training import warm_start
-from attngan_jax.training.checkpoints import Checkpoints
+from attngan_jax.training.checkpoints import Checkpoints, wall_seconds
+from attngan_jax.workdir import Workdir
 from tests.tiny_configs import procedural_birds
 
 
@@ -20,18 +21,14 @@ def fresh(tmp_path):
     configuration.save_workdir_config(config, source)
     with Checkpoints(source, "damsm") as checkpoints:
         checkpoints.save(config.damsm.num_train_steps, {"x": np.arange(3.0)}, {})
-    (source / "metrics.jsonl").write_text(
-        "".join(
-            json.dumps({"step": 4, "stage": stage, "time": 0, "scalars": {}}) + "\n"
-            for stage in ("damsm", "attngan")
-        )
-    )
-    (source / "wall_seconds.json").write_text('{"prepare": 1.0, "damsm": 62.5}')
-    (source / "vocabulary.txt").write_text("<end>\nbird\n")
+    lines = ({"step": 4, "stage": s, "time": 0, "scalars": {}} for s in ("damsm", "attngan"))
+    Workdir(source).metrics_log.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    Workdir(source).wall_seconds.write_text('{"prepare": 1.0, "damsm": 62.5}')
+    Workdir(source).vocabulary.write_text("<end>\nbird\n")
     config.attngan.damsm_weight = 0.5  # stage 2 may differ
     workdir.mkdir()
-    shutil.copy(source / "vocabulary.txt", workdir)
-    (workdir / "wall_seconds.json").write_text('{"prepare": 3.5}')
+    shutil.copy(Workdir(source).vocabulary, workdir)
+    Workdir(workdir).wall_seconds.write_text('{"prepare": 3.5}')
     return config, workdir, source
 
 
@@ -41,32 +38,26 @@ def files(folder):
     }
 
 
-def test_the_copy_is_whole_and_says_where_it_is_from(fresh):
+def test_the_copy_is_complete_and_says_where_it_is_from(fresh):
     config, workdir, source = fresh
     warm_start.take_damsm(config, workdir, source)
     assert files(workdir / "damsm") == files(source / "damsm")
     assert not list(workdir.glob(".damsm*"))
-    logs = [
-        [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        for run in (workdir, source)
-    ]
-    assert logs[0] == [line for line in logs[1] if line["stage"] == "damsm"] != []
-    assert json.loads((workdir / "wall_seconds.json").read_text()) == {
-        "prepare": 3.5,
-        "damsm": 62.5,
-    }
-    origin = json.loads((workdir / "damsm_from.json").read_text())
+    logs = [Workdir(run).metrics_log.read_text().splitlines() for run in (workdir, source)]
+    assert logs[0] == [line for line in logs[1] if json.loads(line)["stage"] == "damsm"] != []
+    assert wall_seconds(workdir) == {"prepare": 3.5, "damsm": 62.5}
+    origin = json.loads(Workdir(workdir).damsm_from.read_text())
     assert (workdir / origin["workdir"]).resolve() == source.resolve()
 
 
 def test_a_stage_that_is_there_is_left_alone(fresh):
     config, workdir, source = fresh
     warm_start.take_damsm(config, workdir, source)
-    (workdir / "damsm_from.json").unlink()
+    Workdir(workdir).damsm_from.unlink()
     (workdir / "damsm" / "note").write_text("mine")
     warm_start.take_damsm(config, workdir, source)
     assert (workdir / "damsm" / "note").exists()
-    assert not (workdir / "damsm_from.json").exists()
+    assert not Workdir(workdir).damsm_from.exists()
 
 
 @pytest.mark.parametrize(
@@ -89,10 +80,10 @@ def test_a_stage_of_other_settings_is_refused(fresh, key, value):
 def test_an_unfinished_stage_and_other_words_are_refused(fresh, tmp_path_factory):
     config, workdir, source = fresh
     unfinished = tmp_path_factory.mktemp("unfinished")
-    for name in ("config.json", "vocabulary.txt"):
-        shutil.copy(source / name, unfinished)
+    for path in (Workdir(source).config, Workdir(source).vocabulary):
+        shutil.copy(path, unfinished)
     with pytest.raises(UserError, match="is not finished"):
         warm_start.take_damsm(config, workdir, unfinished)
-    (workdir / "vocabulary.txt").write_text("<end>\nother\n")
+    Workdir(workdir).vocabulary.write_text("<end>\nother\n")
     with pytest.raises(UserError, match="knows other words"):
         warm_start.take_damsm(config, workdir, source)

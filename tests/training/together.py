@@ -1,4 +1,4 @@
-"""What processes agree on, to a file each: run by test_hosts.py.
+"""What processes agree on, to a file each: run by test_multihost.py.
 
 python -m tests.training.together HOST:PORT NUM_PROCESSES PROCESS_INDEX FILE
 """
@@ -45,17 +45,15 @@ def main(address: str, num_processes: str, process_index: str, path: str) -> Non
         "telling_fails": outcome(multihost.from_first, fails_in(0), "told"),
         "after": outcome(multihost.from_first, lambda: "still together", "after"),
     }
-    # What the first has learnt goes to all, to the last bit, and on all their devices.
-    learnt = multihost.arrays_from_first(
-        lambda: {"w": {"a": jax.numpy.full((3, 2), 1 / (3 + here))}, "n": np.int32(here + 5)},
-        "learnt",
-    )
+    # Arrays of the first process go to all, to the last bit, and on all their devices.
+    arrays = {"w": {"a": jax.numpy.full((3, 2), 1 / (3 + here))}, "n": np.int32(here + 5)}
+    received = multihost.from_first(lambda: arrays, "arrays")
     mesh = parallel.make_mesh()
-    spread = parallel.replicate(learnt, mesh)
+    spread = parallel.replicate(received, mesh)
     spread = parallel.replicate(spread, mesh)  # where it is already
     total = jax.jit(lambda tree: tree["w"]["a"].sum() * tree["n"])(spread)
     said |= {
-        "learnt": [learnt["w"]["a"].tolist(), int(learnt["n"])],
+        "received": [received["w"]["a"].tolist(), int(received["n"])],
         "total": float(total),
         "devices": len(spread["w"]["a"].sharding.device_set),
     }

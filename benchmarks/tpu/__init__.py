@@ -1,1 +1,0 @@
-"""Reading a compiled TPU program: arrays, memory traffic, exchanges."""
