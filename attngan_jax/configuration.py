@@ -5,7 +5,7 @@
 
 import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any, TypeAlias
 
 import ml_collections
@@ -153,7 +153,7 @@ def _log_once(line: str) -> None:
 
 
 def differences(
-    old: Config, new: Config, *, of: Iterable[str] = ("damsm", "attngan"), may_grow: bool = False
+    old: Config, new: Config, *, of: Collection[str | None] = ("damsm", "attngan"), may_grow: bool = False
 ) -> list[str]:
     """A line for each key that differs and that decides results of the parts `of` a run.
 
@@ -174,7 +174,7 @@ def differences(
 
 def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
     """Nested dicts as one, its keys joined by dots."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{key}.")

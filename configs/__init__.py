@@ -69,6 +69,8 @@ class Key:
 class Section:
     """Keys by name: `section.name = value`, or `= Key(value, ...)` where more is to be said."""
 
+    _decides: str
+
     def __init__(self, decides: str):
         self.__dict__["_decides"] = decides
 
