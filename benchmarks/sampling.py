@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from attngan_jax.models.generator import draw
+from attngan_jax.sampling.trained_model import generate_in_chunks
 from attngan_jax.training.networks import build_generator
 from configs import cub
 
@@ -46,7 +46,9 @@ def make_sampler(batch_size: int):
         ),
         shapes,
     )
-    sample = jax.jit(lambda variables, *inputs: draw(generator, variables, *inputs).images)
+    sample = jax.jit(
+        lambda variables, *inputs: generate_in_chunks(generator, variables, *inputs).images
+    )
     return lambda: sample(variables, *inputs)
 
 

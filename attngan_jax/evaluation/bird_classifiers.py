@@ -14,8 +14,8 @@ import numpy as np
 import optax
 from tqdm import tqdm
 
-from attngan_jax.models.batch_norm import BatchNorm
 from attngan_jax.models.image_encoder import SmallTrunk
+from attngan_jax.models.layers import BatchNorm
 from attngan_jax.training.networks import normalise
 
 

@@ -155,14 +155,12 @@ class AttnganTask:
 
         def logits(module, real, fake, sentence, next_sentence, has_next):
             # In the released code's order, which is that of the running averages, here and below.
-            real_features, fake_features = jnp.split(
-                module.features(jnp.concatenate([normalise(real), fake]), train=True, batches=2), 2
-            )
-            real_map, wrong_map = module.joint_maps(real_features, sentence, next_sentence)
+            real_features = module.features(normalise(real), train=True)
+            fake_features = module.features(fake, train=True)
             conditional = (
-                module.joint_logits(real_map, train=True),
+                module.conditional_logits(real_features, sentence, train=True),
                 module.conditional_logits(fake_features, sentence, train=True),
-                module.joint_logits(wrong_map, train=True, mask=has_next),
+                module.conditional_logits(real_features, next_sentence, train=True, mask=has_next),
             )
             if not module.unconditional:
                 return conditional, None

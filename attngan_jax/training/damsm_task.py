@@ -75,12 +75,10 @@ class DamsmTask:
     def train_step(self, state: DamsmState, frozen: dict, batch: dict):
         """One update of both encoders on one device's share `batch`; returns state, metrics."""
         del frozen
-        settings, rate = self.settings, self.config.text_encoder.dropout_rate
+        settings = self.settings
         key = stage_key(self.config.seed, self.name, state.step)
         mask, images = word_mask(batch), batch[f"image_{self.image_sizes[0]}"]
         keys = parallel.example_keys(key, images.shape[0])
-        shape = (mask.shape[1], self.config.text_encoder.word_dim)
-        keep = jax.vmap(lambda k: jax.random.bernoulli(k, 1.0 - rate, shape))(keys)
         trained, pretrained = split_trunk(state.image.params)
 
         def encode_images(image_params, images):
@@ -98,7 +96,7 @@ class DamsmTask:
 
         def loss_fn(text_params, image_params):
             words, sentence = self.text_encoder.apply(
-                {"params": text_params}, batch["caption"], mask, keep=keep, dropout_rate=rate
+                {"params": text_params}, batch["caption"], mask, dropout_keys=keys
             )
             (regions, code), batch_stats = encode_images(image_params, images)
             loss = matching_losses(

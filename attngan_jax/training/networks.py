@@ -1,5 +1,6 @@
 """From a config to its networks: the only place where model fields meet config keys."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -7,7 +8,7 @@ from attngan_jax.configuration import Config
 from attngan_jax.models.discriminator import Discriminator
 from attngan_jax.models.generator import Generator, stage_sizes
 from attngan_jax.models.image_encoder import ImageEncoder
-from attngan_jax.models.text_encoder import TextEncoder
+from attngan_jax.models.text_encoder import TEXT_ENCODERS
 from attngan_jax.training.parallel import AXIS
 
 
@@ -19,28 +20,23 @@ def _common(config: Config) -> dict:
     )
 
 
-def _packs(config: Config) -> bool:
-    """Whether pixels and images are packed into channels: worth it on TPUs alone."""
-    return (config.platform or jax.default_backend()) == "tpu"
-
-
 def image_sizes(config: Config) -> tuple[int, ...]:
     """Sides of the images of every stage, smallest first."""
     generator = config.generator
     return stage_sizes(generator.num_stages, generator.base_size, generator.single_image)
 
 
-def build_text_encoder(config: Config, vocabulary_size: int) -> TextEncoder:
+def build_text_encoder(config: Config, vocabulary_size: int) -> nn.Module:
     """The text encoder of `config.text_encoder`."""
     text = config.text_encoder
-    return TextEncoder(
-        vocabulary_size,
-        text.word_dim,
-        text.embedding_dim,
-        text.rnn_type,
-        text.forget_bias,
-        text.sentence_pooling,
-        jnp.dtype(config.compute_dtype),
+    return TEXT_ENCODERS[text.rnn_type](
+        vocabulary_size=vocabulary_size,
+        word_dim=text.word_dim,
+        embedding_dim=text.embedding_dim,
+        forget_bias=text.forget_bias,
+        sentence_pooling=text.sentence_pooling,
+        dropout_rate=text.dropout_rate,
+        dtype=jnp.dtype(config.compute_dtype),
     )
 
 
@@ -53,7 +49,6 @@ def build_image_encoder(config: Config) -> ImageEncoder:
         image.cnn_dim,
         cnn_image_size=image.image_size,
         **_common(config),
-        packed=_packs(config),
     )
 
 
@@ -70,7 +65,6 @@ def build_generator(config: Config) -> Generator:
         g.single_image,
         g.legacy_mask,
         **_common(config),
-        packed=_packs(config),
     )
 
 
@@ -78,13 +72,7 @@ def build_discriminators(config: Config) -> tuple[Discriminator, ...]:
     """One discriminator per stage; AttnDCGAN's single one has no unconditional head."""
     unconditional = not config.generator.single_image
     return tuple(
-        Discriminator(
-            config.discriminator.df_dim,
-            size,
-            unconditional,
-            **_common(config),
-            packed=_packs(config),
-        )
+        Discriminator(config.discriminator.df_dim, size, unconditional, **_common(config))
         for size in image_sizes(config)
     )
 

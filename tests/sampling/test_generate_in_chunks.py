@@ -1,33 +1,17 @@
-"""Drawing with running statistics: one wide convolution, and a few examples at a time."""
+"""Images generated a few at a time are those of the whole batch."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attngan_jax.models import generator, layers
+from attngan_jax.sampling.trained_model import generate_in_chunks
 from tests.reference_vectors import FORWARD, assert_close, network, normal
 
 
-@pytest.mark.parametrize(
-    "convolve",
-    [
-        layers.upsampled_conv,
-        lambda x, kernel: layers.interleave_parities(layers.upsampled_conv_parities(x, kernel)),
-    ],
-)
-def test_upsampled_convolution(convolve):
-    x, kernel = normal("x", (2, 5, 3, 4)), normal("kernel", (3, 3, 4, 6))
-    large = x.repeat(2, axis=1).repeat(2, axis=2)
-    expected = jax.lax.conv_general_dilated(
-        large, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    assert_close(jax.jit(convolve)(x, kernel), expected, 1e-6)
-
-
 @pytest.mark.parametrize("legacy_mask", [False, True])
-@pytest.mark.parametrize("at_once", [1, 3, 4, None])
-def test_a_few_examples_at_a_time(at_once, legacy_mask):
+@pytest.mark.parametrize("chunk_size", [1, 3, 4, None])
+def test_a_few_examples_at_a_time(chunk_size, legacy_mask):
     module, variables = network("generator", legacy_mask=legacy_mask)
     B, T = 6, 5
     z_dim = variables["params"]["initial"]["dense"]["kernel"].shape[0] - module.condition_dim
@@ -42,7 +26,7 @@ def test_a_few_examples_at_a_time(at_once, legacy_mask):
     )
     whole = jax.jit(lambda v: module.apply(v, *inputs, train=False))(variables)
     parts = jax.jit(
-        lambda v: generator.draw(module, v, *map(jnp.asarray, inputs), at_once=at_once)
+        lambda v: generate_in_chunks(module, v, *map(jnp.asarray, inputs), chunk_size=chunk_size)
     )(variables)
     for one, other in zip(jax.tree.leaves(parts), jax.tree.leaves(whole), strict=True):
         assert_close(one, other, FORWARD)
