@@ -153,7 +153,11 @@ def _log_once(line: str) -> None:
 
 
 def differences(
-    old: Config, new: Config, *, of: Collection[str | None] = ("damsm", "attngan"), may_grow: bool = False
+    old: Config,
+    new: Config,
+    *,
+    of: Collection[str | None] = ("damsm", "attngan"),
+    may_grow: bool = False,
 ) -> list[str]:
     """A line for each key that differs and that decides results of the parts `of` a run.
 

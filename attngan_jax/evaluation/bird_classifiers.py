@@ -18,8 +18,8 @@ from attngan_jax.data.datasets import Dataset
 from attngan_jax.data.pipeline import EvenSubset
 from attngan_jax.evaluation.batched_map import BatchedMap
 from attngan_jax.evaluation.metrics import pointing_game
-from attngan_jax.models.batch_norm import BatchNorm
 from attngan_jax.models.image_encoder import SmallTrunk
+from attngan_jax.models.layers import BatchNorm
 from attngan_jax.training import multihost
 from attngan_jax.training.networks import normalise
 

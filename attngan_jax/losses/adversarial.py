@@ -1,17 +1,31 @@
 """Adversarial losses and the conditioning augmentation's KL term (Sec. 3.1; `losses.py`)."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
 
-def is_real(logits: jax.Array) -> jax.Array:
-    """-log p(real), per example: binary cross entropy with target 1."""
-    return jax.nn.softplus(-logits)
+class LogitLosses(NamedTuple):
+    """Losses per logit: of the discriminator for a real and a fake example, of the generator."""
+
+    real: jax.Array
+    fake: jax.Array
+    generator: jax.Array
 
 
-def is_fake(logits: jax.Array) -> jax.Array:
-    """-log(1 - p(real)), per example: binary cross entropy with target 0."""
-    return jax.nn.softplus(logits)
+def bce(logits: jax.Array) -> LogitLosses:
+    """Binary cross entropy: -log p and -log(1 - p), p = sigmoid(logit) (the paper, Eqs. 4, 5)."""
+    return LogitLosses(jax.nn.softplus(-logits), jax.nn.softplus(logits), jax.nn.softplus(-logits))
+
+
+def hinge(logits: jax.Array) -> LogitLosses:
+    """Hinge loss (Lim and Ye, "Geometric GAN", 2017). Not in the paper."""
+    return LogitLosses(jax.nn.relu(1.0 - logits), jax.nn.relu(1.0 + logits), -logits)
+
+
+# Another loss is one function of logits and one entry here.
+ADVERSARIAL_LOSSES = {"bce": bce, "hinge": hinge}
 
 
 def discriminator_loss(
@@ -21,6 +35,7 @@ def discriminator_loss(
     wrong_weight: jax.Array,
     *,
     unconditional: tuple[jax.Array, jax.Array] | None = None,
+    loss: str = "bce",
 ) -> jax.Array:
     """Loss of one discriminator, a scalar.
 
@@ -29,15 +44,18 @@ def discriminator_loss(
       wrong: conditional logits `[B]` of real images with the next example's sentence.
       wrong_weight: `[B]`, each mismatched pair's weight in the mean; see `wrong_pair_weight`.
       unconditional: logits `[B]` of real and of generated images, if there is such a head.
+      loss: one of `ADVERSARIAL_LOSSES`.
 
     Differs from the paper: Eq. 5 halves the sum of the conditional and the unconditional loss and
     has no mismatched pairs; this is the released code's `discriminator_loss`.
     """
-    cond_real, cond_fake = is_real(real).mean(), is_fake(fake).mean()
-    cond_wrong = (is_fake(wrong) * wrong_weight).sum()
+    losses = ADVERSARIAL_LOSSES[loss]
+    cond_real, cond_fake = losses(real).real.mean(), losses(fake).fake.mean()
+    cond_wrong = (losses(wrong).fake * wrong_weight).sum()
     if unconditional is None:
         return cond_real + (cond_fake + cond_wrong) / 2
-    uncond_real, uncond_fake = is_real(unconditional[0]).mean(), is_fake(unconditional[1]).mean()
+    uncond_real = losses(unconditional[0]).real.mean()
+    uncond_fake = losses(unconditional[1]).fake.mean()
     return (uncond_real + cond_real) / 2 + (uncond_fake + cond_fake + cond_wrong) / 3
 
 
@@ -49,13 +67,18 @@ def wrong_pair_weight(has_next: jax.Array, global_batch: int, num_devices: int) 
     return has_next * (num_devices / (global_batch - 1))
 
 
-def generator_loss(conditional: jax.Array, unconditional: jax.Array | None) -> jax.Array:
+def generator_loss(
+    conditional: jax.Array, unconditional: jax.Array | None, *, loss: str = "bce"
+) -> jax.Array:
     """Loss of the generator at one stage, a scalar, from logits `[B]` of its images.
+
+    `loss` is one of `ADVERSARIAL_LOSSES`.
 
     Differs from the paper: Eq. 4 halves it; the released code's `generator_loss` does not.
     """
-    loss = is_real(conditional).mean()
-    return loss if unconditional is None else loss + is_real(unconditional).mean()
+    losses = ADVERSARIAL_LOSSES[loss]
+    total = losses(conditional).generator.mean()
+    return total if unconditional is None else total + losses(unconditional).generator.mean()
 
 
 def kl_loss(mean: jax.Array, log_variance: jax.Array) -> jax.Array:

@@ -4,60 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from attngan_jax.models.batch_norm import BatchNorm, Dtype, leaky_relu
-from attngan_jax.models.layers import Conv, ConvNorm, kernel_init
-from attngan_jax.models.packing import LANES, PAIRS, UNPACKED, Packing, pack
-
-
-class SentenceConv(nn.Module):
-    """3x3 convolution, without bias, of image features joined by sentences tiled over the map.
-
-    A tiled sentence is the same at every pixel, so its share of the convolution is one product with
-    each of the nine taps, summed over the taps that fall inside the map. The image's share is
-    computed once for all sentences. The numbers are those of the convolution written out.
-    """
-
-    features: int
-    dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, images: jax.Array, sentences: tuple[jax.Array, ...]) -> list[jax.Array]:
-        """`images [B, H, W, C]`, each sentence `[B, D]` -> a `[B, H, W, features]` for each."""
-        _, H, W, C = images.shape
-        shape = (3, 3, C + sentences[0].shape[-1], self.features)
-        kernel = self.param("kernel", kernel_init, shape, jnp.float32).astype(self.dtype)
-        of_images = jax.lax.conv_general_dilated(
-            images.astype(self.dtype),
-            kernel[:, :, :C],
-            (1, 1),
-            "SAME",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        rows, columns = _taps_inside(H, self.dtype), _taps_inside(W, self.dtype)
-
-        def of_sentence(sentence):
-            taps = jnp.einsum("bd,ijdf->bijf", sentence.astype(self.dtype), kernel[:, :, C:])
-            return jnp.einsum("yi,xj,bijf->byxf", rows, columns, taps)
-
-        return [of_images + of_sentence(sentence) for sentence in sentences]
-
-
-def _taps_inside(size: int, dtype) -> jax.Array:
-    """`[size, 3]`: 1 where the tap, from -1 to 1, of a position falls inside the map."""
-    position = jnp.arange(size)[:, None] + jnp.arange(-1, 2)
-    return ((position >= 0) & (position < size)).astype(dtype)
-
-
-class JointBlock(nn.Module):
-    """Image features and a sentence to joint features (`jointConv`): `SentenceConv`, BatchNorm."""
-
-    features: int
-    axis_name: str | None = None
-    dtype: Dtype = jnp.float32
-
-    def setup(self):
-        self.conv = SentenceConv(self.features, self.dtype)
-        self.norm = BatchNorm(self.axis_name, dtype=self.dtype, activation=leaky_relu)
+from attngan_jax.models.layers import ConvNorm, Dtype, conv, leaky_relu
 
 
 class Discriminator(nn.Module):
@@ -71,72 +18,55 @@ class Discriminator(nn.Module):
       df_dim: channels after the first convolution at 64 pixels and more.
       image_size: side of the images, a power of two from 8.
       unconditional: whether there is a head that ignores the sentence (AttnDCGAN has none).
-      packed: as the generator's.
+      max_width: no layer has more channels; None as in the released code, whose parameters grow
+        fourfold with the side of the image: at df_dim 64, 72 M for 256 pixels, 281 M for 512.
     """
 
     df_dim: int
     image_size: int
     unconditional: bool = True
+    max_width: int | None = None
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
-    packed: bool = False
 
     def setup(self):
-        common = dict(axis_name=self.axis_name, dtype=self.dtype)
-        block = common | dict(activation=leaky_relu)
         num_downs = self.image_size.bit_length() - 3
         if 4 * 2**num_downs != self.image_size or num_downs < 1:
             raise ValueError(f"image_size is a power of two from 8, not {self.image_size}")
-        first = self.df_dim * 2 ** max(0, 4 - num_downs)
-        widths = [first * 2**i for i in range(num_downs)]
-        self.packing, to = UNPACKED, UNPACKED
-        if self.packed and num_downs > 1 and 2 * widths[0] <= LANES:
-            self.packing, to = Packing(2, 4), PAIRS
-        self.stem = Conv(widths[0], 4, 2, self.packing, to, dtype=self.dtype)
-        self.down = [
-            ConvNorm(width, 4, 2, **block, of=UNPACKED if i else to)
-            for i, width in enumerate(widths[1:])
-        ]
-        squeezed = [8 * self.df_dim * 2**i for i in reversed(range(max(0, num_downs - 4)))]
-        self.squeeze = [ConvNorm(width, **block) for width in squeezed]
-        self.joint = JointBlock(8 * self.df_dim, **common)
-        self.conditional_head = self._head()
+        # 64 pixels: 1, 2, 4, 8 times df_dim. 256: 1, 2, 4, 8, 16, 32, then 16, 8.
+        first = max(0, 4 - num_downs)
+        down = [self._width(2**i) for i in range(first, first + num_downs)]
+        squeeze = [self._width(2**i) for i in reversed(range(3, num_downs - 1))]
+        fields = dict(axis_name=self.axis_name, dtype=self.dtype)
+        self.stem = conv(down[0], (4, 4), 2, dtype=self.dtype)
+        self.down = [ConvNorm(width, 4, 2, **fields) for width in down[1:]]
+        self.squeeze = [ConvNorm(width, **fields) for width in squeeze]
+        self.joint = ConvNorm(self._width(8), **fields)
+        head = dict(padding="VALID", use_bias=True, dtype=self.dtype)
+        self.conditional_head = conv(1, (4, 4), **head)
         if self.unconditional:
-            self.unconditional_head = self._head()
+            self.unconditional_head = conv(1, (4, 4), **head)
 
-    def _head(self):
-        return nn.Conv(1, (4, 4), padding="VALID", dtype=self.dtype, kernel_init=kernel_init)
+    def _width(self, times: int) -> int:
+        return min(times * self.df_dim, self.max_width or times * self.df_dim)
 
-    def features(self, images: jax.Array, *, train: bool, batches: int = 1) -> jax.Array:
-        """`[B, S, S, 3]` in [-1, 1] -> `[B, 4, 4, 8 df_dim]`.
-
-        With `batches`, of that many batches one behind the other, each normalised by itself: one
-        convolution reads the weights, of which a discriminator has many, for all of them.
-        """
-        h = leaky_relu(self.stem(pack(images.astype(self.dtype), self.packing)))
+    def features(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """`[B, S, S, 3]` in [-1, 1] -> `[B, 4, 4, 8 df_dim]`."""
+        h = leaky_relu(self.stem(images))
         for block in (*self.down, *self.squeeze):
-            h = block(h, train=train, batches=batches)
+            h = leaky_relu(block(h, train=train))
         return h
-
-    def joint_maps(self, features: jax.Array, *sentences: jax.Array) -> list[jax.Array]:
-        """Features `[B, 4, 4, C]` joined with each sentence `[B, D]`, for `joint_logits`."""
-        return self.joint.conv(features, sentences)
-
-    def joint_logits(self, joint_map: jax.Array, *, train: bool, mask=None) -> jax.Array:
-        """Logits `[B]` that image and sentence belong together, from one of `joint_maps`.
-
-        `mask` bool `[B]` leaves examples out of the BatchNorm statistics.
-        """
-        h = self.joint.norm(joint_map, train=train, mask=mask)
-        return self.conditional_head(h).astype(jnp.float32)[:, 0, 0, 0]
 
     def conditional_logits(self, features, sentence, *, train: bool, mask=None) -> jax.Array:
         """Logits `[B]` that features `[B, 4, 4, C]` and `sentence [B, D]` belong together.
 
         `mask` bool `[B]` leaves examples out of the BatchNorm statistics.
         """
-        (joint_map,) = self.joint_maps(features, sentence)
-        return self.joint_logits(joint_map, train=train, mask=mask)
+        (B, H, W, _), D = features.shape, sentence.shape[-1]
+        tiled = jnp.broadcast_to(sentence[:, None, None, :], (B, H, W, D))
+        h = jnp.concatenate([features, tiled.astype(features.dtype)], axis=-1)
+        h = leaky_relu(self.joint(h, train=train, mask=mask))  # `jointConv`
+        return self.conditional_head(h).astype(jnp.float32)[:, 0, 0, 0]
 
     def unconditional_logits(self, features) -> jax.Array:
         """Logits `[B]` that the image is real."""

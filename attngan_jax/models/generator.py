@@ -7,9 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from attngan_jax.models.attention import word_attention
-from attngan_jax.models.batch_norm import BatchNorm, Dtype, glu
-from attngan_jax.models.layers import Conv, ResidualBlock, UpBlock, kernel_init, made_by
-from attngan_jax.models.packing import LANES, PAIRS, UNPACKED, Packing, unpack, unpack_into
+from attngan_jax.models.layers import BatchNorm, Dtype, ResidualBlock, UpBlock, conv, dense, glu
 
 
 class GeneratorOutput(NamedTuple):
@@ -28,7 +26,7 @@ class GeneratorOutput(NamedTuple):
 
 
 class ConditioningAugmentation(nn.Module):
-    """A sample of N(mu(sentence), sigma(sentence)) as the condition (F^ca; `CA_NET`)."""
+    """F^ca: a sample of N(mu(sentence), sigma(sentence)) as the condition (`CA_NET`)."""
 
     condition_dim: int
     dtype: Dtype = jnp.float32
@@ -36,9 +34,7 @@ class ConditioningAugmentation(nn.Module):
     @nn.compact
     def __call__(self, sentence: jax.Array, noise: jax.Array):
         """`sentence [B, D]`, `noise [B, condition_dim]` -> condition, mean, log_variance."""
-        x = nn.Dense(
-            4 * self.condition_dim, dtype=self.dtype, kernel_init=kernel_init, name="dense"
-        )(sentence)
+        x = dense(4 * self.condition_dim, dtype=self.dtype, name="dense")(sentence)
         mean, log_variance = jnp.split(glu(x).astype(jnp.float32), 2, axis=-1)
         return mean + noise * jnp.exp(0.5 * log_variance), mean, log_variance
 
@@ -50,38 +46,29 @@ class InitialStage(nn.Module):
     base_size: int
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
-    packed: bool = False
 
     @nn.compact
     def __call__(self, condition: jax.Array, z: jax.Array, *, train: bool) -> jax.Array:
-        """`[B, condition_dim]`, `[B, Z]` -> `[B, base_size, base_size, gf_dim]`.
-
-        The last of them is left packed by two rows and two columns, with `packed`.
-        """
-        num_ups = _log2(self.base_size // 4)
+        """`[B, condition_dim]`, `[B, Z]` -> `[B, base_size, base_size, gf_dim]`."""
+        num_ups = (self.base_size // 4).bit_length() - 1
+        if self.base_size != 4 * 2**num_ups:
+            raise ValueError(f"image sizes are powers of two from 8, not {self.base_size}")
         C = self.gf_dim * 2**num_ups
         x = jnp.concatenate([condition, z], axis=-1)
-        x = nn.Dense(
-            C * 4 * 4 * 2, use_bias=False, dtype=self.dtype, kernel_init=kernel_init, name="dense"
-        )(x)
-        x = BatchNorm(self.axis_name, dtype=self.dtype, activation=glu, name="norm")(x, train=train)
-        h = x.reshape(-1, C, 4, 4).transpose(0, 2, 3, 1)  # features are channel-major, as upstream
-        packing = UNPACKED if self.packed else None
+        x = dense(2 * C * 4 * 4, use_bias=False, dtype=self.dtype, name="dense")(x)
+        x = glu(BatchNorm(self.axis_name, dtype=self.dtype, name="norm")(x, train=train))
+        # The features are channel-major as in PyTorch, so that its weights fit.
+        h = x.reshape(-1, C, 4, 4).transpose(0, 2, 3, 1)
         for i in range(num_ups):
             C //= 2
-            h = UpBlock(C, self.axis_name, self.dtype, packing, name=f"up_{i}")(h, train=train)
-            if self.packed and i < num_ups - 1:
-                h = unpack(h, made_by(packing))
+            h = UpBlock(C, self.axis_name, self.dtype, name=f"up_{i}")(h, train=train)
         return h
 
 
 class RefinementStage(nn.Module):
-    """F_i, i > 0: word context beside the hidden features, residual blocks, twice the size.
+    """F_i, i > 0: hidden features and word context, residual blocks, upsampling (`NEXT_STAGE_G`).
 
-    Without attention the condition takes the words' place, the same for every pixel.
-
-    Attributes:
-      packing: of what comes, pixels side by side in a row; None where nothing is packed.
+    Without attention the condition takes the place of the words, the same for every pixel.
     """
 
     gf_dim: int
@@ -90,55 +77,38 @@ class RefinementStage(nn.Module):
     legacy_mask: bool = False
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
-    packing: Packing | None = None
 
     @nn.compact
     def __call__(self, hidden, condition, words, word_mask, *, train: bool):
-        """`hidden [B, H, W, gf_dim]`, `words [B, T, D]` -> `[B, 2H, 2W, gf_dim]`, attention.
-
-        `hidden` is packed by `packing`, and the result as `UpBlock` packs it.
-        """
-        packing, C = self.packing or UNPACKED, self.gf_dim
-        B, H, W = len(hidden), hidden.shape[1], hidden.shape[2] * packing.columns
-        project = nn.Dense(
-            C, use_bias=False, dtype=self.dtype, kernel_init=kernel_init, name="project"
-        )
+        """`hidden [B, H, W, gf_dim]`, `words [B, T, D]` -> `[B, 2H, 2W, gf_dim]`, attention."""
+        B, H, W, C = hidden.shape
+        # e' = U e: the words in the space of the hidden features.
+        project = dense(self.gf_dim, use_bias=False, dtype=self.dtype, name="project")
         if self.attention:
             context, attention = word_attention(
-                hidden.reshape(B, -1, hidden.shape[-1]),
-                project(words),
-                word_mask,
-                legacy_mask=self.legacy_mask,
-                packed=packing.columns,
+                hidden.reshape(B, H * W, C), project(words), word_mask, legacy_mask=self.legacy_mask
             )
-            context = context.reshape(hidden.shape)
-            attention = (attention.reshape(B, H, W, -1),)
+            context, maps = context.reshape(hidden.shape), [attention.reshape(B, H, W, -1)]
         else:
-            context = jnp.tile(project(condition), packing.columns)[:, None, None, :]
-            context = jnp.broadcast_to(context, hidden.shape)
-            attention = ()
+            context = jnp.broadcast_to(project(condition)[:, None, None, :], hidden.shape)
+            maps = []
+        fields = dict(axis_name=self.axis_name, dtype=self.dtype)
         h = jnp.concatenate([hidden, context.astype(hidden.dtype)], axis=-1)
         for i in range(self.num_residual_blocks):
-            h = ResidualBlock(self.axis_name, self.dtype, packing, name=f"residual_{i}")(
-                h, train=train
-            )
-        h = UpBlock(C, self.axis_name, self.dtype, self.packing, groups=2, name="upsample")(
-            h, train=train
-        )
-        return h, attention
+            h = ResidualBlock(**fields, name=f"residual_{i}")(h, train=train)
+        return UpBlock(self.gf_dim, **fields, name="upsample")(h, train=train), maps
 
 
 class ImageHead(nn.Module):
     """G_i: hidden features to an image in [-1, 1] (`GET_IMAGE_G`)."""
 
     dtype: Dtype = jnp.float32
-    packing: Packing = UNPACKED
 
     @nn.compact
     def __call__(self, hidden: jax.Array) -> jax.Array:
-        """`[B, S, S, gf_dim]`, packed, to `[B, S, S, 3]` float32."""
-        x = Conv(3, of=self.packing, to=self.packing, dtype=self.dtype, name="conv")(hidden)
-        return unpack(jnp.tanh(x.astype(jnp.float32)), self.packing)
+        """`[B, S, S, gf_dim] -> [B, S, S, 3]`, float32."""
+        x = conv(3, (3, 3), dtype=self.dtype, name="conv")(hidden)
+        return jnp.tanh(x.astype(jnp.float32))
 
 
 class Generator(nn.Module):
@@ -148,10 +118,9 @@ class Generator(nn.Module):
       num_stages: m. base_size: side of the first stage's image, a power of two from 8.
       gf_dim: channels of the hidden features at every stage.
       condition_dim: of conditioning augmentation.
+      attention: False for the condition in place of the words, in every stage.
       single_image: AttnDCGAN, which makes the last stage's image only.
-      packed: whether pixels lie side by side in the channels, as is best on TPUs (see
-        `models/packing.py`); the same numbers.
-      See `word_attention` for legacy_mask, `RefinementStage` for attention.
+      legacy_mask: see `word_attention`.
     """
 
     num_stages: int
@@ -164,11 +133,10 @@ class Generator(nn.Module):
     legacy_mask: bool = False
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
-    packed: bool = False
 
     @nn.compact
     def __call__(self, z, condition_noise, sentence, words, word_mask, *, train: bool):
-        """Draws images.
+        """Generates images.
 
         Args:
           z: `[B, Z]` normal noise. condition_noise: `[B, condition_dim]` normal noise.
@@ -178,35 +146,27 @@ class Generator(nn.Module):
         Returns:
           `GeneratorOutput`.
         """
-        condition, mean, log_variance = ConditioningAugmentation(
-            self.condition_dim, self.dtype, name="conditioning"
-        )(sentence, condition_noise)
-        h = InitialStage(
-            self.gf_dim, self.base_size, self.axis_name, self.dtype, self.packed, name="initial"
-        )(condition, z, train=train)
-        # Hidden features and word context, 2 gf_dim channels, are packed as far as they have room.
-        between = PAIRS if 2 * 2 * self.gf_dim <= LANES else UNPACKED
-        made = made_by(UNPACKED) if self.packed else UNPACKED
+        fields = dict(axis_name=self.axis_name, dtype=self.dtype)
+        augmentation = ConditioningAugmentation(self.condition_dim, self.dtype, name="conditioning")
+        condition, mean, log_variance = augmentation(sentence, condition_noise)
+        initial = InitialStage(self.gf_dim, self.base_size, **fields, name="initial")
+        h = initial(condition, z, train=train)  # h_0 = F_0(z, F^ca(sentence))
         images, attention = [], []
         for i in range(self.num_stages):
             if i > 0:
-                packing = None
-                if self.packed:
-                    packing, h = between, unpack_into(h, made, between)
-                    made = made_by(between)
-                h, maps = RefinementStage(
+                refine = RefinementStage(
                     self.gf_dim,
                     self.num_residual_blocks,
                     self.attention,
                     self.legacy_mask,
-                    self.axis_name,
-                    self.dtype,
-                    packing,
+                    **fields,
                     name=f"refine_{i}",
-                )(h, condition, words, word_mask, train=train)
+                )
+                # h_i = F_i(h_{i-1}, F_i^attn(e, h_{i-1}))
+                h, maps = refine(h, condition, words, word_mask, train=train)
                 attention.extend(maps)
             if i == self.num_stages - 1 or not self.single_image:
-                images.append(ImageHead(self.dtype, made, name=f"image_{i}")(h))
+                images.append(ImageHead(self.dtype, name=f"image_{i}")(h))  # x_i = G_i(h_i)
         return GeneratorOutput(tuple(images), tuple(attention), mean, log_variance)
 
 
@@ -214,10 +174,3 @@ def stage_sizes(num_stages: int, base_size: int, single_image: bool = False) -> 
     """Sides of the images that a generator makes, smallest first: (64, 128, 256)."""
     sizes = tuple(base_size * 2**i for i in range(num_stages))
     return sizes[-1:] if single_image else sizes
-
-
-def _log2(n: int) -> int:
-    power = n.bit_length() - 1
-    if n < 1 or 2**power != n:
-        raise ValueError(f"image sizes are powers of two from 8, not 4 * {n}")
-    return power

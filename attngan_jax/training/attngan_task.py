@@ -120,7 +120,12 @@ class AttnganTask:
             (conditional, unconditional), batch_stats = self.apply(
                 module, variables, *inputs, train=True, method=discriminator_logits
             )
-            loss = adversarial.discriminator_loss(*conditional, weight, unconditional=unconditional)
+            loss = adversarial.discriminator_loss(
+                *conditional,
+                weight,
+                unconditional=unconditional,
+                loss=self.settings.adversarial_loss,
+            )
             return loss, batch_stats
 
         (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(network.params)
@@ -130,10 +135,13 @@ class AttnganTask:
     def generator_objective(self, generated, discriminators, image_encoder, captions):
         """The generator's loss (Eq. 3), its terms, and the discriminators' new statistics."""
         (images, mean, log_variance), sentence = generated, captions[1]
+        adversarial_loss = self.settings.adversarial_loss
         terms, d_stats = {}, []
         for module, network, fake in zip(self.discriminators, discriminators, images):
             logits, batch_stats = self.apply(module, network.variables, fake, sentence, train=True)
-            terms[f"g_loss_{module.image_size}"] = adversarial.generator_loss(*logits)  # Eq. 4
+            terms[f"g_loss_{module.image_size}"] = adversarial.generator_loss(
+                *logits, loss=adversarial_loss
+            )  # Eq. 4
             d_stats.append(batch_stats)
         if self.settings.damsm_weight:
             embeddings, _ = self.apply(self.image_encoder, image_encoder, images[-1], train=False)

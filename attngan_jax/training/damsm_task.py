@@ -60,24 +60,20 @@ class DamsmTask:
             image=Network(image["params"], image["batch_stats"], opt_state),
         )
 
-    def dropout_mask(self, step: jax.Array, local_batch: int) -> jax.Array:
-        """bool `[B, T, word_dim]`, False where dropout sets a word embedding to zero."""
-        text = self.config.text_encoder
-        keys = parallel.example_keys(stage_key(self.config.seed, self.name, step), local_batch)
-        keep, shape = 1.0 - text.dropout_rate, (self.max_words, text.word_dim)
-        return jax.vmap(lambda key: jax.random.bernoulli(key, keep, shape))(keys)
-
     def train_step(self, state: DamsmState, frozen: None, batch: dict):
         """One update of both encoders on one device's share `batch`; returns state, metrics."""
-        mask, rate = networks.word_mask(batch), self.config.text_encoder.dropout_rate
+        mask = networks.word_mask(batch)
         images = networks.normalise(batch[f"image_{self.image_sizes[0]}"])
-        dropout = dict(keep=self.dropout_mask(state.step, len(mask)), dropout_rate=rate)
+        key = stage_key(self.config.seed, self.name, state.step)
+        dropout_keys = parallel.example_keys(key, len(mask))
         trained, pretrained = split_trunk(state.image.params)
 
         def loss_fn(text_params, image_params):
             variables = {"params": text_params}
             captions = (batch["caption"], mask)
-            words, sentence = self.text_encoder.apply(variables, *captions, **dropout)
+            words, sentence = self.text_encoder.apply(
+                variables, *captions, dropout_keys=dropout_keys
+            )
             variables = state.image.variables | {"params": image_params | pretrained}
             embeddings, batch_stats = self.apply(self.image_encoder, variables, images, train=True)
             captions = (words, sentence, mask, batch["class_id"])

@@ -1,5 +1,6 @@
 """From a config to its networks: the only place where model fields meet config keys."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -7,7 +8,7 @@ from attngan_jax.configuration import Config
 from attngan_jax.models.discriminator import Discriminator
 from attngan_jax.models.generator import Generator, stage_sizes
 from attngan_jax.models.image_encoder import ImageEncoder
-from attngan_jax.models.text_encoder import TextEncoder
+from attngan_jax.models.text_encoder import TEXT_ENCODERS
 from attngan_jax.training.parallel import AXIS
 
 
@@ -23,16 +24,16 @@ def image_sizes(config: Config) -> tuple[int, ...]:
     return stage_sizes(g.num_stages, g.base_size, g.single_image)
 
 
-def build_text_encoder(config: Config, vocabulary_size: int) -> TextEncoder:
+def build_text_encoder(config: Config, vocabulary_size: int) -> nn.Module:
     """The text encoder of `config.text_encoder`."""
     text = config.text_encoder
-    return TextEncoder(
-        vocabulary_size,
+    return TEXT_ENCODERS[text.rnn_type](
+        vocabulary_size=vocabulary_size,
         word_dim=text.word_dim,
         embedding_dim=text.embedding_dim,
-        rnn_type=text.rnn_type,
         forget_bias=text.forget_bias,
         sentence_pooling=text.sentence_pooling,
+        dropout_rate=text.dropout_rate,
         dtype=jnp.dtype(config.compute_dtype),
     )
 
@@ -64,6 +65,7 @@ def build_generator(config: Config) -> Generator:
 def build_discriminators(config: Config) -> tuple[Discriminator, ...]:
     """One discriminator per stage; AttnDCGAN's single one has no unconditional head."""
     fields = dict(df_dim=config.discriminator.df_dim, **_common(config))
+    fields["max_width"] = config.discriminator.max_width or None
     fields["unconditional"] = not config.generator.single_image
     return tuple(Discriminator(image_size=size, **fields) for size in image_sizes(config))
 

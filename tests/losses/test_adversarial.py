@@ -7,52 +7,56 @@ import pytest
 from attngan_jax.losses import adversarial
 
 REAL, FAKE, WRONG = (jnp.array(x) for x in ([1.0, -2.0], [0.5, 3.0], [-1.0, 7.0]))
-WEIGHT = jnp.array([1.0, 0.0])
+UNCONDITIONAL = jnp.array([0.3, 0.1]), jnp.array([-0.7, 0.2])
+WEIGHT = jnp.array([1.0, 0.0])  # leaves the last mismatched pair out
 
 
-def nll(probabilities):
-    return -np.log(probabilities)
+def log_sigmoid(x):
+    return np.log(1 / (1 + np.exp(-np.asarray(x))))
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-np.asarray(x)))
+# Name -> the formulas for a real image, a fake one, and the generator's.
+FORMULAS = {
+    "bce": (lambda x: -log_sigmoid(x), lambda x: -log_sigmoid(-x), lambda x: -log_sigmoid(x)),
+    "hinge": (lambda x: np.maximum(0, 1 - x), lambda x: np.maximum(0, 1 + x), lambda x: -x),
+}
 
 
-def test_discriminator_loss_leaves_the_last_pair_out():
-    unconditional = jnp.array([0.3, 0.1]), jnp.array([-0.7, 0.2])
-    got = adversarial.discriminator_loss(REAL, FAKE, WRONG, WEIGHT, unconditional=unconditional)
-    real = nll(sigmoid(REAL)).mean() + nll(sigmoid(unconditional[0])).mean()
-    fake = (
-        nll(1 - sigmoid(FAKE)).mean()
-        + nll(1 - sigmoid(unconditional[1])).mean()
-        + nll(1 - sigmoid(-1.0))
-    )
-    np.testing.assert_allclose(got, real / 2 + fake / 3, rtol=1e-5)
-
-
-def test_discriminator_loss_without_unconditional_head():
-    got = adversarial.discriminator_loss(REAL, FAKE, WRONG, WEIGHT)
-    want = nll(sigmoid(REAL)).mean() + (nll(1 - sigmoid(FAKE)).mean() + nll(1 - sigmoid(-1.0))) / 2
+@pytest.mark.parametrize("loss", adversarial.ADVERSARIAL_LOSSES)
+def test_losses_in_closed_form(loss):
+    """An entry of the registry serves the discriminator and the generator, with either head."""
+    real, fake, generator = FORMULAS[loss]
+    got = adversarial.discriminator_loss(REAL, FAKE, WRONG, WEIGHT, loss=loss)
+    mismatched = fake(WRONG)[0]
+    want = real(REAL).mean() + (fake(FAKE).mean() + mismatched) / 2
     np.testing.assert_allclose(got, want, rtol=1e-5)
+    both = dict(unconditional=UNCONDITIONAL, loss=loss)
+    got = adversarial.discriminator_loss(REAL, FAKE, WRONG, WEIGHT, **both)
+    want = (real(REAL).mean() + real(UNCONDITIONAL[0]).mean()) / 2
+    want += (fake(FAKE).mean() + fake(UNCONDITIONAL[1]).mean() + mismatched) / 3
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    got = adversarial.generator_loss(REAL, None, loss=loss)
+    np.testing.assert_allclose(got, generator(REAL).mean(), rtol=1e-5)
+    got = adversarial.generator_loss(REAL, FAKE, loss=loss)
+    np.testing.assert_allclose(got, generator(REAL).mean() + generator(FAKE).mean(), rtol=1e-5)
+
+
+def test_the_default_is_the_released_code_s():
+    arguments = REAL, FAKE, WRONG, WEIGHT
+    assert adversarial.discriminator_loss(*arguments) == adversarial.discriminator_loss(
+        *arguments, loss="bce"
+    )
+    assert adversarial.generator_loss(REAL, FAKE) == adversarial.generator_loss(
+        REAL, FAKE, loss="bce"
+    )
 
 
 @pytest.mark.parametrize("num_devices", [1, 2, 4])
 def test_wrong_pair_weights_average_over_the_global_batch(num_devices):
     values = np.arange(8.0)
-    has_next = np.arange(8) < 7
-    weight = adversarial.wrong_pair_weight(has_next, 8, num_devices)
+    weight = adversarial.wrong_pair_weight(np.arange(8) < 7, 8, num_devices)
     shares = (values * weight).reshape(num_devices, -1).sum(1)
     np.testing.assert_allclose(shares.mean(), values[:7].mean(), rtol=1e-6)
-
-
-def test_generator_loss_adds_both_heads():
-    got = adversarial.generator_loss(REAL, FAKE)
-    np.testing.assert_allclose(
-        got, nll(sigmoid(REAL)).mean() + nll(sigmoid(FAKE)).mean(), rtol=1e-5
-    )
-    np.testing.assert_allclose(
-        adversarial.generator_loss(REAL, None), nll(sigmoid(REAL)).mean(), rtol=1e-5
-    )
 
 
 def test_kl_of_unit_normal_is_zero_and_of_a_shifted_one_half_its_square():

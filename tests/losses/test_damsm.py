@@ -8,22 +8,20 @@ import numpy as np
 import pytest
 
 from attngan_jax.losses import damsm
+from tests.reference_vectors import assert_close, normal
 
-B, M, T, R, D = 4, 4, 5, 6, 7
+B, M, T, D = 4, 4, 5, 7
+REGIONS = (6, 9)  # fewer than D and more: two ways to the same relevance
 GAMMA1, GAMMA2, GAMMA3 = 4.0, 5.0, 10.0
+GAMMAS = dict(gamma1=GAMMA1, gamma2=GAMMA2, gamma3=GAMMA3)
 LENGTHS = np.array([5, 2, 3, 1])
+MASK = np.arange(T)[None] < LENGTHS[:, None]
+WORDS, EMBEDDINGS, SENTENCES = normal("w", (M, T, D)), normal("e", (B, D)), normal("s", (M, D))
+word_scores = functools.partial(damsm.word_scores, gamma1=GAMMA1, gamma2=GAMMA2)
 
 
-@pytest.fixture
-def features():
-    rng = np.random.default_rng(0)
-    regions, codes = rng.normal(size=(B, R, D)), rng.normal(size=(B, D))
-    words, sentences = rng.normal(size=(M, T, D)), rng.normal(size=(M, D))
-    return tuple(x.astype(np.float32) for x in (regions, codes, words, sentences))
-
-
-def mask():
-    return np.arange(T)[None] < LENGTHS[:, None]
+def regions(R):
+    return normal("v", (B, R, D))
 
 
 def softmax(x, axis):
@@ -50,74 +48,66 @@ def cross_entropy(scores, classes):
     return np.mean(losses)
 
 
+@pytest.mark.parametrize("R", REGIONS)
 @pytest.mark.parametrize("block_size", [1, 2, 4])
-def test_word_scores_equal_a_loop(features, block_size):
-    regions, _, words, _ = features
-    want = [[word_score(v, e[:n]) for e, n in zip(words, LENGTHS)] for v in regions]
-    got = damsm.word_scores(
-        regions, words, mask(), gamma1=GAMMA1, gamma2=GAMMA2, block_size=block_size
-    )
+def test_word_scores_equal_a_loop(block_size, R):
+    want = [[word_score(v, e[:n]) for e, n in zip(WORDS, LENGTHS)] for v in regions(R)]
+    got = word_scores(regions(R), WORDS, MASK, block_size=block_size)
     np.testing.assert_allclose(got, want, rtol=2e-5)
 
 
+@pytest.mark.parametrize("R", REGIONS)
 @pytest.mark.parametrize("classes", [[0, 1, 2, 3], [5, 1, 5, 5], [-1, -1, -1, -1]])
-def test_loss_equals_a_loop_with_same_class_pairs_left_out(features, classes):
-    regions, codes, words, sentences = features
-    by_words = GAMMA3 * np.array(
-        [[word_score(v, e[:n]) for e, n in zip(words, LENGTHS)] for v in regions]
-    )
-    by_sentence = GAMMA3 * np.array([[cosine(c, s) for s in sentences] for c in codes])
-    classes = np.array(classes)
-    got = damsm.damsm_loss(
-        regions,
-        codes,
-        classes,
-        words,
-        sentences,
-        mask(),
-        classes,
-        gamma1=GAMMA1,
-        gamma2=GAMMA2,
-        gamma3=GAMMA3,
-    )
+def test_loss_equals_a_loop_with_same_class_pairs_left_out(classes, R):
+    v, classes = regions(R), np.array(classes)
+    by_words = [[GAMMA3 * word_score(v_b, e[:n]) for e, n in zip(WORDS, LENGTHS)] for v_b in v]
+    by_sentence = [[GAMMA3 * cosine(c, s) for s in SENTENCES] for c in EMBEDDINGS]
+    got = damsm.damsm_loss(v, EMBEDDINGS, classes, WORDS, SENTENCES, MASK, classes, **GAMMAS)
     want = [
-        cross_entropy(by_words, classes),
-        cross_entropy(by_words.T, classes),
-        cross_entropy(by_sentence, classes),
-        cross_entropy(by_sentence.T, classes),
+        cross_entropy(scores, classes)
+        for by in map(np.array, (by_words, by_sentence))
+        for scores in (by, by.T)
     ]
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(got.total, sum(want), rtol=1e-4)
 
 
-def test_padding_changes_nothing(features):
-    regions, _, words, _ = features
-    more = np.concatenate([words, np.full((M, 3, D), 9.0, np.float32)], axis=1)
-    more_mask = np.concatenate([mask(), np.zeros((M, 3), bool)], axis=1)
-    score = dict(gamma1=GAMMA1, gamma2=GAMMA2)
-    np.testing.assert_allclose(
-        damsm.word_scores(regions, more, more_mask, **score),
-        damsm.word_scores(regions, words, mask(), **score),
-        rtol=1e-5,
-    )
+@pytest.mark.parametrize("R", [*REGIONS, 64])
+def test_both_ways_to_the_relevance_agree_in_values_and_gradients(R):
+    v, dr = normal("v", (R, D)), normal("dr", (M, T))
+
+    def results(way):
+        def run(v, words):
+            alpha, s = damsm.region_attention(words, MASK, v, gamma1=GAMMA1)
+            return way(alpha, s, v, words)
+
+        r, pullback = jax.vjp(run, v, WORDS)
+        return r, *pullback(dr)
+
+    by_contexts = results(lambda alpha, s, v, words: damsm.relevance(alpha, v, words))
+    for a, b in zip(results(damsm.relevance_without_contexts), by_contexts):
+        assert_close(a, b, 2e-5)
 
 
-def test_gradient_is_finite_where_padding_is_zero(features):
-    regions, _, words, _ = features
-    words = words * mask()[..., None]
+@pytest.mark.parametrize("R", REGIONS)
+def test_padding_changes_nothing(R):
+    more = np.concatenate([WORDS, np.full((M, 3, D), 9.0, np.float32)], axis=1)
+    more_mask = np.concatenate([MASK, np.zeros((M, 3), bool)], axis=1)
+    found, want = word_scores(regions(R), more, more_mask), word_scores(regions(R), WORDS, MASK)
+    np.testing.assert_allclose(found, want, rtol=1e-5)
 
-    def total(words):
-        return damsm.word_scores(regions, words, mask(), gamma1=GAMMA1, gamma2=GAMMA2).sum()
 
-    gradient = jax.grad(total)(words)
+@pytest.mark.parametrize("R", REGIONS)
+def test_gradient_is_finite_where_padding_is_zero(R):
+    words = WORDS * MASK[..., None]
+    gradient = jax.grad(lambda words: word_scores(regions(R), words, MASK).sum())(words)
     assert np.isfinite(gradient).all()
     assert np.abs(gradient[1, 2:]).max() == 0  # beyond the second caption's two words
 
 
-def test_attention_rows_are_distributions(features):
-    regions, _, words, _ = features
-    alpha, _ = damsm.region_attention(words, mask(), regions, gamma1=GAMMA1)
-    assert alpha.shape == (B, M, T, R)
+def test_attention_rows_are_distributions():
+    alpha, _ = damsm.region_attention(WORDS, MASK, regions(6), gamma1=GAMMA1)
+    assert alpha.shape == (B, M, T, 6)
     np.testing.assert_allclose(alpha.sum(-1), 1.0, rtol=1e-5)
 
 
@@ -131,64 +121,46 @@ def test_matching_loss_of_known_scores():
 @functools.partial(jax.jit, static_argnames="block_size")
 def word_loss(regions, words, block_size=None):
     """Both word terms, with gradients towards both."""
-    everything = jnp.ones(words.shape[:2], bool)
-    classes = jnp.full(len(regions), -1)
+    everything, classes = jnp.ones(words.shape[:2], bool), jnp.full(len(regions), -1)
 
     def loss(regions, words):
-        scores = damsm.word_scores(
-            regions, words, everything, gamma1=GAMMA1, gamma2=GAMMA2, block_size=block_size
-        )
+        scores = word_scores(regions, words, everything, block_size=block_size)
         return sum(damsm.matching_loss(GAMMA3 * scores, classes, classes))
 
     return jax.value_and_grad(loss, argnums=(0, 1))(regions, words)
 
 
 @pytest.mark.parametrize("block_size", [1, 2, 3])
-def test_blocks_change_no_gradient(features, block_size):
-    regions, _, words, _ = features
+def test_blocks_change_no_gradient(block_size):
     (whole, gradients), (loss, blocked) = (
-        word_loss(regions, words, block_size=size) for size in (B, block_size)
+        word_loss(regions(6), WORDS, block_size=size) for size in (B, block_size)
     )
     np.testing.assert_allclose(loss, whole, rtol=1e-6)
     for gradient, expected in zip(blocked, gradients):
-        np.testing.assert_allclose(gradient, expected, atol=1e-5 * np.abs(expected).max())
+        assert_close(gradient, expected, 1e-5)
 
 
-def test_gradient_equals_finite_differences(features):
-    regions, _, words, _ = features
-    rng = np.random.default_rng(1)
-    directions = [rng.normal(size=x.shape).astype(np.float32) for x in (regions, words)]
-    step = 1e-2
+@pytest.mark.parametrize("R", REGIONS)
+def test_gradient_equals_finite_differences(R):
+    arrays, step = (regions(R), WORDS), 3e-3
+    directions = [normal("direction", x.shape) for x in arrays]
     ahead, back = (
-        word_loss(
-            *(x + sign * step * direction for x, direction in zip((regions, words), directions))
-        )[0]
-        for sign in (1, -1)
+        word_loss(*(x + sign * step * d for x, d in zip(arrays, directions)))[0] for sign in (1, -1)
     )
-    slope = sum((g * d).sum() for g, d in zip(word_loss(regions, words)[1], directions))
+    slope = sum((g * d).sum() for g, d in zip(word_loss(*arrays)[1], directions))
     np.testing.assert_allclose(slope, (ahead - back) / (2 * step), rtol=1e-2)
 
 
-def test_products_are_float32_on_every_device(features):
+@pytest.mark.parametrize("R", REGIONS)
+def test_products_are_float32_on_every_device(R):
     """By default a TPU multiplies float32 matrices in bfloat16, forward and backward."""
-    regions, codes, words, sentences = features
-    classes = jnp.arange(B)
 
-    def total(regions, codes, words, sentences):
-        return damsm.damsm_loss(
-            regions,
-            codes,
-            classes,
-            words,
-            sentences,
-            mask(),
-            classes,
-            gamma1=GAMMA1,
-            gamma2=GAMMA2,
-            gamma3=GAMMA3,
-        ).total
+    def total(regions, embeddings, words, sentences):
+        captions, classes = (words, sentences, MASK), jnp.arange(B)
+        return damsm.damsm_loss(regions, embeddings, classes, *captions, classes, **GAMMAS).total
 
-    lowered = jax.jit(jax.grad(total, argnums=(0, 1, 2, 3))).lower(regions, codes, words, sentences)
+    gradient = jax.jit(jax.grad(total, argnums=(0, 1, 2, 3)))
+    lowered = gradient.lower(regions(R), EMBEDDINGS, WORDS, SENTENCES)
     products = [line for line in lowered.as_text().splitlines() if "dot_general" in line]
     assert len(products) >= 9
     for line in products:
@@ -197,6 +169,6 @@ def test_products_are_float32_on_every_device(features):
 
 def test_memory_of_a_large_batch():
     """Every image of a global batch of 512 with every caption, at CUB's sizes, on one device."""
-    array = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)  # noqa: E731
-    compiled = word_loss.lower(array(512, 289, 256), array(512, 18, 256)).compile()
+    array = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
+    compiled = word_loss.lower(array((512, 289, 256)), array((512, 18, 256))).compile()
     assert compiled.memory_analysis().temp_size_in_bytes <= 2**30
