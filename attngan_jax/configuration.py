@@ -14,7 +14,7 @@ from absl import logging
 from attngan_jax import storage
 from attngan_jax.errors import UserError
 from attngan_jax.workdir import Workdir
-from configs.default import REMOVED, SCHEMA, get_config
+from configs.default import SCHEMA, get_config
 
 Config: TypeAlias = ml_collections.ConfigDict
 
@@ -98,8 +98,6 @@ def load_workdir_config(workdir: storage.PathLike) -> Config:
         ) from error
     known = get_config().to_dict()
     _check_sections(known, values, path)
-    for name in REMOVED:
-        values.pop(name, None)
     filled = _with_defaults(values, known)
     added = flatten(filled).keys() - flatten(values).keys()
     for name in added & SCHEMA.keys():

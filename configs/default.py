@@ -41,6 +41,8 @@ def _config() -> Section:
     config.seed = Key(0, at_least=0)  # everything random follows from it
     # Of the networks; "bfloat16" on TPU and GPU.
     config.compute_dtype = Key("float32", choices=("float32", "bfloat16", "float16"))
+    # Whose layout the generator has (attngan_jax/tpu_layout.py); "": that of the devices.
+    config.platform = Free("", choices=("", "cpu", "gpu", "tpu"))
     # XLA executables; "" for none.
     config.compilation_cache_dir = Free("~/.cache/attngan_jax", path="any")
     config.log_every_steps = Free(50)  # means of the losses since the last line
@@ -237,5 +239,3 @@ def _eval() -> Section:
 
 
 SCHEMA: dict[str, Key] = _config().keys()
-# Keys of older runs that exist no more. They decided nothing.
-REMOVED = ("platform",)

@@ -145,13 +145,6 @@ def test_an_older_run_goes_on_where_the_new_key_changes_nothing(tmp_path):
     assert written["per_device_negatives"] is False and written["attngan"]["accumulation_steps"]
 
 
-def test_a_key_that_is_no_more_stops_no_run(tmp_path, logged):
-    values = default.get_config().to_dict() | {"platform": "tpu"}
-    (tmp_path / "config.json").write_text(json.dumps(values))
-    configuration.save_workdir_config(default.get_config(), tmp_path)
-    assert not logged and "platform" not in json.loads((tmp_path / "config.json").read_text())
-
-
 def test_keys_that_default_does_not_know_are_named_and_kept(tmp_path, logged):
     values = default.get_config().to_dict() | {"brand_new": 1, "section": {"key": 2}}
     (tmp_path / "config.json").write_text(json.dumps(values))

@@ -22,6 +22,7 @@ LAYERS = (
     ("configuration",),
     ("workdir",),
     ("storage",),
+    ("tpu_layout",),
     ("errors", "models", "losses", "configs", "__init__"),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -92,11 +92,15 @@ class RefinementStage(nn.Module):
         else:
             context = jnp.broadcast_to(project(condition)[:, None, None, :], hidden.shape)
             maps = []
+        return self.refine(hidden, context.astype(hidden.dtype), train=train), maps
+
+    def refine(self, hidden, context, *, train: bool):
+        """`[B, H, W, gf_dim]` twice -> `[B, 2H, 2W, gf_dim]`."""
         fields = dict(axis_name=self.axis_name, dtype=self.dtype)
-        h = jnp.concatenate([hidden, context.astype(hidden.dtype)], axis=-1)
+        h = jnp.concatenate([hidden, context], axis=-1)
         for i in range(self.num_residual_blocks):
             h = ResidualBlock(**fields, name=f"residual_{i}")(h, train=train)
-        return UpBlock(self.gf_dim, **fields, name="upsample")(h, train=train), maps
+        return UpBlock(self.gf_dim, **fields, name="upsample")(h, train=train)
 
 
 class ImageHead(nn.Module):
@@ -134,6 +138,8 @@ class Generator(nn.Module):
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
 
+    refinement_stage, image_head = RefinementStage, ImageHead  # other layouts have their own
+
     @nn.compact
     def __call__(self, z, condition_noise, sentence, words, word_mask, *, train: bool):
         """Generates images.
@@ -154,7 +160,7 @@ class Generator(nn.Module):
         images, attention = [], []
         for i in range(self.num_stages):
             if i > 0:
-                refine = RefinementStage(
+                refine = self.refinement_stage(
                     self.gf_dim,
                     self.num_residual_blocks,
                     self.attention,
@@ -166,7 +172,7 @@ class Generator(nn.Module):
                 h, maps = refine(h, condition, words, word_mask, train=train)
                 attention.extend(maps)
             if i == self.num_stages - 1 or not self.single_image:
-                images.append(ImageHead(self.dtype, name=f"image_{i}")(h))  # x_i = G_i(h_i)
+                images.append(self.image_head(self.dtype, name=f"image_{i}")(h))  # x_i = G_i(h_i)
         return GeneratorOutput(tuple(images), tuple(attention), mean, log_variance)
 
 

@@ -84,7 +84,7 @@ def batch_statistics(x: jax.Array, mask: jax.Array | None, axis_name: str | None
     count = jnp.float32(x[0, ..., 0].size * examples)
     sums = x.sum(axes, where=where), (x * x).sum(axes, where=where), count
     if axis_name is not None:
-        with jax.named_scope("_sum_over_devices"):
+        with jax.named_scope("statistics"):  # the purpose, for training/ahead_of_time.py
             sums = jax.lax.psum(sums, axis_name)
     total, squares, count = sums
     count = jnp.maximum(count, 1.0)  # the only example of a device may be left out by the mask

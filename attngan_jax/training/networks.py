@@ -9,6 +9,7 @@ from attngan_jax.models.discriminator import Discriminator
 from attngan_jax.models.generator import Generator, stage_sizes
 from attngan_jax.models.image_encoder import ImageEncoder
 from attngan_jax.models.text_encoder import TEXT_ENCODERS
+from attngan_jax.tpu_layout import PackedGenerator
 from attngan_jax.training.parallel import AXIS
 
 
@@ -47,9 +48,10 @@ def build_image_encoder(config: Config) -> ImageEncoder:
 
 
 def build_generator(config: Config) -> Generator:
-    """The generator of `config.generator`."""
+    """The generator of `config.generator`, in the layout of `config.platform`."""
     g = config.generator
-    return Generator(
+    on_tpu = (config.platform or jax.default_backend()) == "tpu"
+    return (PackedGenerator if on_tpu else Generator)(
         num_stages=g.num_stages,
         base_size=g.base_size,
         gf_dim=g.gf_dim,
