@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from attngan_jax.data.photographs import Entry, Listing, Notes, PhotographBuilder
+from attngan_jax.data.dataset_report import Notes
+from attngan_jax.data.photographs import Entry, Listing, PhotographBuilder
 from attngan_jax.errors import UserError
 
 
@@ -39,7 +40,7 @@ class Coco(PhotographBuilder):
             path = find(file, f"annotations/{file}", file)
             roots[split] = find(f"the folder {name}", name, f"images/{name}").resolve()
             splits[split] = read_entries(path, notes)
-        return Listing(splits, roots, source, notes=notes)
+        return Listing(splits, roots, source, notes)
 
 
 def read_entries(path: Path, notes: Notes) -> list[Entry]:

@@ -61,7 +61,7 @@ class Folder(PhotographBuilder):
         splits: dict[str, list[Entry]] = {"train": [], "test": []}
         for entry, split in rows:
             splits[split or ("test" if entry.name in chosen else "train")].append(entry)
-        return Listing(splits, dict.fromkeys(splits, source), source, notes=notes)
+        return Listing(splits, dict.fromkeys(splits, source), source, notes)
 
 
 def find_images(source: Path, notes: Notes) -> Rows:
