@@ -46,12 +46,14 @@ def address(config: Config, folder: Path) -> storage.Path:
 
 
 def fetch(source: storage.Path, folder: Path) -> None:
-    """Makes `folder` a copy of the dataset at `source`; nothing where that is not finished.
+    """Makes `folder` a copy of the dataset at `source`, unless it is that or is not finished.
 
     Each file appears whole or not at all, checked by size and hash; what is there already is kept.
     Several processes may call this together: one copies, the others wait. `UserError` if the bucket
     is out of reach, or this machine has no room for the copy.
     """
+    if source == folder:
+        return
     with one_process(folder, "copy.lock"):
         there = facts(source)
         if not is_finished(there):
@@ -66,17 +68,14 @@ def fetch(source: storage.Path, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
         if missing and free < size + SPARE_BYTES:
-            raise UserError(
-                f"the copy of the dataset needs {size / 2**30:.1f} GiB and {folder} has "
-                f"{free / 2**30:.1f}: choose another config.data.cache_dir"
-            )
+            needed, room = f"{size / 2**30:.1f} GiB", f"{free / 2**30:.1f}"
+            hint = f"{folder} has {room}: choose another config.data.cache_dir"
+            raise UserError(f"the copy of the dataset needs {needed} and {hint}")
         for name in tqdm(missing, f"Copying {source.parts[-2]} here", disable=not missing):
             content = storage.blob(source / name).download_as_bytes()  # checks the hash
-            if len(content) != there[name][0]:
-                raise UserError(
-                    f"{source / name} has {there[name][0]:,} bytes and {len(content):,} of them "
-                    "arrived: run the same command again"
-                )
+            if len(content) != (size := there[name][0]):
+                arrived = f"{len(content):,} of them arrived: run the same command again"
+                raise UserError(f"{source / name} has {size:,} bytes and {arrived}")
             storage.write_bytes(folder / name, content)
             here[name] = there[name]
             storage.write_text(_list_file(folder), json.dumps(here) + "\n")
@@ -88,6 +87,8 @@ def publish(folder: Path, target: storage.Path) -> None:
     The vocabulary goes last, so that an upload that ends early is not taken for finished. For the
     same reason the vocabulary and report of other records are deleted first.
     """
+    if target == folder:
+        return
     with one_process(folder, "copy.lock"):
         there, copied = facts(target), _copied(folder)
         files = [file for file in storage.walk(folder) if not file.name.startswith(".")]
@@ -122,9 +123,8 @@ def is_finished(there: Facts) -> bool:
 
 def _rank(name: str) -> int:
     """The order of uploads: 0 for records, 1 for the report, 2 for the vocabulary."""
-    if name.startswith("vocabulary") and name.endswith(".txt"):
-        return 2
-    return 1 if name.startswith("report/") else 0
+    is_vocabulary = name.startswith("vocabulary") and name.endswith(".txt")
+    return 2 if is_vocabulary else int(name.startswith("report/"))
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
@@ -139,7 +139,7 @@ def _copied(folder: Path) -> Facts:
     """What was copied and has its size still."""
     try:
         noted: Facts = json.loads(_list_file(folder).read_text(encoding="utf-8"))
-        there = [name for name in noted if (folder / name).exists()]
+        there = (name for name in noted if (folder / name).exists())
         return {k: noted[k] for k in there if (folder / k).stat().st_size == noted[k][0]}
     except (FileNotFoundError, ValueError):
         return {}

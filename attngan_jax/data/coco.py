@@ -68,16 +68,14 @@ def read_entries(path: Path, notes: Notes) -> list[Entry]:
     for number, image in enumerate(_dicts(images)):
         image_id, file = image.get("id"), image.get("file_name")
         if isinstance(file, str) and file and _is_id(image_id):
-            left_out = "id listed twice" if image_id in seen else ""
-            entry = Entry(file, file, tuple(captions.get(image_id, ())), left_out=left_out)
+            left_out, texts = "id listed twice" * (image_id in seen), captions.get(image_id, ())
+            entries.append(Entry(file, file, tuple(texts), left_out=left_out))
             seen.add(image_id)
         else:
-            place = f"{path.name}, image {number}"
-            entry = Entry(place, "", (), left_out="no file name or id listed")
-        entries.append(entry)
-    for image_id in captions.keys() - seen:
-        place = f"{path.name}, image {image_id}"
-        notes.append(("captions of an image that is not listed ignored", place))
+            place, left_out = f"{path.name}, image {number}", "no file name or id listed"
+            entries.append(Entry(place, "", (), left_out=left_out))
+    reason = "captions of an image that is not listed ignored"
+    notes += [(reason, f"{path.name}, image {image_id}") for image_id in captions.keys() - seen]
     return entries
 
 

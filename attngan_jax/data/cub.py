@@ -20,12 +20,8 @@ from attngan_jax.interop.state_dict_files import sha256
 # What the folders that are searched for hold.
 _BIRDS = ("images.txt", "bounding_boxes.txt", "images")
 _PICKLES = ("train/filenames.pickle", "test/filenames.pickle")
-_CLASS_LISTS = (  # of the training classes; Reed et al. have them in two parts
-    ("trainvalclasses.txt",),
-    ("train_classes.txt",),
-    ("trainclasses.txt", "valclasses.txt"),
-    ("trainclasses.txt",),
-)
+# The lists of the training classes, without `.txt`; Reed et al. have them in two parts.
+_CLASS_LISTS = "trainvalclasses train_classes trainclasses+valclasses trainclasses"
 _DEPTH = 4  # folders below the source that are searched
 _IMAGE_SUFFIX = re.compile(r"\.(jpe?g|png)$", re.IGNORECASE)
 
@@ -165,7 +161,8 @@ def _read_pickles(folder: Path, notes: Notes) -> list[tuple[str, int | None]]:
 
 def _training_classes(folders: Sequence[Path]) -> set[int] | None:
     """Numbers of the classes in the first of `_CLASS_LISTS` that is there."""
-    for files in _CLASS_LISTS:
+    for names in _CLASS_LISTS.split():
+        files = [f"{name}.txt" for name in names.split("+")]
         if folder := _find(folders, *files):
             lines = [line for file in files for line in _lines(folder / file)]
             numbers = [int(number) for line in lines for number in re.findall(r"\d+", line)[:1]]

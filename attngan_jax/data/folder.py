@@ -1,5 +1,6 @@
 """One's own images: a folder of them with captions beside, or listed in `captions.jsonl`."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -10,7 +11,8 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from attngan_jax.data.photographs import NO_CLASS, Entry, Listing, Notes, PhotographBuilder
+from attngan_jax.data.dataset_report import Notes
+from attngan_jax.data.photographs import NO_CLASS, Entry, Listing, PhotographBuilder
 from attngan_jax.data.source_files import decode_text, existing, is_image_name, walk
 
 LIST_FILE = "captions.jsonl"
@@ -67,12 +69,8 @@ class Folder(PhotographBuilder):
 def find_images(source: Path, notes: Notes) -> Rows:
     """Every image below `source` with the text beside it, in the order of their names."""
     rows: Rows = []
-    texts = {}
-
-    def note_unreadable(error: OSError) -> None:
-        notes.append(("folder that can't be read ignored", str(error.filename)))
-
-    for place, folders, files in walk(source, note_unreadable):
+    texts, unreadable = {}, list[OSError]()
+    for place, folders, files in walk(source, unreadable.append):
         for name in folders:  # they could lead anywhere, round in a circle too
             if os.path.islink(source / place / name):
                 notes.append(("linked folder ignored", name))
@@ -82,8 +80,9 @@ def find_images(source: Path, notes: Notes) -> Rows:
                 rows.append((Entry(name, str(path), f"{name}.txt"), ""))
             elif path.suffix.lower() == ".txt":
                 texts[name] = str(path)
-    for name in sorted(texts.keys() - {entry.name for entry, _ in rows}):
-        notes.append(("text without an image ignored", texts[name]))
+    alone = sorted(texts.keys() - {entry.name for entry, _ in rows})
+    notes += [("folder that can't be read ignored", str(error.filename)) for error in unreadable]
+    notes += [("text without an image ignored", texts[name]) for name in alone]
     return rows
 
 
@@ -95,10 +94,9 @@ def read_list(path: Path, notes: Notes) -> Rows:
     parsed: list[tuple[str, dict[str, Any]]] = []
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            try:
+            row = None
+            with contextlib.suppress(ValueError, RecursionError):
                 row = json.loads(line)
-            except (ValueError, RecursionError):
-                row = None
             parsed.append((f"{path.name}, line {number}", row if isinstance(row, dict) else {}))
 
     def numbers_in_order(kind: str) -> tuple[int, str]:
@@ -122,16 +120,11 @@ def _read_row(row: dict[str, Any], place: str, class_ids: dict[str, int]) -> tup
             bbox = tuple(map(float, bbox)) if isinstance(bbox, list) else ()
         except (TypeError, ValueError, OverflowError):
             bbox = ()  # counted as no box when the image is read
-    entry = Entry(
-        str(PurePosixPath(file)),
-        image=file,
-        captions=texts,
-        class_id=NO_CLASS if row.get("class") is None else class_ids[str(row["class"])],
-        bbox=bbox,
-        repaired=() if len(texts) == len(captions) else ("caption that is no text dropped",),
-        left_out="" if known or not split else "unknown split (train and test are known)",
-    )
-    return entry, known
+    class_id = NO_CLASS if row.get("class") is None else class_ids[str(row["class"])]
+    repaired = ("caption that is no text dropped",) * (len(texts) < len(captions))
+    left_out = "" if known or not split else "unknown split (train and test are known)"
+    name = str(PurePosixPath(file))
+    return Entry(name, file, texts, class_id, bbox, repaired, left_out), known
 
 
 def choose_test(names: Iterable[str], fraction: float, seed: int) -> set[str]:

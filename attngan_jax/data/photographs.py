@@ -149,9 +149,9 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
             super()._download_and_prepare(dl_manager, download_config)
         self._check_left_out(finished=True)
         left_out, repaired = count_by_reason(self._left_out), count_by_reason(self._repaired)
+        counts = {reason: row["count"] for reason, row in left_out.items()}
         for split, info in self.info.splits.items():
             if not info.num_examples:
-                counts = {reason: row["count"] for reason, row in left_out.items()}
                 raise UserError(f"none of the {split} images in {source} can be used: {counts}")
         class_ids = {entry.class_id for split in self._listing.splits.values() for entry in split}
         facts = {
@@ -161,9 +161,8 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
             "num_classes": 1 + max(class_ids),
             "left_out": left_out,
             "repaired": repaired,
+            "words": self._listing.words,
         }
-        if self._listing.words is not None:
-            facts["words"] = list(self._listing.words)
         path = Path(self.data_dir) / dataset_report.BUILD_FILE
         path.write_text(json.dumps(facts), encoding="utf-8")
         shutil.rmtree(Path(self.data_dir) / UNPACKED, ignore_errors=True)

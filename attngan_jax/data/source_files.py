@@ -44,12 +44,11 @@ def existing(path: Path) -> Path:
     `x.jpg` finds `x.JPG`, and `x.txt` `x.TXT`: lists and cameras do not always agree.
     """
     suffix = path.suffix.lower()
-    if suffix in (*IMAGE_SUFFIXES, ".txt", ".jsonl") and not os.path.lexists(path):
-        for letters in itertools.product(*zip(suffix[1:], suffix[1:].upper())):
-            other = path.with_suffix("." + "".join(letters))
-            if os.path.lexists(other):
-                return other
-    return path
+    if suffix not in (*IMAGE_SUFFIXES, ".txt", ".jsonl") or os.path.lexists(path):
+        return path
+    spellings = itertools.product(".", *zip(suffix[1:], suffix[1:].upper()))
+    others = (path.with_suffix("".join(letters)) for letters in spellings)
+    return next((other for other in others if os.path.lexists(other)), path)
 
 
 def walk(root: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[tuple]:
@@ -128,21 +127,22 @@ def usable_box(
 
     Returns float32 [4]; all 0: no box, the whole image is used.
     """
+    whole_image = np.zeros(4, np.float32)
     if bbox is None:
-        return np.zeros(4, np.float32)
-    box, reason = np.asarray(bbox, np.float64), ""
+        return whole_image
+    box = np.asarray(bbox, np.float64)
     if box.shape != (4,) or not np.isfinite(box).all():
-        box, reason = np.zeros(4), "box that is not four numbers: whole image used"
-    else:
-        start = np.maximum(box[:2], 0)
-        size = np.minimum(box[:2] + box[2:], (width, height)) - start
-        clipped = np.concatenate([start, size])
-        if (size < 1).any() or (box[2:] < 1).any():
-            box, reason = np.zeros(4), "box empty or outside the image: whole image used"
-        elif np.abs(clipped - box).max() > 1:  # up to 1 it was rounded: the released code's crop
-            box, reason = clipped, "box cut to the image"
-    if reason:
-        repaired.append(reason)
+        repaired.append("box that is not four numbers: whole image used")
+        return whole_image
+    start = np.maximum(box[:2], 0)
+    size = np.minimum(box[:2] + box[2:], (width, height)) - start
+    if (size < 1).any() or (box[2:] < 1).any():
+        repaired.append("box empty or outside the image: whole image used")
+        return whole_image
+    clipped = np.concatenate([start, size])
+    if np.abs(clipped - box).max() > 1:  # up to 1 it was rounded: the released code's crop
+        repaired.append("box cut to the image")
+        box = clipped
     return box.astype(np.float32)
 
 
@@ -181,10 +181,7 @@ def usable_captions(
     kept = [text.encode("utf-8", "replace").decode("utf-8") for text in texts if tokenise(text)]
     if not kept:
         raise LeftOut("no caption with a word")
-    reasons = {
-        "empty caption dropped": not all(texts),
-        "caption without a word dropped": len(kept) < sum(map(bool, texts)),
-        "fewer captions than wanted": len(kept) < wanted,
-    }
-    repaired += [reason for reason, holds in reasons.items() if holds]
+    repaired += ["empty caption dropped"] * (not all(texts))
+    repaired += ["caption without a word dropped"] * (len(kept) < sum(map(bool, texts)))
+    repaired += ["fewer captions than wanted"] * (len(kept) < wanted)
     return kept[:limit]

@@ -297,7 +297,7 @@ def test_long_captions_keep_a_uniform_subset_in_order():
     words, max_words, draws = list(range(1, 11)), 4, 4_000
     counts = np.zeros(11, int)
     for _ in range(draws):
-        caption, length = transforms.pad_caption(words, max_words, rng)
+        caption, length = transforms.pad_caption(words, max_words, rng, "random_subset")
         assert length == max_words and (np.diff(caption) > 0).all()
         counts[caption] += 1
 
