@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from absl import logging
@@ -63,7 +63,7 @@ def fetch(source: storage.Path, folder: Path) -> None:
             logging.warning("%s was made anew since it was copied: copying it again", source)
             shutil.rmtree(folder)
             here = {}
-        missing = [name for name in _in_order(there) if name not in here]
+        missing = sorted(sorted(there.keys() - here.keys()), key=_rank)
         size = sum(there[name][0] for name in missing)
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
@@ -95,10 +95,10 @@ def publish(folder: Path, target: storage.Path) -> None:
         here = {file.relative_to(folder).as_posix(): [file.stat().st_size] for file in files}
         missing = {name for name in here if name not in there or there[name] != copied.get(name)}
         if any(_rank(name) == 0 for name in missing):
-            for name in reversed(_in_order(name for name in there if _rank(name))):
+            for name in sorted(filter(_rank, there), key=_rank, reverse=True):
                 storage.blob(target / name).delete()
                 missing |= {name} & here.keys()
-        ordered = _in_order(missing)
+        ordered = sorted(sorted(missing), key=_rank)
         for name in tqdm(ordered, f"Copying {target.parts[-2]} to its bucket", disable=not missing):
             storage.blob(target / name).upload_from_filename(str(folder / name))
         if missing:
@@ -125,10 +125,6 @@ def _rank(name: str) -> int:
     """The order of uploads: 0 for records, 1 for the report, 2 for the vocabulary."""
     is_vocabulary = name.startswith("vocabulary") and name.endswith(".txt")
     return 2 if is_vocabulary else int(name.startswith("report/"))
-
-
-def _in_order(names: Iterable[str]) -> list[str]:
-    return sorted(names, key=lambda name: (_rank(name), name))
 
 
 def _list_file(folder: Path) -> Path:

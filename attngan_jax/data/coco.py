@@ -52,10 +52,8 @@ def read_entries(path: Path, notes: Notes) -> list[Entry]:
         content = json.loads(path.read_bytes())
         images, annotations = content["images"], content["annotations"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(
-            f"{path} is not COCO's list of captions, or is damaged ({type(error).__name__}: "
-            f"{error}). {Coco.HOW_TO_GET}"
-        ) from error
+        problem = f"or is damaged ({type(error).__name__}: {error}). {Coco.HOW_TO_GET}"
+        raise UserError(f"{path} is not COCO's list of captions, {problem}") from error
     captions: dict[Any, list[str]] = {}
     for number, annotation in enumerate(_dicts(annotations)):
         image_id, caption = annotation.get("image_id"), annotation.get("caption")

@@ -81,10 +81,8 @@ def get_builder(config: Config, source: str = "") -> Any:
     try:
         return builder_class(config=settings, data_config=config.data, source=source, **where)
     except (json_format.ParseError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"the dataset {name} in {config.data.data_dir} is damaged ({error}): delete its folder "
-            "there and build it again"
-        ) from error
+        problem = f"is damaged ({error}): delete its folder there and build it again"
+        raise UserError(f"the dataset {name} in {config.data.data_dir} {problem}") from error
 
 
 def check(config: Config) -> None:

@@ -98,12 +98,9 @@ def read_list(path: Path, notes: Notes) -> Rows:
             with contextlib.suppress(ValueError, RecursionError):
                 row = json.loads(line)
             parsed.append((f"{path.name}, line {number}", row if isinstance(row, dict) else {}))
-
-    def numbers_in_order(kind: str) -> tuple[int, str]:
-        return (int(kind) if kind.isdecimal() and len(kind) < 20 else -1, kind)
-
-    kinds = {str(row["class"]) for _, row in parsed if row.get("class") is not None}
-    class_ids = {kind: i for i, kind in enumerate(sorted(kinds, key=numbers_in_order))}
+    kinds = sorted({str(row["class"]) for _, row in parsed if row.get("class") is not None})
+    kinds.sort(key=lambda kind: int(kind) if kind.isdecimal() and len(kind) < 20 else -1)
+    class_ids = {kind: i for i, kind in enumerate(kinds)}
     return [_read_row(row, place, class_ids) for place, row in parsed]
 
 
@@ -129,10 +126,7 @@ def _read_row(row: dict[str, Any], place: str, class_ids: dict[str, int]) -> tup
 
 def choose_test(names: Iterable[str], fraction: float, seed: int) -> set[str]:
     """A share of `names`, at least one of several, that depends on no order."""
-
-    def random_key(name: str) -> bytes:
-        return hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogatepass")).digest()
-
-    ordered = sorted(set(names), key=random_key)
+    salted = {name: f"{seed}:{name}".encode("utf-8", "surrogatepass") for name in names}
+    ordered = sorted(salted, key=lambda name: hashlib.sha256(salted[name]).digest())
     count = min(max(1, round(len(ordered) * fraction)), len(ordered) - 1)
     return set(ordered[: max(0, count)])

@@ -52,7 +52,7 @@ class Listing:
     splits: Mapping[str, Sequence[Entry]]  # the images of each, in order
     image_roots: Mapping[str, Path]  # of each split: the folder of the images, resolved
     text_root: Path  # folder of the caption files, resolved
-    notes: Notes  # what was found and ignored, or repaired for the whole source
+    notes: Sequence[tuple[str, str]] = ()  # what was found and ignored, or repaired for all of it
     words: Sequence[str] | None = None  # numbered ones, `<end>` first; None: those of the captions
 
     def unlisted_images(self) -> list[str]:
@@ -105,10 +105,9 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
         """The folder to build from; `UserError` says what is needed if there is none."""
         source, name = self._source, self.name
         if not source:
-            raise self.source_error(
-                f"the dataset {name} is not in {self._config.data_dir} yet: build it with "
-                "--source FOLDER (in main: --config.data.source=FOLDER)"
-            )
+            hint = "build it with --source FOLDER (in main: --config.data.source=FOLDER)"
+            missing = f"the dataset {name} is not in {self._config.data_dir} yet"
+            raise self.source_error(f"{missing}: {hint}")
         if not Path(source).is_dir():
             needed = f"give the folder that holds the files of {name}"
             raise self.source_error(f"the source {source} is no folder: {needed}")

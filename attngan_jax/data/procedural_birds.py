@@ -60,14 +60,10 @@ class ProceduralBirds(tfds.core.GeneratorBasedBuilder):
         if source:
             raise UserError("procedural_birds is drawn by the program: leave --source away")
         super().__init__(**kwargs)
+        self.num_classes = self.builder_config.num_species
 
     def check_source(self) -> None:
         """There is nothing to build from."""
-
-    @property
-    def num_classes(self) -> int:
-        """Of train and test together."""
-        return self.builder_config.num_species
 
     def _info(self) -> tfds.core.DatasetInfo:
         side, stated = self.builder_config.image_size, (CAPTIONS_PER_IMAGE, len(ATTRIBUTES))

@@ -9,6 +9,7 @@ from PIL.Image import Resampling
 
 from attngan_jax.data import transforms
 from attngan_jax.data.transforms import View, decode_image, decode_with_box
+from tests.made_up_sources import as_file
 
 
 def _smooth(width=24, height=16):
@@ -27,10 +28,7 @@ def _encoded(image, image_format="PNG", orientation=None, **options):
     if orientation:
         options["exif"] = Image.Exif()
         options["exif"][0x0112] = orientation
-    stream = io.BytesIO()
-    exact = {"quality": 95, "lossless": True, "subsampling": 0}
-    image.save(stream, image_format, **exact | options)
-    return stream.getvalue()
+    return as_file(image, image_format, **{"lossless": True, "subsampling": 0} | options)
 
 
 def _decoded(encoded):
@@ -84,11 +82,8 @@ def test_transparent_colours_of_a_palette_and_of_rgb():
     image.putpixel((1, 0), 1)
     expected = np.full((2, 4, 3), 255)
     expected[0, 1] = 200, 100, 50
-    for encoded in (
-        _encoded(image, "PNG", transparency=0),
-        _encoded(image, "GIF", transparency=0),
-        _encoded(image.convert("RGB"), transparency=(10, 20, 30)),
-    ):
+    files = [_encoded(image, kind, transparency=0) for kind in ("PNG", "GIF")]
+    for encoded in (*files, _encoded(image.convert("RGB"), transparency=(10, 20, 30))):
         np.testing.assert_array_equal(_decoded(encoded), expected)
 
 
@@ -267,9 +262,8 @@ def test_pyramid_levels_are_resized_from_the_image_itself():
 
     levels = transforms.pyramid(image, (16, 32, 64))
 
-    assert {size: (level.shape, level.dtype) for size, level in levels.items()} == {
-        size: ((size, size, 3), np.uint8) for size in (16, 32, 64)
-    }
+    assert [level.shape for level in levels.values()] == [(size, size, 3) for size in levels]
+    assert list(levels) == [16, 32, 64] and {level.dtype for level in levels.values()} == {np.uint8}
     np.testing.assert_array_equal(levels[64], np.asarray(image))
     once = np.asarray(image.resize((16, 16), Resampling.BILINEAR))
     np.testing.assert_array_equal(levels[16], once)
@@ -277,19 +271,15 @@ def test_pyramid_levels_are_resized_from_the_image_itself():
     assert (once != np.asarray(twice)).any()  # the check above can fail
 
 
-@pytest.mark.parametrize(
-    "rule, words, expected",
-    [
+def test_short_captions_are_padded_and_by_one_rule_the_first_words_kept():
+    for rule, words, expected in (
         ("random_subset", [5, 3, 9], [5, 3, 9, 0, 0]),
         ("first", [5, 3], [5, 3, 0, 0, 0]),
         ("first", [5, 3, 9, 7, 8, 6], [5, 3, 9, 7, 8]),
-    ],
-)
-def test_short_captions_are_padded_and_by_one_rule_the_first_words_kept(rule, words, expected):
-    caption, length = transforms.pad_caption(words, 5, np.random.default_rng(0), rule)
-
-    assert caption.tolist() == expected and caption.dtype == np.int32
-    assert length == np.count_nonzero(expected)
+    ):
+        caption, length = transforms.pad_caption(words, 5, np.random.default_rng(0), rule)
+        assert caption.tolist() == expected and caption.dtype == np.int32
+        assert length == np.count_nonzero(expected)
 
 
 def test_long_captions_keep_a_uniform_subset_in_order():
