@@ -48,9 +48,8 @@ def address(config: Config, folder: Path) -> storage.Path:
 def fetch(source: storage.Path, folder: Path) -> None:
     """Makes `folder` a copy of the dataset at `source`, unless it is that or is not finished.
 
-    Each file appears whole or not at all, checked by size and hash; what is there already is kept.
-    Several processes may call this together: one copies, the others wait. `UserError` if the bucket
-    is out of reach, or this machine has no room for the copy.
+    Each file appears whole or not at all, checked by size and hash. Where several processes call
+    this, one copies. `UserError` if the bucket is out of reach, or there is no room for the copy.
     """
     if source == folder:
         return
@@ -82,10 +81,9 @@ def fetch(source: storage.Path, folder: Path) -> None:
 
 
 def publish(folder: Path, target: storage.Path) -> None:
-    """Uploads the dataset in `folder` to its address, as far as it is not there.
+    """Uploads what the address of a dataset lacks of those in `folder`, the vocabulary last.
 
-    The vocabulary goes last, so that an upload that ends early is not taken for finished. For the
-    same reason the vocabulary and report of other records are deleted first.
+    The vocabulary and report of other records are deleted first: they would seem finished.
     """
     if target == folder:
         return

@@ -220,8 +220,7 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
             raise LeftOut(entry.left_out)
         path, captions = source_files.find_file(root, entry.image), entry.captions
         if isinstance(captions, str):
-            texts, missing = self._listing.text_root, "caption file missing"
-            file = source_files.find_file(texts, captions, missing)
+            file = source_files.find_file(self._listing.text_root, captions, "caption file missing")
             captions = source_files.read_captions(file, repaired)
         wanted = self._config.captions_per_image
         captions = source_files.usable_captions(captions, self.MAX_CAPTIONS, wanted, repaired)

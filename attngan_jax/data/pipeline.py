@@ -39,8 +39,7 @@ def train_iterator(
     """This host's share of the endless, shuffled and augmented training batches.
 
     Args:
-      dataset: from `datasets.load`.
-      config: reads `config.data`.
+      dataset: from `datasets.load`; `config.data` says what its examples are.
       batch_size: global; a multiple of `process_count`, the number of hosts.
       image_sizes: S of every image wanted, all from one crop.
       max_words: T, the words of a caption; `overflow_rule` says what happens to more.
@@ -75,7 +74,6 @@ def eval_batches(
     counted round: further passes over the records show other captions of them.
 
     Args:
-      split: `dataset.train` or `dataset.test`.
       num_examples: pairs wanted; None means one for each record. May exceed the records.
       The others are as in `train_iterator`.
     Returns:

@@ -39,10 +39,7 @@ def is_image_name(name: str) -> bool:
 
 
 def existing(path: Path) -> Path:
-    """`path`, or where it does not exist the file that differs in the case of its suffix alone.
-
-    `x.jpg` finds `x.JPG`, and `x.txt` `x.TXT`: lists and cameras do not always agree.
-    """
+    """`path`, or the file that differs in the case of its suffix alone: `x.jpg` finds `x.JPG`."""
     suffix = path.suffix.lower()
     if suffix not in (*IMAGE_SUFFIXES, ".txt", ".jsonl") or os.path.lexists(path):
         return path
@@ -52,20 +49,16 @@ def existing(path: Path) -> Path:
 
 
 def walk(root: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[tuple]:
-    """`os.walk` in the order of names, with folders relative to `root`, as `PurePosixPath`s.
-
-    Hidden folders are passed over, and links to folders are listed but not entered.
-    """
+    """`os.walk` in order, with relative `PurePosixPath`s; enters no hidden folders and no links."""
     for folder, folders, files in os.walk(root, onerror=on_error):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield PurePosixPath(Path(folder).relative_to(root).as_posix()), folders, sorted(files)
 
 
 def find_file(root: Path, name: str, missing: str = "image missing") -> Path:
-    """The file called `name` under the resolved folder `root`; see also `existing`.
+    """The file `name` under the resolved folder `root`; see also `existing`.
 
-    `LeftOut` if the name or a link leads out of `root`, or no ordinary file is there; `missing` is
-    the reason if nothing is.
+    `LeftOut` if it leads out of `root`, is no ordinary file, or is `missing`.
     """
     pure = PurePosixPath(name.replace("\\", "/"))
     if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\0" in name:
@@ -84,10 +77,7 @@ def find_file(root: Path, name: str, missing: str = "image missing") -> Path:
 
 
 def read_image(path: Path) -> tuple[bytes, int, int]:
-    """An image's bytes; its width and height in pixels as stored, before any turn by EXIF.
-
-    `LeftOut` if it is empty, no image, cut short, or of more than `MAX_PIXELS`.
-    """
+    """An image's bytes; its width and height in pixels as stored. `LeftOut` if it can't be used."""
     try:
         size = path.stat().st_size
         encoded = path.read_bytes() if size <= MAX_IMAGE_BYTES else b""
@@ -123,10 +113,7 @@ def read_image(path: Path) -> tuple[bytes, int, int]:
 def usable_box(
     bbox: Sequence[float] | None, width: int, height: int, repaired: list[str]
 ) -> np.ndarray:
-    """The part of a box (x, y, width, height in pixels) in an image of `width` x `height`.
-
-    Returns float32 [4]; all 0: no box, the whole image is used.
-    """
+    """The part of a box (x, y, width, height in pixels) in the image, float32 [4]; all 0: none."""
     whole_image = np.zeros(4, np.float32)
     if bbox is None:
         return whole_image
@@ -171,10 +158,9 @@ def read_captions(path: Path, repaired: list[str]) -> list[str]:
 def usable_captions(
     captions: Iterable[str], limit: int | None, wanted: int, repaired: list[str]
 ) -> list[str]:
-    """The captions that hold a word, the first `limit` of them (None: all).
+    """The captions that hold a word, the first `limit` of them; `LeftOut` if there is none.
 
-    Fewer than `wanted` count as repaired, for training shows them more often; with none at all
-    the image is `LeftOut`.
+    Fewer than `wanted` count as repaired, for training shows them more often.
     """
     texts = [" ".join(caption.split()) for caption in captions]
     # Lone surrogates become question marks.

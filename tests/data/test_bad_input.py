@@ -205,9 +205,7 @@ BOXES = [  # as listed, as kept, and why
 
 def test_boxes(config, source):
     write_list(source, [row(k, bbox=box) for k, (box, _, _) in enumerate(BOXES)])
-
     dataset, records = build(config, source)
-
     for k, (_, kept, _) in enumerate(BOXES):
         np.testing.assert_array_equal(records[f"{k}.jpg"]["bbox"], kept)
     reasons = [reason for _, _, reason in BOXES if reason]
@@ -229,10 +227,8 @@ def test_too_much_left_out_stops_the_build_with_the_first_ten(config, source, tm
     for k in range(12, COUNT):
         write(source / f"{k}.jpg", b"")
     start = "10 of 24 images cannot be used so far, more than config.data.max_left_out = 0.01"
-
     with pytest.raises(UserError, match=rf"^{start} [^\n]*$") as stopped:
         datasets.prepare(config, str(source))
-
     assert str(stopped.value).count("(empty file)") == 10
     assert not list((tmp_path / "data").rglob("*.array_record*"))
 

@@ -95,9 +95,7 @@ def test_lists_of_training_classes_instead_of_the_pickles(config, source, tmp_pa
         (source / split).rename(tmp_path / split)
     for name, content in lists.items():
         write(source / name, content)
-
     dataset = build(config, source)
-
     assert_like_the_released_layout(dataset, tmp_path)
     assert {int(record["class_id"]) for record in dataset.train} == {0, 1, 3, 4, 5}
 
@@ -123,9 +121,7 @@ def test_archives_as_published(config, source, packed, tmp_path):
     with zipfile.ZipFile(packed / "evil.zip", "w") as archive:
         archive.writestr("../../../../../evil.txt", "evil")
         archive.writestr("/tmp/evil_of_a_zip.txt", "evil")
-
     dataset = build(config, packed)
-
     assert [names(dataset.train), names(dataset.test)] == listed(source)
     assert_like_the_released_layout(dataset, source)
     assert not list((tmp_path / "data").rglob("unpacked"))
@@ -135,10 +131,8 @@ def test_archives_as_published(config, source, packed, tmp_path):
 def test_a_damaged_archive_is_named(config, packed, tmp_path):
     archive = packed / "CUB_200_2011.tgz"
     archive.write_bytes(archive.read_bytes()[:-3000])
-
     with pytest.raises(UserError, match="CUB_200_2011.tgz is damaged or cut short.*SHA-256"):
         datasets.prepare(config, str(packed))
-
     assert not list((tmp_path / "data").rglob("*.array_record*"))
 
 
@@ -176,10 +170,8 @@ ODD = {
 def test_archives_that_cannot_be_unpacked_are_named(tmp_path, monkeypatch, content, complaint):
     monkeypatch.setattr(archives, "MAX_BYTES", 1_000_000)
     write(tmp_path / "odd.zip", content)
-
     with pytest.raises(UserError, match=rf"(odd|more)\.zip.*{complaint}.*where from"):
         archives.unpack([tmp_path / "odd.zip"], tmp_path / "unpacked", "where from")
-
     written = [path for path in (tmp_path / "unpacked").rglob("*.txt") if path.is_file()]
     assert sum(path.stat().st_size for path in written) <= 10
 
@@ -223,7 +215,6 @@ def test_images_are_downloaded_where_they_alone_are_missing(
 def test_what_is_missing_is_asked_for_by_name(config, source, lost, complaint):
     shutil.rmtree(source / lost)
     source.mkdir(exist_ok=True)
-
     with pytest.raises(UserError, match=complaint):
         datasets.prepare(config, str(source))
 
@@ -276,9 +267,7 @@ def test_class_numbers_that_are_shifted(config, source):
     path = source / "train" / "class_info.pickle"
     ids = pickle.loads(path.read_bytes())
     path.write_bytes(pickle.dumps(ids[1:] + ids[:1], 2))
-
     dataset = build(config, source)
-
     assert all(record["class_id"] == shown(record) // 3 for record in dataset.train)
     expected = {"class number differs from its folder's: folder's used": 5}
     assert counts(dataset, "repaired") == expected
@@ -309,9 +298,7 @@ def test_pickles_with_foreign_objects_are_not_run(config, source, tmp_path):
 @pytest.mark.parametrize("words", [["<end>", "two words"], ["<end>", "", "small"]])
 def test_a_captions_pickle_of_something_else_than_words_is_not_used(config, source, words):
     write(source / "captions.pickle", pickle.dumps([[], [], dict(enumerate(words)), {}], 2))
-
     dataset = build(config, source)
-
     assert "small" in dataset.vocabulary.words and dataset.report["words_from"] == "captions"
     assert "captions.pickle not used: words numbered anew" in dataset.report["repaired"]
 
@@ -320,7 +307,6 @@ def test_a_captions_pickle_of_something_else_than_words_is_not_used(config, sour
 def test_a_list_that_begins_with_a_byte_order_mark(config, source, name):
     path = source / "CUB_200_2011" / name
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-
     assert build(config, source).report["repaired"] == {}
 
 

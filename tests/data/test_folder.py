@@ -35,7 +35,6 @@ def listed(tmp_path):
 
 def test_texts_beside_images(config, source):
     dataset = build(config, source)
-
     assert (len(dataset.train), len(dataset.test), dataset.num_classes) == (15, 5, 0)
     assert sorted(map(shown, records(dataset))) == list(range(20))
     for record in records(dataset):
@@ -113,7 +112,6 @@ def test_a_list_with_every_field(config, listed):
 def test_the_choice_depends_on_names_and_seed_alone():
     names = [f"bird {k}" for k in range(100)]
     chosen = choose_test(names, 0.2, seed=1)
-
     assert len(chosen) == 20 and chosen == choose_test(names[::-1], 0.2, seed=1)
     assert chosen != choose_test(names, 0.2, seed=2)
     # One image more moves at most one of the others.
@@ -124,9 +122,7 @@ def test_the_choice_depends_on_names_and_seed_alone():
 def test_another_title_is_another_dataset(config, source, listed):
     first = build(config, source)
     config.folder.title = "others"
-
     second = build(config, listed)
-
     assert {len(record["captions"]) for record in second.train} == {3}
     assert len({len(record["captions"]) for record in first.train}) > 1
 
@@ -154,7 +150,6 @@ def test_words_that_are_rare(config, listed):
 @pytest.mark.parametrize("key, value", [("test_fraction", 1.0), ("title", "a/b")])
 def test_settings_that_make_no_split(config, key, value):
     config.folder[key] = value
-
     with pytest.raises(UserError, match=f"config.folder: {key}"):
         datasets.prepare(config, "anything")
 
@@ -171,5 +166,4 @@ def test_classes_of_many_digits(config, tmp_path):
         kind = "9" * (5_000 if k else 1)
         rows.append({"file": f"{k}.png", "captions": captions(k, 1), "class": kind})
     write_list(tmp_path / "source", rows)
-
     assert build(config, tmp_path / "source").num_classes == 2

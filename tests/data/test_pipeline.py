@@ -122,7 +122,6 @@ def test_every_epoch_shows_each_record_once_and_otherwise_than_before():
     batches, _ = _train(2 * NUM_RECORDS, batch_size=1)
     epochs = batches[:NUM_RECORDS], batches[NUM_RECORDS:]
     first, second = ({int(b["index"][0]): b["image_16"] for b in epoch} for epoch in epochs)
-
     everything = list(range(NUM_RECORDS))
     assert sorted(first) == sorted(second) == everything
     assert list(first) != list(second) and list(first) != everything
@@ -135,7 +134,6 @@ def test_the_first_captions_of_an_image_are_chosen_alike(allowed):
     words = np.concatenate([batch["caption"] for batch in batches])
     numbers = VOCABULARY.encode([f"caption{j}" for j in range(NUM_CAPTIONS)])
     counts = [int((words == number).sum()) for number in numbers]
-
     assert sum(counts) == 1_200 and not any(counts[allowed:])
     deviation = np.sqrt(1_200 * (allowed - 1)) / allowed
     assert all(abs(count - 1_200 / allowed) < 4 * deviation for count in counts[:allowed])
@@ -143,7 +141,6 @@ def test_the_first_captions_of_an_image_are_chosen_alike(allowed):
 
 def test_the_seed_decides_everything():
     first, again, other = (_train(3, seed=seed)[0] for seed in (4, 4, 5))
-
     np.testing.assert_equal(first, again)
     assert (first[0]["index"] != other[0]["index"]).any()
     # With one record the order is no matter: what is left are crops, flips and captions.
@@ -171,7 +168,6 @@ def test_resume_on_other_hosts_workers_and_threads(hosts_before, hosts_after, wo
     before, state = _train_on_hosts(2, hosts_before)
     speed = {"num_workers": workers, "read_threads": threads, "prefetch_batches": threads}
     after, end = _train_on_hosts(4, hosts_after, state=state, **speed)
-
     assert state == {"global_next_index": 24}  # one past the first epoch of 23 records
     assert end == {"global_next_index": 72}
     np.testing.assert_equal(straight, before + after)
@@ -184,7 +180,6 @@ def test_hosts_read_different_records(num_hosts):
     dataset = types.SimpleNamespace(train=records, vocabulary=VOCABULARY)
     batches, _ = _train_on_hosts(6, num_hosts, dataset=dataset, batch_size=8)
     epochs = [np.concatenate([b["index"] for b in part]) for part in (batches[:3], batches[3:])]
-
     assert all(sorted(epoch) == list(range(24)) for epoch in epochs)
 
 
@@ -195,7 +190,6 @@ def test_a_batch_that_hosts_cannot_share_is_refused():
 
 def test_by_the_other_rule_captions_keep_their_first_words():
     (batch,), _ = _train(1, max_words=3, overflow_rule="first")
-
     for i in range(6):
         words = VOCABULARY.decode(batch["caption"][i])
         assert words[0] == f"image{batch['index'][i]}" and words[1].startswith("caption")
@@ -206,7 +200,6 @@ def test_a_caption_without_a_known_word_is_the_word_end():
     """So it can be with a vocabulary from elsewhere; a caption of no word has no features."""
     dataset = types.SimpleNamespace(train=RECORDS, vocabulary=Vocabulary(["<end>", "caption0"]))
     batches, _ = _train(4, dataset=dataset)
-
     assert all((batch["caption_length"] == 1).all() for batch in batches)
     captions = np.concatenate([batch["caption"] for batch in batches])
     assert set(captions[:, 0]) == {0, 1} and (captions[:, 1:] == 0).all()
@@ -229,7 +222,6 @@ def test_a_turned_image_is_cropped_to_its_box_as_stored():
 
 def test_evaluation_is_complete_in_order_and_padded():
     batches = _evaluate()
-
     assert len(batches) == 4 and [len(batch["valid"]) for batch in batches] == [6, 6, 6, 6]
     valid = np.concatenate([batch["valid"] for batch in batches])
     index = np.concatenate([batch["index"] for batch in batches])
@@ -243,7 +235,6 @@ def test_further_passes_show_other_captions():
     count = 2 * NUM_RECORDS + 5
     (batch,) = _concatenated([[b] for b in _evaluate(num_examples=count, batch_size=17)])
     pairs = list(zip(batch["index"][batch["valid"]], batch["caption_index"][batch["valid"]]))
-
     places = (divmod(n, NUM_RECORDS) for n in range(count))
     assert pairs == [(i, (i + epoch) % NUM_CAPTIONS) for epoch, i in places]
     assert len(set(pairs)) == len(pairs)
@@ -251,7 +242,6 @@ def test_further_passes_show_other_captions():
 
 def test_evaluation_shows_the_caption_that_it_names():
     batch = next(iter(_evaluate(num_examples=4, data={"eval_max_words": 10})))
-
     for i in range(4):
         assert VOCABULARY.decode(batch["caption"][i])[:2] == [f"image{i}", f"caption{i % 3}"]
         stated = RECORDS[i]["caption_attributes"][i % 3]
@@ -277,7 +267,6 @@ def test_evaluation_does_not_depend_on_workers_or_hosts():
     whole = list(_evaluate(num_examples=40))
     workers = list(_evaluate(num_examples=40, data={"num_workers": 2}))
     shares = [_evaluate(num_examples=40, process_index=host, process_count=2) for host in range(2)]
-
     np.testing.assert_equal(whole, workers)
     np.testing.assert_equal(whole, _concatenated(shares))
 

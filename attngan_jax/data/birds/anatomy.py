@@ -209,10 +209,7 @@ def affine(matrix: np.ndarray, center: np.ndarray, to: np.ndarray) -> Affine:
 
 
 def curve(points: np.ndarray, closed: bool = False) -> np.ndarray:
-    """The Catmull-Rom curve through `points` [N, 2], from the first to the last or back to it.
-
-    Of [N * _STEPS, 2] points where it is closed, [(N - 1) * _STEPS + 1, 2] where it is open.
-    """
+    """The Catmull-Rom curve through `points` [N, 2], to the last or closed; `_STEPS` a span."""
     return _spline(len(points), closed) @ points
 
 

@@ -67,8 +67,7 @@ class Species(NamedTuple):
 def make_species(num_species: int, seed: int) -> list[Species]:
     """Makes species 0 to `num_species - 1`; those of a smaller number are the first of a larger.
 
-    No two have the same five body colours, and none has only one. Among the first ten, each part
-    has each of its colours.
+    No two have the same five body colours, and none has only one.
     """
     rng = np.random.default_rng([seed, 0])
     species, palettes = [], set()
