@@ -25,14 +25,9 @@ SPARE_BYTES = 2**26  # beside the copy, for what is written about it
 Facts = dict[str, list]  # an object's name below the dataset's address -> [size, MD5]
 
 
-def is_needed(config: Config) -> bool:
-    """Whether the dataset is in a bucket, and so has a copy here."""
-    return storage.is_address(config.data.data_dir)
-
-
 def data_dir(config: Config) -> str:
     """The folder that TFDS works in: `config.data.data_dir` itself, or that of the copies."""
-    if not is_needed(config):
+    if not storage.is_address(config.data.data_dir):
         return config.data.data_dir
     place = config.data.data_dir.removeprefix(storage.SCHEME).strip("/")
     return os.path.join(os.path.expanduser(config.data.cache_dir), place)
@@ -40,7 +35,7 @@ def data_dir(config: Config) -> str:
 
 def address(config: Config, folder: Path) -> storage.Path:
     """The address of a dataset whose copy, if it needs one, is `folder`."""
-    if not is_needed(config):
+    if not storage.is_address(config.data.data_dir):
         return folder
     return storage.path(config.data.data_dir) / folder.relative_to(data_dir(config)).as_posix()
 

@@ -88,10 +88,10 @@ def get_builder(config: Config, source: str = "") -> Any:
 def check(config: Config) -> None:
     """`UserError` if the dataset is neither built nor can be: its name or its source is wrong."""
     builder = get_builder(config)
-    place = bucket_cache.address(config, Path(builder.data_path))
-    if bucket_cache.is_needed(config) and bucket_cache.is_finished(bucket_cache.facts(place)):
-        return
-    if not _has_records(builder):
+    folder = Path(builder.data_path)
+    place = bucket_cache.address(config, folder)
+    is_published = place != folder and bucket_cache.is_finished(bucket_cache.facts(place))
+    if not is_published and not _has_records(builder):
         builder.check_source()
 
 

@@ -129,10 +129,8 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
         features = kinds.FeaturesDict(features)
         return tfds.core.DatasetInfo(builder=self, disable_shuffling=True, features=features)
 
-    def _log_download_bytes(self) -> None:
-        """TFDS would speak of a download of unknown size."""
-
-    _log_download_done = _log_download_bytes
+    # TFDS would speak of a download of unknown size.
+    _log_download_bytes = _log_download_done = staticmethod(lambda: None)
 
     def _download_and_prepare(self, dl_manager, download_config=None) -> None:
         start = time.monotonic()

@@ -171,16 +171,9 @@ def test_resume_on_other_hosts_workers_and_threads(hosts_before, hosts_after, wo
     assert state == {"global_next_index": 24}  # one past the first epoch of 23 records
     assert end == {"global_next_index": 72}
     np.testing.assert_equal(straight, before + after)
-
-
-@pytest.mark.parametrize("num_hosts", [2, 4])
-def test_hosts_read_different_records(num_hosts):
-    """Over two epochs of 24 records each is read twice, whoever reads it."""
-    records = [*RECORDS, _record(NUM_RECORDS)]
-    dataset = types.SimpleNamespace(train=records, vocabulary=VOCABULARY)
-    batches, _ = _train_on_hosts(6, num_hosts, dataset=dataset, batch_size=8)
-    epochs = [np.concatenate([b["index"] for b in part]) for part in (batches[:3], batches[3:])]
-    assert all(sorted(epoch) == list(range(24)) for epoch in epochs)
+    order = np.concatenate([batch["index"] for batch in before + after])
+    for epoch in range(3):  # each shows every record once, whichever host reads it
+        assert sorted(order[epoch * NUM_RECORDS :][:NUM_RECORDS]) == list(range(NUM_RECORDS))
 
 
 def test_a_batch_that_hosts_cannot_share_is_refused():
