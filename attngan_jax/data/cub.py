@@ -49,12 +49,11 @@ class Cub(PhotographBuilder):
         folders = self._find_folders(source, dl_manager)
         birds, text = _find(folders, *_BIRDS), _find_text(folders)
         if birds is None or text is None:
-            needed = {
-                "CUB_200_2011/ with images.txt, bounding_boxes.txt and images/": birds,
-                "text/<class>/<image>.txt": text,
-            }
-            lacking = " and ".join(what for what, found in needed.items() if not found)
-            raise self.source_error(f"{source} lacks {lacking}")
+            lacking = ["CUB_200_2011/ with images.txt, bounding_boxes.txt and images/"] * (
+                not birds
+            )
+            lacking += ["text/<class>/<image>.txt"] * (not text)
+            raise self.source_error(f"{source} lacks {' and '.join(lacking)}")
         boxes, notes = read_boxes(birds), Notes()
         numbers: dict[str, list[tuple[str, int | None]]] = {"train": [], "test": []}
         if pickles := _find(folders, *_PICKLES):

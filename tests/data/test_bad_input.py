@@ -14,12 +14,11 @@ from attngan_jax.errors import UserError
 from tests import made_up_sources
 from tests.made_up_sources import as_file, captions, counts, encoded, write, write_list
 
-COUNT = 24
+DATASET, COUNT = "folder", 24
 
 
 @pytest.fixture
-def config(tmp_path):
-    config = made_up_sources.config_for("folder", tmp_path)
+def config(config):
     config.data.captions_per_image = 1
     return config
 

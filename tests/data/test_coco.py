@@ -9,16 +9,7 @@ from attngan_jax.errors import UserError
 from tests import made_up_sources
 from tests.made_up_sources import build, counts, encoded, shown, write
 
-
-@pytest.fixture
-def source(tmp_path):
-    made_up_sources.make_coco(tmp_path / "source")
-    return tmp_path / "source"
-
-
-@pytest.fixture
-def config(tmp_path):
-    return made_up_sources.config_for("coco", tmp_path)
+DATASET = "coco"
 
 
 def test_images_and_captions(config, source):

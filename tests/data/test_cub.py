@@ -20,16 +20,7 @@ from attngan_jax.errors import UserError
 from tests import made_up_sources
 from tests.made_up_sources import build, counts, encoded, records, shown, vocabulary_of, write
 
-
-@pytest.fixture
-def source(tmp_path):
-    made_up_sources.make_cub(tmp_path / "source")
-    return tmp_path / "source"
-
-
-@pytest.fixture
-def config(tmp_path):
-    return made_up_sources.config_for("cub", tmp_path)
+DATASET = "cub"
 
 
 def names(split):
