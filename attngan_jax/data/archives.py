@@ -30,9 +30,8 @@ _BAD_NAMES = (errno.ENAMETOOLONG, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
 def unpack(archives: list[Path], target: Path, hint: str, depth: int = 1) -> None:
     """Unpacks each archive into a folder of its name under `target`, and zips inside them, too.
 
-    Links, and names that lead out of the folder, are passed over. `UserError`, with `hint` at where
-    good archives are to be had, if an archive is damaged, cut short or locked, unpacks to more than
-    `MAX_BYTES`, or holds archives in archives without end (`depth`, 1 for those of the source).
+    Links, and names that lead out of the folder, are passed over. `UserError`, with a `hint` where
+    to get good ones, if one is damaged or locked, or holds too many bytes or archives in archives.
     """
     for archive in archives:
         what = f"the archive {archive}"

@@ -1,9 +1,9 @@
 """Datasets in a bucket: built here and uploaded, or downloaded once and kept.
 
 ArrayRecord reads no addresses, and a training batch is a hundred random reads. So each machine
-keeps a copy of a dataset whose `data_dir` is an address, in `config.data.cache_dir`. Beside it a
-list says what was copied: each object's size and hash. Where those in the bucket are others, the
-copy is made again. As in a folder the vocabulary is written last: without it nothing is finished.
+keeps a copy in `config.data.cache_dir`, and beside it a list of what was copied: each object's size
+and hash. Where those in the bucket are others, the copy is made again. The vocabulary is written
+last: without it nothing is finished.
 """
 
 import contextlib

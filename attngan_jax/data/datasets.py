@@ -1,9 +1,8 @@
 """The datasets by name: building them on disk and reading them back.
 
-A dataset is in `data_dir/<builder>/<config>/<version>/`, as TFDS lays it out, in ArrayRecord
-files, with `report/prepare.json` and `vocabulary.txt` beside them. TFDS builds into a folder
-called `incomplete.*` and renames it at the end; the vocabulary is written last. Where `data_dir` is
-in a bucket, all of this happens in a copy on this machine (`bucket_cache.py`).
+A dataset is in `data_dir/<builder>/<config>/<version>/`: ArrayRecord files, `report/prepare.json`
+and `vocabulary.txt`. TFDS builds into a folder called `incomplete.*` and renames it at the end; the
+vocabulary is written last. If `data_dir` is in a bucket, this happens in a copy (`bucket_cache`).
 """
 
 import contextlib

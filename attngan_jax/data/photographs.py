@@ -97,9 +97,8 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
     @property
     def num_classes(self) -> int:
         """Of train and test together; 0 without classes."""
-        if self.NUM_CLASSES is not None:
-            return self.NUM_CLASSES
-        return dataset_report.build_facts(Path(self.data_path))["num_classes"]
+        folder = Path(self.data_path)
+        return self.NUM_CLASSES or dataset_report.build_facts(folder)["num_classes"]
 
     def check_source(self) -> Path:
         """The folder to build from; `UserError` says what is needed if there is none."""

@@ -1,10 +1,9 @@
 """What happens to one image and one caption on the way into a batch: pure functions.
 
-What is random takes a `np.random.Generator`. An image's geometry is chosen first (`choose_view`)
-and then applied (`render`), so that a label map goes exactly the way of its image. Decoding gives
-upright RGB: turned as the EXIF entry says, transparency over white, of 16 bits the upper 8. For CUB
-and COCO that is the released code's `Image.open(path).convert('RGB')`, which ignores the first two
-and turns most of a 16-bit image white.
+An image's geometry is chosen first (`choose_view`) and then applied (`render`), so that a label map
+goes exactly the way of its image. Decoding gives upright RGB: turned as the EXIF entry says,
+transparency over white, of 16 bits the upper 8. For CUB and COCO that is the released code's
+`Image.open(path).convert('RGB')`, which does none of the three.
 """
 
 import io

@@ -76,7 +76,7 @@ class Vocabulary:
         if not words or words[0] != END:
             raise UserError(f"{where} does not start with the line {END}; {repair}")
         for i, word in enumerate(words[1:], start=2):
-            if not word or word.split() != [word]:
+            if word.split() != [word]:
                 raise UserError(f"line {i} of {where} is not one word: {word!r}")
         if repeated := [word for word, count in Counter(words).items() if count > 1]:
             raise UserError(f"{where} holds the word {repeated[0]!r} twice")

@@ -21,7 +21,7 @@ PERCH, PERCH_DARK, LEAF = 1, 2, 3
 
 def _points(text: str) -> np.ndarray:
     """Reads "x,y x,y ...", the form of an SVG polygon."""
-    return np.array([[float(value) for value in point.split(",")] for point in text.split()])
+    return np.array([point.split(",") for point in text.split()], float)
 
 
 # The outline of a bird of middling shape, clockwise from the forehead.

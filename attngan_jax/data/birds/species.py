@@ -52,8 +52,6 @@ class Proportions(NamedTuple):
 
 
 class Species(NamedTuple):
-    """One species."""
-
     class_id: int  # its number, from 0
     name: str  # in the form of CUB's class names, "017.Corvins_Finch"
     attributes: tuple[int, ...]  # the index of each attribute's value, in the order of ATTRIBUTES
