@@ -164,8 +164,7 @@ class ExampleMaker:
 
 def _numbered(split: Sequence[Record]) -> grain.MapDataset:
     """Records with their `index`, and the `epoch` where they are repeated."""
-    number = functools.partial(_add_number, len(split))
-    return grain.MapDataset.source(split).map_with_index(number)
+    return grain.MapDataset.source(split).map_with_index(functools.partial(_add_number, len(split)))
 
 
 def _add_number(num_records: int, n: int, record: Record) -> Record:

@@ -55,10 +55,9 @@ def decode_with_box(encoded: bytes, bbox: Sequence[float]) -> tuple[Image.Image,
 
 def stored_size(image: Image.Image) -> tuple[int, int]:
     """Width and height of an opened, not yet loaded image's pixels as they are stored."""
-    width, height = image.size
     # Pillow gives a TIFF's size after the turn.
     is_swapped = image.format == "TIFF" and _orientation(image) >= 5
-    return (height, width) if is_swapped else (width, height)
+    return image.size[::-1] if is_swapped else image.size
 
 
 def decode_labels(encoded: bytes) -> Image.Image:

@@ -196,8 +196,7 @@ class _Writer:
     def _say(self, attribute: str) -> str:
         """A word for the bird's value of `attribute`, which it states."""
         self.stated.add(attribute)
-        value = self._value(attribute)
-        words = VALUE_WORDS.get(attribute)
+        value, words = self._value(attribute), VALUE_WORDS.get(attribute)
         return self._pick(words[value]) if words else self._color(value)
 
     def _color(self, color: str) -> str:

@@ -37,9 +37,7 @@ _MASK = [0] + [255] * 255
 _LABELS = [paint // NUM_TONES for paint in range(256)]
 
 
-def draw_bird(
-    species: Species, rng: np.random.Generator, size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def draw_bird(species: Species, rng: np.random.Generator, size: int) -> tuple[np.ndarray, ...]:
     """Draws a bird of `species` in a random pose, place and light, `size` (S) pixels square.
 
     The same generator gives the same bird at every size.
