@@ -21,15 +21,9 @@ from tests.tiny_configs import coco, cub
 
 _NUMBERS = "zero one two three four five six seven eight nine".split()
 _CLASSES = (
-    "Black_footed_Albatross",
-    "Laysan_Albatross",
-    "Sooty_Albatross",
-    "Groove_billed_Ani",
-    "Crested_Auklet",
-    "Least_Auklet",
-    "Parakeet_Auklet",
-    "Rhinoceros_Auklet",
-)
+    "Black_footed_Albatross Laysan_Albatross Sooty_Albatross Groove_billed_Ani "
+    "Crested_Auklet Least_Auklet Parakeet_Auklet Rhinoceros_Auklet"
+).split()
 
 
 def config_for(name: str, folder: pathlib.Path):
@@ -78,40 +72,34 @@ def color(k: int) -> tuple[int, int, int]:
     return 37 * k % 256, 101 * k % 256, 211 * k % 256
 
 
-def encoded(k: int, size=(60, 45), kind: str = "JPEG") -> bytes:
-    """Image k as a file."""
+def as_file(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    """The image in a file format; the others with a quality keep close to its pixels."""
     buffer = io.BytesIO()
-    Image.new("RGB", size, color(k)).save(buffer, kind, quality=95)
+    image.save(buffer, kind, **{"quality": 95} | options)
     return buffer.getvalue()
 
 
-def number_words(k: int) -> str:
-    """17 -> "one seven"."""
-    return " ".join(_NUMBERS[int(digit)] for digit in str(k))
+def encoded(k: int, kind: str = "JPEG") -> bytes:
+    """Image k as a file."""
+    return as_file(Image.new("RGB", (60, 45), color(k)), kind)
 
 
 def captions(k: int, count: int = 10) -> list[str]:
-    """Sentences about image k, all different."""
-    return [
-        f"this small bird number {number_words(k)} has {_NUMBERS[i]} feathers."
-        for i in range(count)
-    ]
+    """Sentences about image k, all different: 17 is "one seven"."""
+    number = " ".join(_NUMBERS[int(digit)] for digit in str(k))
+    return [f"this small bird number {number} has {_NUMBERS[i]} feathers." for i in range(count)]
 
 
 def shown(record) -> int:
     """The number of the image that a record's captions speak of; they must all agree."""
-    said = {
-        caption.decode().split(" has ")[0].partition("number ")[2] for caption in record["captions"]
-    }
-    (words,) = said
+    (words,) = {text.decode().split(" has ")[0].split("number ")[1] for text in record["captions"]}
     return int("".join(str(_NUMBERS.index(word)) for word in words.split()))
 
 
 def is_whole(record) -> bool:
     """Whether the record's image has the colour of the image that its captions speak of."""
-    k = shown(record)
     middle = np.asarray(Image.open(io.BytesIO(record["image"])).convert("RGB"))[20, 20]
-    return bool(np.abs(middle.astype(int) - color(k)).max() <= 4)
+    return bool(np.abs(middle.astype(int) - color(shown(record))).max() <= 4)
 
 
 def write(path: pathlib.Path, content: str | bytes) -> pathlib.Path:
@@ -177,12 +165,12 @@ def make_folder(folder: pathlib.Path, count: int = 20) -> None:
         write(place / f"bird {k}.txt", "\n".join(captions(k, 1 + k % 4)) + "\n")
 
 
-def make_jsonl(folder: pathlib.Path, count: int = 20, num_test: int = 5) -> None:
-    """Images with a `captions.jsonl` that has every field; classes are words."""
+def make_jsonl(folder: pathlib.Path) -> None:
+    """Twenty images with a `captions.jsonl` that has every field; classes are words."""
     rows = []
-    for k in range(count):
+    for k in range(20):
         file = write(folder / "pictures" / f"{k}.jpg", encoded(k)).relative_to(folder).as_posix()
-        split = "test" if k >= count - num_test else "train"
+        split = "test" if k >= 15 else "train"
         row = {"file": file, "captions": captions(k, 3), "class": f"kind {k % 4}", "split": split}
         rows.append(row | {"bbox": [5, 5, 40, 30]})
     write_list(folder, rows)

@@ -30,33 +30,27 @@ _BAD_NAMES = (errno.ENAMETOOLONG, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
 def unpack(archives: list[Path], target: Path, hint: str, depth: int = 1) -> None:
     """Unpacks each archive into a folder of its name under `target`, and zips inside them, too.
 
-    Links, and names that lead out of the folder, are passed over. `UserError`, with `hint` at where
-    good archives are to be had, if an archive is damaged, cut short or locked, unpacks to more than
-    `MAX_BYTES`, or holds archives in archives without end (`depth`, 1 for those of the source).
+    Links, and names that lead out of the folder, are passed over. `UserError`, with a `hint` where
+    to get good ones, if one is damaged or locked, or holds too many bytes or archives in archives.
     """
     for archive in archives:
+        what = f"the archive {archive}"
         if depth > _MAX_DEPTH:
-            raise UserError(
-                f"the archive {archive} lies in {_MAX_DEPTH} others: unpack it yourself, or leave "
-                f"it out. {hint}"
-            )
+            repair = "unpack it yourself, or leave it out"
+            raise UserError(f"{what} lies in {_MAX_DEPTH} others: {repair}. {hint}")
         folder = target / archive.name.partition(".")[0]
         try:
             _unpack_one(archive, folder, hint)
         # RuntimeError: a zip with a password, or packed in a rare way.
         except (*_DAMAGE, EOFError, RuntimeError) as error:
-            raise UserError(
-                f"the archive {archive} is damaged or cut short ({type(error).__name__}: {error}): "
-                f"get it again. {hint}"
-            ) from error
+            reason = f"damaged or cut short ({type(error).__name__}: {error})"
+            raise UserError(f"{what} is {reason}: get it again. {hint}") from error
         except OSError as error:
             if error.errno not in _BAD_NAMES:
                 raise
             name = Path(error.filename or "").name[:80]
-            raise UserError(
-                f"the archive {archive} holds a file that cannot be unpacked ({error.strerror}: "
-                f"{name}): get it again. {hint}"
-            ) from error
+            reason = f"a file that cannot be unpacked ({error.strerror}: {name})"
+            raise UserError(f"{what} holds {reason}: get it again. {hint}") from error
         inner = [path for path in sorted(folder.rglob("*.zip")) if path.is_file()]
         unpack(inner, folder, hint, depth + 1)
         for path in inner:
@@ -73,10 +67,8 @@ def _unpack_one(archive: Path, folder: Path, hint: str) -> None:
             continue
         size += member_size  # as declared, which no member exceeds
         if size > MAX_BYTES:
-            raise UserError(
-                f"the archive {archive} unpacks to more than {MAX_BYTES / 1e9:g} GB: it is none of "
-                f"those that are needed. {hint}"
-            )
+            limit = f"{MAX_BYTES / 1e9:g} GB: it is none of those that are needed"
+            raise UserError(f"the archive {archive} unpacks to more than {limit}. {hint}")
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         with open_member() as stream, open(folder / path, "wb") as file:
             shutil.copyfileobj(stream, file)
@@ -86,11 +78,9 @@ def _files(archive: Path) -> Iterator[tuple[str, int, Callable[[], Any]]]:
     """Each file's name, its size, and a function that opens it."""
     if archive.name.lower().endswith(".zip"):
         with zipfile.ZipFile(archive) as zipped:
-            for info in zipped.infolist():
-                if not info.is_dir():
-                    yield info.filename, info.file_size, functools.partial(zipped.open, info)
+            for info in (info for info in zipped.infolist() if not info.is_dir()):
+                yield info.filename, info.file_size, functools.partial(zipped.open, info)
     else:
         with tarfile.open(archive, "r|*") as tarred:
-            for member in tarred:
-                if member.isfile():
-                    yield member.name, member.size, functools.partial(tarred.extractfile, member)
+            for member in (member for member in tarred if member.isfile()):
+                yield member.name, member.size, functools.partial(tarred.extractfile, member)

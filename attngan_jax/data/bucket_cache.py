@@ -1,9 +1,9 @@
 """Datasets in a bucket: built here and uploaded, or downloaded once and kept.
 
 ArrayRecord reads no addresses, and a training batch is a hundred random reads. So each machine
-keeps a copy of a dataset whose `data_dir` is an address, in `config.data.cache_dir`. Beside it a
-list says what was copied: each object's size and hash. Where those in the bucket are others, the
-copy is made again. As in a folder the vocabulary is written last: without it nothing is finished.
+keeps a copy in `config.data.cache_dir`, and beside it a list of what was copied: each object's size
+and hash. Where those in the bucket are others, the copy is made again. The vocabulary is written
+last: without it nothing is finished.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from absl import logging
@@ -25,14 +25,9 @@ SPARE_BYTES = 2**26  # beside the copy, for what is written about it
 Facts = dict[str, list]  # an object's name below the dataset's address -> [size, MD5]
 
 
-def is_needed(config: Config) -> bool:
-    """Whether the dataset is in a bucket, and so has a copy here."""
-    return storage.is_address(config.data.data_dir)
-
-
 def data_dir(config: Config) -> str:
     """The folder that TFDS works in: `config.data.data_dir` itself, or that of the copies."""
-    if not is_needed(config):
+    if not storage.is_address(config.data.data_dir):
         return config.data.data_dir
     place = config.data.data_dir.removeprefix(storage.SCHEME).strip("/")
     return os.path.join(os.path.expanduser(config.data.cache_dir), place)
@@ -40,18 +35,19 @@ def data_dir(config: Config) -> str:
 
 def address(config: Config, folder: Path) -> storage.Path:
     """The address of a dataset whose copy, if it needs one, is `folder`."""
-    if not is_needed(config):
+    if not storage.is_address(config.data.data_dir):
         return folder
     return storage.path(config.data.data_dir) / folder.relative_to(data_dir(config)).as_posix()
 
 
 def fetch(source: storage.Path, folder: Path) -> None:
-    """Makes `folder` a copy of the dataset at `source`; nothing where that is not finished.
+    """Makes `folder` a copy of the dataset at `source`, unless it is that or is not finished.
 
-    Each file appears whole or not at all, checked by size and hash; what is there already is kept.
-    Several processes may call this together: one copies, the others wait. `UserError` if the bucket
-    is out of reach, or this machine has no room for the copy.
+    Each file appears whole or not at all, checked by size and hash. Where several processes call
+    this, one copies. `UserError` if the bucket is out of reach, or there is no room for the copy.
     """
+    if source == folder:
+        return
     with one_process(folder, "copy.lock"):
         there = facts(source)
         if not is_finished(there):
@@ -61,43 +57,41 @@ def fetch(source: storage.Path, folder: Path) -> None:
             logging.warning("%s was made anew since it was copied: copying it again", source)
             shutil.rmtree(folder)
             here = {}
-        missing = [name for name in _in_order(there) if name not in here]
+        missing = sorted(sorted(there.keys() - here.keys()), key=_rank)
         size = sum(there[name][0] for name in missing)
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
         if missing and free < size + SPARE_BYTES:
-            raise UserError(
-                f"the copy of the dataset needs {size / 2**30:.1f} GiB and {folder} has "
-                f"{free / 2**30:.1f}: choose another config.data.cache_dir"
-            )
+            needed, room = f"{size / 2**30:.1f} GiB", f"{free / 2**30:.1f}"
+            hint = f"{folder} has {room}: choose another config.data.cache_dir"
+            raise UserError(f"the copy of the dataset needs {needed} and {hint}")
         for name in tqdm(missing, f"Copying {source.parts[-2]} here", disable=not missing):
             content = storage.blob(source / name).download_as_bytes()  # checks the hash
-            if len(content) != there[name][0]:
-                raise UserError(
-                    f"{source / name} has {there[name][0]:,} bytes and {len(content):,} of them "
-                    "arrived: run the same command again"
-                )
+            if len(content) != (size := there[name][0]):
+                arrived = f"{len(content):,} of them arrived: run the same command again"
+                raise UserError(f"{source / name} has {size:,} bytes and {arrived}")
             storage.write_bytes(folder / name, content)
             here[name] = there[name]
             storage.write_text(_list_file(folder), json.dumps(here) + "\n")
 
 
 def publish(folder: Path, target: storage.Path) -> None:
-    """Uploads the dataset in `folder` to its address, as far as it is not there.
+    """Uploads what the address of a dataset lacks of those in `folder`, the vocabulary last.
 
-    The vocabulary goes last, so that an upload that ends early is not taken for finished. For the
-    same reason the vocabulary and report of other records are deleted first.
+    The vocabulary and report of other records are deleted first: they would seem finished.
     """
+    if target == folder:
+        return
     with one_process(folder, "copy.lock"):
         there, copied = facts(target), _copied(folder)
         files = [file for file in storage.walk(folder) if not file.name.startswith(".")]
         here = {file.relative_to(folder).as_posix(): [file.stat().st_size] for file in files}
         missing = {name for name in here if name not in there or there[name] != copied.get(name)}
         if any(_rank(name) == 0 for name in missing):
-            for name in reversed(_in_order(name for name in there if _rank(name))):
+            for name in sorted(filter(_rank, there), key=_rank, reverse=True):
                 storage.blob(target / name).delete()
                 missing |= {name} & here.keys()
-        ordered = _in_order(missing)
+        ordered = sorted(sorted(missing), key=_rank)
         for name in tqdm(ordered, f"Copying {target.parts[-2]} to its bucket", disable=not missing):
             storage.blob(target / name).upload_from_filename(str(folder / name))
         if missing:
@@ -122,13 +116,8 @@ def is_finished(there: Facts) -> bool:
 
 def _rank(name: str) -> int:
     """The order of uploads: 0 for records, 1 for the report, 2 for the vocabulary."""
-    if name.startswith("vocabulary") and name.endswith(".txt"):
-        return 2
-    return 1 if name.startswith("report/") else 0
-
-
-def _in_order(names: Iterable[str]) -> list[str]:
-    return sorted(names, key=lambda name: (_rank(name), name))
+    is_vocabulary = name.startswith("vocabulary") and name.endswith(".txt")
+    return 2 if is_vocabulary else int(name.startswith("report/"))
 
 
 def _list_file(folder: Path) -> Path:
@@ -139,7 +128,7 @@ def _copied(folder: Path) -> Facts:
     """What was copied and has its size still."""
     try:
         noted: Facts = json.loads(_list_file(folder).read_text(encoding="utf-8"))
-        there = [name for name in noted if (folder / name).exists()]
+        there = (name for name in noted if (folder / name).exists())
         return {k: noted[k] for k in there if (folder / k).stat().st_size == noted[k][0]}
     except (FileNotFoundError, ValueError):
         return {}

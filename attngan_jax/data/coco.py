@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from attngan_jax.data.photographs import Entry, Listing, Notes, PhotographBuilder
+from attngan_jax.data.dataset_report import Notes
+from attngan_jax.data.photographs import Entry, Listing, PhotographBuilder
 from attngan_jax.errors import UserError
 
 
@@ -39,7 +40,7 @@ class Coco(PhotographBuilder):
             path = find(file, f"annotations/{file}", file)
             roots[split] = find(f"the folder {name}", name, f"images/{name}").resolve()
             splits[split] = read_entries(path, notes)
-        return Listing(splits, roots, source, notes=notes)
+        return Listing(splits, roots, source, notes)
 
 
 def read_entries(path: Path, notes: Notes) -> list[Entry]:
@@ -51,10 +52,8 @@ def read_entries(path: Path, notes: Notes) -> list[Entry]:
         content = json.loads(path.read_bytes())
         images, annotations = content["images"], content["annotations"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(
-            f"{path} is not COCO's list of captions, or is damaged ({type(error).__name__}: "
-            f"{error}). {Coco.HOW_TO_GET}"
-        ) from error
+        problem = f"or is damaged ({type(error).__name__}: {error}). {Coco.HOW_TO_GET}"
+        raise UserError(f"{path} is not COCO's list of captions, {problem}") from error
     captions: dict[Any, list[str]] = {}
     for number, annotation in enumerate(_dicts(annotations)):
         image_id, caption = annotation.get("image_id"), annotation.get("caption")
@@ -67,16 +66,14 @@ def read_entries(path: Path, notes: Notes) -> list[Entry]:
     for number, image in enumerate(_dicts(images)):
         image_id, file = image.get("id"), image.get("file_name")
         if isinstance(file, str) and file and _is_id(image_id):
-            left_out = "id listed twice" if image_id in seen else ""
-            entry = Entry(file, file, tuple(captions.get(image_id, ())), left_out=left_out)
+            left_out, texts = "id listed twice" * (image_id in seen), captions.get(image_id, ())
+            entries.append(Entry(file, file, tuple(texts), left_out=left_out))
             seen.add(image_id)
         else:
-            place = f"{path.name}, image {number}"
-            entry = Entry(place, "", (), left_out="no file name or id listed")
-        entries.append(entry)
-    for image_id in captions.keys() - seen:
-        place = f"{path.name}, image {image_id}"
-        notes.append(("captions of an image that is not listed ignored", place))
+            place, left_out = f"{path.name}, image {number}", "no file name or id listed"
+            entries.append(Entry(place, "", (), left_out=left_out))
+    reason = "captions of an image that is not listed ignored"
+    notes += [(reason, f"{path.name}, image {image_id}") for image_id in captions.keys() - seen]
     return entries
 
 

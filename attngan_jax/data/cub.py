@@ -10,14 +10,8 @@ from pathlib import Path
 from absl import logging
 
 from attngan_jax.data import archives
-from attngan_jax.data.photographs import (
-    NO_CLASS,
-    UNPACKED,
-    Entry,
-    Listing,
-    Notes,
-    PhotographBuilder,
-)
+from attngan_jax.data.dataset_report import Notes
+from attngan_jax.data.photographs import NO_CLASS, UNPACKED, Entry, Listing, PhotographBuilder
 from attngan_jax.data.vocabulary import END, Vocabulary
 from attngan_jax.errors import UserError
 from attngan_jax.interop.metadata import read_caption_words, read_class_ids, read_filenames
@@ -26,12 +20,8 @@ from attngan_jax.interop.state_dict_files import sha256
 # What the folders that are searched for hold.
 _BIRDS = ("images.txt", "bounding_boxes.txt", "images")
 _PICKLES = ("train/filenames.pickle", "test/filenames.pickle")
-_CLASS_LISTS = (  # of the training classes; Reed et al. have them in two parts
-    ("trainvalclasses.txt",),
-    ("train_classes.txt",),
-    ("trainclasses.txt", "valclasses.txt"),
-    ("trainclasses.txt",),
-)
+# The lists of the training classes, without `.txt`; Reed et al. have them in two parts.
+_CLASS_LISTS = "trainvalclasses train_classes trainclasses+valclasses trainclasses"
 _DEPTH = 4  # folders below the source that are searched
 _IMAGE_SUFFIX = re.compile(r"\.(jpe?g|png)$", re.IGNORECASE)
 
@@ -59,12 +49,11 @@ class Cub(PhotographBuilder):
         folders = self._find_folders(source, dl_manager)
         birds, text = _find(folders, *_BIRDS), _find_text(folders)
         if birds is None or text is None:
-            needed = {
-                "CUB_200_2011/ with images.txt, bounding_boxes.txt and images/": birds,
-                "text/<class>/<image>.txt": text,
-            }
-            lacking = " and ".join(what for what, found in needed.items() if found is None)
-            raise self.source_error(f"{source} lacks {lacking}")
+            lacking = ["CUB_200_2011/ with images.txt, bounding_boxes.txt and images/"] * (
+                not birds
+            )
+            lacking += ["text/<class>/<image>.txt"] * (not text)
+            raise self.source_error(f"{source} lacks {' and '.join(lacking)}")
         boxes, notes = read_boxes(birds), Notes()
         numbers: dict[str, list[tuple[str, int | None]]] = {"train": [], "test": []}
         if pickles := _find(folders, *_PICKLES):
@@ -79,7 +68,7 @@ class Cub(PhotographBuilder):
             )
         splits = {split: [_entry(*row, boxes) for row in rows] for split, rows in numbers.items()}
         roots = dict.fromkeys(splits, (birds / "images").resolve())
-        return Listing(splits, roots, text.resolve(), _read_words(folders, notes), notes)
+        return Listing(splits, roots, text.resolve(), notes, _read_words(folders, notes))
 
     def _find_folders(self, source: Path, dl_manager) -> list[Path]:
         """The folders to search: those of `source`, and of its archives if it lacks something.
@@ -87,18 +76,16 @@ class Cub(PhotographBuilder):
         Where only the images are lacking, they are downloaded.
         """
         folders = list(_folders(source))
-        packed = [path for path in sorted(source.iterdir()) if path.is_file()]
-        packed = [p for p in packed if p.name.lower().endswith(archives.ARCHIVE_SUFFIXES)]
+        files = [path for path in sorted(source.iterdir()) if path.is_file()]
+        packed = [p for p in files if p.name.lower().endswith(archives.ARCHIVE_SUFFIXES)]
         images = [path for path in packed if path.name.lower().startswith("cub_200_2011")]
         texts = [path for path in packed if path not in images]
-        has_text = _find_text(folders) is not None
-        wanted = []
+        has_text, wanted = _find_text(folders) is not None, []
         if not _find(folders, *_BIRDS):
-            wanted = list(images)
-            if not images and (texts or has_text):
-                wanted = [self._download_images(dl_manager)]
+            download = not images and (texts or has_text)
+            wanted = [self._download_images(dl_manager)] if download else images
         if not (has_text and (_find(folders, *_PICKLES) or _training_classes(folders) is not None)):
-            wanted += texts
+            wanted = wanted + texts
         if wanted:
             unpacked = Path(self.data_dir) / UNPACKED
             archives.unpack(wanted, unpacked, self.HOW_TO_GET)
@@ -121,21 +108,14 @@ class Cub(PhotographBuilder):
 def _entry(name: str, listed_number: int | None, boxes: Boxes) -> Entry:
     """The image `name`, as `class/image` without its suffix."""
     bbox, number = boxes.get(name), class_of(name)
-    repaired = [] if bbox is not None else ["no box listed: whole image used"]
+    repaired = ["no box listed: whole image used"] * (bbox is None)
     # The folder has the class's number. A list of numbers could be shifted, the folder can't.
     if number is None:
         number = listed_number
     elif listed_number not in (None, number):
         repaired.append("class number differs from its folder's: folder's used")
-    return Entry(
-        name,
-        image=f"{name}.jpg",
-        captions=f"{name}.txt",
-        class_id=NO_CLASS if number is None else number - 1,
-        bbox=bbox,
-        repaired=tuple(repaired),
-        left_out="no class number" if number is None else "",
-    )
+    left_out, class_id = ("no class number", NO_CLASS) if number is None else ("", number - 1)
+    return Entry(name, f"{name}.jpg", f"{name}.txt", class_id, bbox, tuple(repaired), left_out)
 
 
 def class_of(name: str) -> int | None:
@@ -167,36 +147,34 @@ def _read_pickles(folder: Path, notes: Notes) -> list[tuple[str, int | None]]:
     """The names of a split's images with their class numbers, None where they are not listed."""
     names = [_IMAGE_SUFFIX.sub("", name) for name in read_filenames(folder / "filenames.pickle")]
     path, instead = folder / "class_info.pickle", "classes from folder names"
-    numbers: Sequence[int | None] = []
     try:
         numbers = read_class_ids(path)
-    except UserError as error:
-        notes.append((f"class_info.pickle not used: {instead}", str(error)))
-    if numbers and len(numbers) != len(names):
+        if len(numbers) == len(names):
+            return list(zip(names, numbers))
         reason = f"class_info.pickle and filenames.pickle disagree in length: {instead}"
         notes.append((reason, f"{path}: {len(numbers)}, not {len(names)}"))
-        numbers = []
-    return list(zip(names, numbers or [None] * len(names)))
+    except UserError as error:
+        notes.append((f"class_info.pickle not used: {instead}", str(error)))
+    return [(name, None) for name in names]
 
 
 def _training_classes(folders: Sequence[Path]) -> set[int] | None:
     """Numbers of the classes in the first of `_CLASS_LISTS` that is there."""
-    for files in _CLASS_LISTS:
+    for names in _CLASS_LISTS.split():
+        files = [f"{name}.txt" for name in names.split("+")]
         if folder := _find(folders, *files):
             lines = [line for file in files for line in _lines(folder / file)]
             numbers = [int(number) for line in lines for number in re.findall(r"\d+", line)[:1]]
             if len(numbers) < len(lines):
-                raise UserError(
-                    f"{folder / files[0]} has a line without a class's number: each must be like "
-                    "001.Black_footed_Albatross"
-                )
+                problem = "has a line without a class's number"
+                wanted = "each must be like 001.Black_footed_Albatross"
+                raise UserError(f"{folder / files[0]} {problem}: {wanted}")
             return set(numbers)
     return None
 
 
 def _read_words(folders: Sequence[Path], notes: Notes) -> Sequence[str] | None:
-    folder = _find(folders, "captions.pickle")
-    if folder is None:
+    if not (folder := _find(folders, "captions.pickle")):
         return None
     try:
         words = [END, *read_caption_words(folder / "captions.pickle")[1:]]

@@ -34,21 +34,18 @@ def count_by_reason(notes: Notes) -> dict[str, dict[str, Any]]:
     return report
 
 
-def vocabulary_file(folder: Path, min_word_count: int) -> Path:
-    """Where the words are that occur so often. A dataset's files are called as a workdir's."""
-    return _for_count(Workdir(folder).vocabulary, min_word_count)
-
-
-def _for_count(path: storage.Path, min_word_count: int) -> Path:
+def files(folder: Path, min_word_count: int) -> tuple[Path, Path]:
+    """The vocabulary of words that occur so often, and the report; called as a workdir's."""
     suffix = "" if min_word_count == 1 else f"_min{min_word_count}"
-    return Path(path).with_stem(f"{path.stem}{suffix}")
+    paths = map(Path, (Workdir(folder).vocabulary, Workdir(folder).prepare_report))
+    vocabulary, report = (path.with_stem(f"{path.stem}{suffix}") for path in paths)
+    return vocabulary, report
 
 
 def read_report(folder: Path, min_word_count: int) -> dict[str, Any] | None:
     """Reads what `summarise` wrote; None if it isn't there, or is damaged."""
     try:
-        path = _for_count(Workdir(folder).prepare_report, min_word_count)
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(files(folder, min_word_count)[1].read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
@@ -67,10 +64,10 @@ def summarise(
     `seconds` is what the build took, for builders that don't write it down.
     """
     facts = build_facts(folder)
-    counts: Counter[str] = Counter()  # in the order in which the words first occur
+    counts = Counter[str]()  # in the order in which the words first occur
     rows, lengths = {}, {}
     for split, records in splits.items():
-        class_ids, histogram = set(), Counter[int]()
+        class_ids, histogram = {-1}, Counter[int]()
         for i in tqdm(range(len(records)), desc=f"Words of {split}", unit=" images"):
             record = records[i]
             class_ids.add(int(record["class_id"]))
@@ -78,11 +75,11 @@ def summarise(
                 words = tokenise(caption.decode("utf-8"))
                 counts.update(words)
                 histogram[len(words)] += 1
-        captions, classes = histogram.total(), len(class_ids - {-1})
+        captions, classes = histogram.total(), len(class_ids) - 1
         rows[split] = {"images": len(records), "captions": captions, "classes": classes}
         lengths[split] = dict(sorted(histogram.items()))
     vocabulary, words_from = Vocabulary.from_counts(counts, min_word_count), "captions"
-    if "words" in facts and min_word_count == 1:
+    if facts.get("words") and min_word_count == 1:
         vocabulary, words_from = Vocabulary(facts["words"]), "captions.pickle"
     report = {
         "dataset": name,
@@ -99,17 +96,17 @@ def summarise(
         "seconds": facts.get("seconds", round(seconds, 1)),
         "bytes": sum(path.stat().st_size for path in folder.glob("*.array_record*")),
     }
-    path = _for_count(Workdir(folder).prepare_report, min_word_count)
-    storage.write_text(path, json.dumps(report, indent=2) + "\n")
-    vocabulary.save(vocabulary_file(folder, min_word_count))
+    vocabulary_file, report_file = files(folder, min_word_count)
+    storage.write_text(report_file, json.dumps(report, indent=2) + "\n")
+    vocabulary.save(vocabulary_file)
 
 
 def table(report: Mapping[str, Any]) -> str:
     """A report as text."""
     lines = [f"{'':14}{'images':>10}{'captions':>12}{'classes':>10}"]
     for split, row in report["splits"].items():
-        classes = row["classes"] or "-"
-        lines.append(f"{split:14}{row['images']:>10,}{row['captions']:>12,}{classes:>10}")
+        images, captions, classes = row["images"], row["captions"], row["classes"] or "-"
+        lines.append(f"{split:14}{images:>10,}{captions:>12,}{classes:>10}")
     unnumbered = report["words_without_number"]
     others = f"; {unnumbered:,} others have no number" if unnumbered else ""
     lines += [
@@ -118,7 +115,7 @@ def table(report: Mapping[str, Any]) -> str:
         f"{'seconds':14}{report['seconds']:>10,.1f}",
         "words a caption",
     ]
-    groups: Counter[int] = Counter()  # of five lengths each; those from 40 on are one
+    groups = Counter[int]()  # of five lengths each; those from 40 on are one
     for histogram in report["caption_lengths"].values():
         for length, count in histogram.items():
             groups[min(int(length) // 5, 8)] += count
@@ -126,10 +123,10 @@ def table(report: Mapping[str, Any]) -> str:
         title = f"{5 * group} to {5 * group + 4}" if group < 8 else "40 and more"
         bar = "#" * round(_BAR * count / max(groups.values()))
         lines.append(f"{title:>14}{count:>10,}   {bar}".rstrip())
-    for key, title in (("left_out", "left out"), ("repaired", "repaired")):
+    for key in ("left_out", "repaired"):
         total = sum(reason["count"] for reason in report[key].values())
         share = f" ({100 * total / report['listed']:.2f} %)" if key == "left_out" else ""
-        lines.append(f"{title:14}{total:>10,}{share}")
+        lines.append(f"{key.replace('_', ' '):14}{total:>10,}{share}")
         for what, reason in report[key].items():
             named = ", ".join(reason["first"][:3]) + ", ..." * (reason["count"] > 3)
             lines.append(f"{'':14}{reason['count']:>10,}   {what}: {named}")

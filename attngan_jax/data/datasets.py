@@ -1,9 +1,8 @@
 """The datasets by name: building them on disk and reading them back.
 
-A dataset is in `data_dir/<builder>/<config>/<version>/`, as TFDS lays it out, in ArrayRecord
-files, with `report/prepare.json` and `vocabulary.txt` beside them. TFDS builds into a folder
-called `incomplete.*` and renames it at the end; the vocabulary is written last. Where `data_dir` is
-in a bucket, all of this happens in a copy on this machine (`bucket_cache.py`).
+A dataset is in `data_dir/<builder>/<config>/<version>/`: ArrayRecord files, `report/prepare.json`
+and `vocabulary.txt`. TFDS builds into a folder called `incomplete.*` and renames it at the end; the
+vocabulary is written last. If `data_dir` is in a bucket, this happens in a copy (`bucket_cache`).
 """
 
 import contextlib
@@ -14,7 +13,7 @@ import os
 import pkgutil
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from google.protobuf import json_format
 from attngan_jax import storage
 from attngan_jax.configuration import Config
 from attngan_jax.data import bucket_cache, dataset_report
+from attngan_jax.data.dataset_report import Records
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.errors import UserError
 
@@ -55,8 +55,8 @@ class Dataset:
     """
 
     name: str  # config.data.dataset
-    train: Sequence[Mapping[str, Any]]  # records by index
-    test: Sequence[Mapping[str, Any]]
+    train: Records  # by index
+    test: Records
     vocabulary: Vocabulary
     num_classes: int  # of train and test together; 0 without classes
     folder: storage.Path  # where it lies; an address where `data_dir` is one
@@ -76,63 +76,51 @@ def get_builder(config: Config, source: str = "") -> Any:
         settings = builder_class.CONFIG_CLASS and builder_class.CONFIG_CLASS(**config[name])
     except ValueError as error:
         raise UserError(f"config.{name}: {error}") from error
+    where = {"data_dir": bucket_cache.data_dir(config), "file_format": "array_record"}
     try:
-        return builder_class(
-            config=settings,
-            data_config=config.data,
-            source=source,
-            data_dir=bucket_cache.data_dir(config),
-            file_format="array_record",
-        )
+        return builder_class(config=settings, data_config=config.data, source=source, **where)
     except (json_format.ParseError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"the dataset {name} in {config.data.data_dir} is damaged ({error}): delete its folder "
-            "there and build it again"
-        ) from error
+        problem = f"is damaged ({error}): delete its folder there and build it again"
+        raise UserError(f"the dataset {name} in {config.data.data_dir} {problem}") from error
 
 
 def check(config: Config) -> None:
     """`UserError` if the dataset is neither built nor can be: its name or its source is wrong."""
     builder = get_builder(config)
-    if bucket_cache.is_needed(config):
-        place = bucket_cache.address(config, Path(builder.data_path))
-        if bucket_cache.is_finished(bucket_cache.facts(place)):
-            return
-    if not _has_records(builder):
+    folder = Path(builder.data_path)
+    place = bucket_cache.address(config, folder)
+    is_published = place != folder and bucket_cache.is_finished(bucket_cache.facts(place))
+    if not is_published and not _has_records(builder):
         builder.check_source()
 
 
 def prepare(config: Config, source: str = "") -> bool:
     """Builds the dataset if it is missing or half built; whether there was anything to do.
 
-    A kill at any moment leaves nothing that is taken for whole; the next call finishes. `source` is
-    the folder to build from, where the dataset needs one; "": config.data.source. `UserError` if
-    the disk is full or read-only, or the source can't be used.
+    A kill at any moment leaves nothing that is taken for whole. `source` is the folder to build
+    from; "": config.data.source. `UserError` if the disk is full or the source can't be used.
     """
-    builder = get_builder(config, source)
-    if not bucket_cache.is_needed(config):
-        return _build(builder, config, source)
-    folder = Path(builder.data_path)
+    folder = Path(get_builder(config, source).data_path)
     place = bucket_cache.address(config, folder)
     with _explained(folder):
         bucket_cache.fetch(place, folder)
-        was_built = _build(get_builder(config, source), config, source)
+        was_built = _build(folder, config, source)
         bucket_cache.publish(folder, place)
     return was_built
 
 
-def _build(builder: Any, config: Config, source: str) -> bool:
-    start, data, folder = time.monotonic(), config.data, Path(builder.data_path)
-    if _has_records(builder) and _vocabulary(builder, config):
+def _build(folder: Path, config: Config, source: str) -> bool:
+    start, data, builder = time.monotonic(), config.data, get_builder(config, source)
+    if not _has_records(builder):
+        builder.check_source()
+    elif _vocabulary(builder, config):
         built_from = dataset_report.build_facts(folder).get("source")
         source = source or data.source
         if source and built_from and Path(source).resolve() != Path(built_from):
             what = "%s was built from %s and is used as it is; delete it to build it from %s"
             logging.warning(what, folder, built_from, source)
         return False
-    if not _has_records(builder):
-        builder.check_source()
-    with _explained(folder), bucket_cache.one_process(folder, "lock"):
+    with bucket_cache.one_process(folder, "lock"):
         builder = get_builder(config, source)  # another process may have built it meanwhile
         if not _has_records(builder):
             prefix = tfds.core.constants.INCOMPLETE_PREFIX
@@ -152,17 +140,15 @@ def _build(builder: Any, config: Config, source: str) -> bool:
 
 def load(config: Config) -> Dataset:
     """Opens the dataset that `prepare` built; `UserError` if it isn't there, or isn't whole."""
-    builder, data = get_builder(config), config.data
-    folder = Path(builder.data_path)
+    data, folder = config.data, Path(get_builder(config).data_path)
     place = bucket_cache.address(config, folder)
-    if bucket_cache.is_needed(config):
-        bucket_cache.fetch(place, folder)
-        builder = get_builder(config)  # which reads what is there now
+    bucket_cache.fetch(place, folder)
+    builder = get_builder(config)  # which reads what is there now
     vocabulary = _vocabulary(builder, config)
     if vocabulary is None or not _has_records(builder):
+        hint = "run python -m attngan_jax.prepare with this config"
         raise UserError(
-            f"the dataset {data.dataset} is not (or not wholly) built in {place}: run python -m "
-            "attngan_jax.prepare with this config"
+            f"the dataset {data.dataset} is not (or not wholly) built in {place}: {hint}"
         )
     return Dataset(
         name=data.dataset,
@@ -175,7 +161,7 @@ def load(config: Config) -> Dataset:
     )
 
 
-def _open_split(builder: Any, split: str) -> Sequence[Mapping[str, Any]]:
+def _open_split(builder: Any, split: str) -> Records:
     """Records by index, images still encoded."""
     images = {k for k, v in builder.info.features.items() if isinstance(v, tfds.features.Image)}
     decoders = dict.fromkeys(images, tfds.decode.SkipDecoding())
@@ -186,12 +172,11 @@ def _has_records(builder: Any) -> bool:
     """Whether all files of both splits are there, none of them cut short."""
     splits = builder.info.splits
     files = [pair for s in splits.values() for pair in zip(s.filepaths, s.shard_lengths)]
+    if not (set(SPLITS) <= set(splits) and all(Path(path).exists() for path, _ in files)):
+        return False
+    open_file = array_record_module.ArrayRecordReader
     try:
-        return all(split in splits for split in SPLITS) and all(
-            Path(path).exists()
-            and array_record_module.ArrayRecordReader(str(path)).num_records() == length
-            for path, length in files
-        )
+        return all(open_file(str(path)).num_records() == length for path, length in files)
     except (RuntimeError, ValueError):  # a file that is cut short
         return False
 
@@ -199,10 +184,9 @@ def _has_records(builder: Any) -> bool:
 def _vocabulary(builder: Any, config: Config) -> Vocabulary | None:
     """The dataset's words; None where they are missing or damaged."""
     folder, min_word_count = Path(builder.data_path), config.data.min_word_count
-    try:
-        return Vocabulary.load(dataset_report.vocabulary_file(folder, min_word_count))
-    except UserError:
-        return None
+    with contextlib.suppress(UserError):
+        return Vocabulary.load(dataset_report.files(folder, min_word_count)[0])
+    return None
 
 
 @contextlib.contextmanager
@@ -214,13 +198,10 @@ def _explained(folder: Path) -> Iterator[None]:
         code = getattr(error, "errno", None)
         # ArrayRecord's writer has no error number to give, only the words.
         if code in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error):
-            raise UserError(
-                f"the disk is full while building {folder}: free some space and run the same "
-                "command again; nothing half-written is kept"
-            ) from error
+            hint = "free some space and run the same command again; nothing half-written is kept"
+            raise UserError(f"the disk is full while building {folder}: {hint}") from error
         if code in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise UserError(
-                f"{getattr(error, 'filename', None) or folder} cannot be written "
-                f"({getattr(error, 'strerror', None)}): choose another config.data.data_dir"
-            ) from error
+            place, reason = getattr(error, "filename", None) or folder, os.strerror(code)
+            hint = "choose another config.data.data_dir"
+            raise UserError(f"{place} cannot be written ({reason}): {hint}") from error
         raise

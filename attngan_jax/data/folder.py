@@ -1,5 +1,6 @@
 """One's own images: a folder of them with captions beside, or listed in `captions.jsonl`."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -10,7 +11,8 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from attngan_jax.data.photographs import NO_CLASS, Entry, Listing, Notes, PhotographBuilder
+from attngan_jax.data.dataset_report import Notes
+from attngan_jax.data.photographs import NO_CLASS, Entry, Listing, PhotographBuilder
 from attngan_jax.data.source_files import decode_text, existing, is_image_name, walk
 
 LIST_FILE = "captions.jsonl"
@@ -61,18 +63,14 @@ class Folder(PhotographBuilder):
         splits: dict[str, list[Entry]] = {"train": [], "test": []}
         for entry, split in rows:
             splits[split or ("test" if entry.name in chosen else "train")].append(entry)
-        return Listing(splits, dict.fromkeys(splits, source), source, notes=notes)
+        return Listing(splits, dict.fromkeys(splits, source), source, notes)
 
 
 def find_images(source: Path, notes: Notes) -> Rows:
     """Every image below `source` with the text beside it, in the order of their names."""
     rows: Rows = []
-    texts = {}
-
-    def note_unreadable(error: OSError) -> None:
-        notes.append(("folder that can't be read ignored", str(error.filename)))
-
-    for place, folders, files in walk(source, note_unreadable):
+    texts, unreadable = {}, list[OSError]()
+    for place, folders, files in walk(source, unreadable.append):
         for name in folders:  # they could lead anywhere, round in a circle too
             if os.path.islink(source / place / name):
                 notes.append(("linked folder ignored", name))
@@ -82,8 +80,9 @@ def find_images(source: Path, notes: Notes) -> Rows:
                 rows.append((Entry(name, str(path), f"{name}.txt"), ""))
             elif path.suffix.lower() == ".txt":
                 texts[name] = str(path)
-    for name in sorted(texts.keys() - {entry.name for entry, _ in rows}):
-        notes.append(("text without an image ignored", texts[name]))
+    alone = sorted(texts.keys() - {entry.name for entry, _ in rows})
+    notes += [("folder that can't be read ignored", str(error.filename)) for error in unreadable]
+    notes += [("text without an image ignored", texts[name]) for name in alone]
     return rows
 
 
@@ -95,17 +94,13 @@ def read_list(path: Path, notes: Notes) -> Rows:
     parsed: list[tuple[str, dict[str, Any]]] = []
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            try:
+            row = None
+            with contextlib.suppress(ValueError, RecursionError):
                 row = json.loads(line)
-            except (ValueError, RecursionError):
-                row = None
             parsed.append((f"{path.name}, line {number}", row if isinstance(row, dict) else {}))
-
-    def numbers_in_order(kind: str) -> tuple[int, str]:
-        return (int(kind) if kind.isdecimal() and len(kind) < 20 else -1, kind)
-
-    kinds = {str(row["class"]) for _, row in parsed if row.get("class") is not None}
-    class_ids = {kind: i for i, kind in enumerate(sorted(kinds, key=numbers_in_order))}
+    kinds = sorted({str(row["class"]) for _, row in parsed if row.get("class") is not None})
+    kinds.sort(key=lambda kind: int(kind) if kind.isdecimal() and len(kind) < 20 else -1)
+    class_ids = {kind: i for i, kind in enumerate(kinds)}
     return [_read_row(row, place, class_ids) for place, row in parsed]
 
 
@@ -122,24 +117,16 @@ def _read_row(row: dict[str, Any], place: str, class_ids: dict[str, int]) -> tup
             bbox = tuple(map(float, bbox)) if isinstance(bbox, list) else ()
         except (TypeError, ValueError, OverflowError):
             bbox = ()  # counted as no box when the image is read
-    entry = Entry(
-        str(PurePosixPath(file)),
-        image=file,
-        captions=texts,
-        class_id=NO_CLASS if row.get("class") is None else class_ids[str(row["class"])],
-        bbox=bbox,
-        repaired=() if len(texts) == len(captions) else ("caption that is no text dropped",),
-        left_out="" if known or not split else "unknown split (train and test are known)",
-    )
-    return entry, known
+    class_id = NO_CLASS if row.get("class") is None else class_ids[str(row["class"])]
+    repaired = ("caption that is no text dropped",) * (len(texts) < len(captions))
+    left_out = "" if known or not split else "unknown split (train and test are known)"
+    name = str(PurePosixPath(file))
+    return Entry(name, file, texts, class_id, bbox, repaired, left_out), known
 
 
 def choose_test(names: Iterable[str], fraction: float, seed: int) -> set[str]:
     """A share of `names`, at least one of several, that depends on no order."""
-
-    def random_key(name: str) -> bytes:
-        return hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogatepass")).digest()
-
-    ordered = sorted(set(names), key=random_key)
+    salted = {name: f"{seed}:{name}".encode("utf-8", "surrogatepass") for name in names}
+    ordered = sorted(salted, key=lambda name: hashlib.sha256(salted[name]).digest())
     count = min(max(1, round(len(ordered) * fraction)), len(ordered) - 1)
     return set(ordered[: max(0, count)])

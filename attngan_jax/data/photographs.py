@@ -52,9 +52,8 @@ class Listing:
     splits: Mapping[str, Sequence[Entry]]  # the images of each, in order
     image_roots: Mapping[str, Path]  # of each split: the folder of the images, resolved
     text_root: Path  # folder of the caption files, resolved
+    notes: Sequence[tuple[str, str]] = ()  # what was found and ignored, or repaired for all of it
     words: Sequence[str] | None = None  # numbered ones, `<end>` first; None: those of the captions
-    # What was found and ignored, or repaired for the whole source.
-    notes: Notes = dataclasses.field(default_factory=list)
 
     def unlisted_images(self) -> list[str]:
         """The images in `image_roots` that no entry names, whatever the case of their suffixes."""
@@ -63,15 +62,12 @@ class Listing:
             stem, suffix = posixpath.splitext(posixpath.normpath(name.replace("\\", "/")))
             return stem + suffix.lower()
 
-        unlisted = []
-        for root in dict.fromkeys(self.image_roots.values()):  # the splits may share one
-            entries = (
-                e for split, r in self.image_roots.items() if r == root for e in self.splits[split]
-            )
-            listed = {comparable(entry.image) for entry in entries}
-            paths = (place / name for place, _, files in source_files.walk(root) for name in files)
-            images = (str(path) for path in paths if source_files.is_image_name(path.name))
-            unlisted += [name for name in images if comparable(name) not in listed]
+        roots, unlisted = self.image_roots, []
+        listed = {(roots[s], comparable(e.image)) for s in roots for e in self.splits[s]}
+        for root in dict.fromkeys(roots.values()):  # the splits may share one
+            for place, _, files in source_files.walk(root):
+                images = (str(place / name) for name in files if source_files.is_image_name(name))
+                unlisted += [name for name in images if (root, comparable(name)) not in listed]
         return unlisted
 
 
@@ -101,43 +97,39 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
     @property
     def num_classes(self) -> int:
         """Of train and test together; 0 without classes."""
-        if self.NUM_CLASSES is not None:
-            return self.NUM_CLASSES
-        return dataset_report.build_facts(Path(self.data_path))["num_classes"]
+        folder = Path(self.data_path)
+        return self.NUM_CLASSES or dataset_report.build_facts(folder)["num_classes"]
 
     def check_source(self) -> Path:
         """The folder to build from; `UserError` says what is needed if there is none."""
-        if not self._source:
-            raise self.source_error(
-                f"the dataset {self.name} is not in {self._config.data_dir} yet: build it with "
-                "--source FOLDER (in main: --config.data.source=FOLDER)"
-            )
-        if not Path(self._source).is_dir():
-            raise self.source_error(
-                f"the source {self._source} is no folder: give the folder that holds the files of "
-                f"{self.name}"
-            )
-        return Path(self._source).resolve()
+        source, name = self._source, self.name
+        if not source:
+            hint = "build it with --source FOLDER (in main: --config.data.source=FOLDER)"
+            missing = f"the dataset {name} is not in {self._config.data_dir} yet"
+            raise self.source_error(f"{missing}: {hint}")
+        if not Path(source).is_dir():
+            needed = f"give the folder that holds the files of {name}"
+            raise self.source_error(f"the source {source} is no folder: {needed}")
+        return Path(source).resolve()
 
     def source_error(self, problem: str) -> UserError:
         """An error with a source, which says what is needed."""
         return UserError(f"{problem}. {self.HOW_TO_GET}")
 
     def _info(self) -> tfds.core.DatasetInfo:
+        kinds = tfds.features
         features = {
-            "image": tfds.features.Image(shape=(None, None, 3)),
-            "captions": tfds.features.Sequence(tfds.features.Text()),
+            "image": kinds.Image(shape=(None, None, 3)),
+            "captions": kinds.Sequence(kinds.Text()),
             "class_id": np.int64,
-            "bbox": tfds.features.Tensor(shape=(4,), dtype=np.float32),
-            "name": tfds.features.Text(),
+            "bbox": kinds.Tensor(shape=(4,), dtype=np.float32),
+            "name": kinds.Text(),
         }
-        features = tfds.features.FeaturesDict(features)
+        features = kinds.FeaturesDict(features)
         return tfds.core.DatasetInfo(builder=self, disable_shuffling=True, features=features)
 
-    def _log_download_bytes(self) -> None:
-        """TFDS would speak of a download of unknown size."""
-
-    _log_download_done = _log_download_bytes
+    # TFDS would speak of a download of unknown size.
+    _log_download_bytes = _log_download_done = staticmethod(lambda: None)
 
     def _download_and_prepare(self, dl_manager, download_config=None) -> None:
         start = time.monotonic()
@@ -146,18 +138,16 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
         self._num_listed = sum(map(len, self._listing.splits.values()))
         self._seen: set[str] = set()
         self._left_out: Notes = []
-        self._repaired = list(self._listing.notes)
-        for name in self._listing.unlisted_images():
-            self._repaired.append(("image that is not listed ignored", name))
-        with tqdm(
-            desc=f"Preparing {self.name}", total=self._num_listed, unit=" images", mininterval=1.0
-        ) as self._progress:
+        ignored = [("image that is not listed ignored", n) for n in self._listing.unlisted_images()]
+        self._repaired = [*self._listing.notes, *ignored]
+        progress = {"total": self._num_listed, "unit": " images", "mininterval": 1.0}
+        with tqdm(desc=f"Preparing {self.name}", **progress) as self._progress:
             super()._download_and_prepare(dl_manager, download_config)
         self._check_left_out(finished=True)
         left_out, repaired = count_by_reason(self._left_out), count_by_reason(self._repaired)
+        counts = {reason: row["count"] for reason, row in left_out.items()}
         for split, info in self.info.splits.items():
             if not info.num_examples:
-                counts = {reason: row["count"] for reason, row in left_out.items()}
                 raise UserError(f"none of the {split} images in {source} can be used: {counts}")
         class_ids = {entry.class_id for split in self._listing.splits.values() for entry in split}
         facts = {
@@ -167,9 +157,8 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
             "num_classes": 1 + max(class_ids),
             "left_out": left_out,
             "repaired": repaired,
+            "words": self._listing.words,
         }
-        if self._listing.words is not None:
-            facts["words"] = list(self._listing.words)
         path = Path(self.data_dir) / dataset_report.BUILD_FILE
         path.write_text(json.dumps(facts), encoding="utf-8")
         shutil.rmtree(Path(self.data_dir) / UNPACKED, ignore_errors=True)
@@ -178,9 +167,8 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
         try:
             listing = self.list_entries(source, dl_manager)
         except PermissionError as error:
-            raise UserError(
-                f"{error.filename} cannot be read ({error.strerror}): change its permissions"
-            ) from error
+            problem = f"cannot be read ({error.strerror}): change its permissions"
+            raise UserError(f"{error.filename} {problem}") from error
         except IsADirectoryError as error:
             problem = "is a folder, where a file of that name is needed"
             raise self.source_error(f"{error.filename} {problem}") from error
@@ -193,8 +181,7 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
         """Shards by number and by bytes, for TFDS holds a whole shard in memory."""
         iterators = {}
         for split, entries in self._listing.splits.items():
-            root, size = self._listing.image_roots[split], 0
-            shards: list[list[Entry]] = [[]]
+            root, size, shards = self._listing.image_roots[split], 0, list[list[Entry]]()
             for entry in entries:
                 try:
                     file_size = source_files.existing(root / entry.image).stat().st_size
@@ -202,8 +189,7 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
                     file_size = 0
                 file_size = min(file_size, source_files.MAX_IMAGE_BYTES)
                 size += file_size
-                is_full = len(shards[-1]) == _IMAGES_PER_SHARD or size > _BYTES_PER_SHARD
-                if shards[-1] and is_full:
+                if not shards or len(shards[-1]) == _IMAGES_PER_SHARD or size > _BYTES_PER_SHARD:
                     shards.append([])
                     size = file_size
                 shards[-1].append(entry)
@@ -231,8 +217,7 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
             raise LeftOut(entry.left_out)
         path, captions = source_files.find_file(root, entry.image), entry.captions
         if isinstance(captions, str):
-            texts = self._listing.text_root
-            file = source_files.find_file(texts, captions, "caption file missing")
+            file = source_files.find_file(self._listing.text_root, captions, "caption file missing")
             captions = source_files.read_captions(file, repaired)
         wanted = self._config.captions_per_image
         captions = source_files.usable_captions(captions, self.MAX_CAPTIONS, wanted, repaired)
@@ -246,7 +231,7 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
         if count > limit * total and (finished or count >= NUM_NAMED):
             named = "; ".join(f"{name} ({reason})" for reason, name in self._left_out[:NUM_NAMED])
             raise UserError(
-                f"{count} of {total} images cannot be used{'' if finished else ' so far'}, more "
-                f"than config.data.max_left_out = {limit:g} of them: {named}. Repair the source, "
-                "or raise that value"
+                f"{count} of {total} images cannot be used{' so far' * (not finished)}, more than "
+                f"config.data.max_left_out = {limit:g} of them: {named}. Repair the source, or "
+                "raise that value"
             )

@@ -15,6 +15,7 @@ from typing import Any
 import grain
 import numpy as np
 from PIL import Image
+from PIL.Image import Resampling
 
 from attngan_jax.configuration import Config
 from attngan_jax.data import transforms
@@ -38,8 +39,7 @@ def train_iterator(
     """This host's share of the endless, shuffled and augmented training batches.
 
     Args:
-      dataset: from `datasets.load`.
-      config: reads `config.data`.
+      dataset: from `datasets.load`; `config.data` says what its examples are.
       batch_size: global; a multiple of `process_count`, the number of hosts.
       image_sizes: S of every image wanted, all from one crop.
       max_words: T, the words of a caption; `overflow_rule` says what happens to more.
@@ -51,7 +51,7 @@ def train_iterator(
       `class_id` and `index` (of the record).
     """
     seed = seed % 2**32
-    make = ExampleMaker(config.data, dataset.vocabulary, tuple(image_sizes), max_words)
+    make = ExampleMaker(config.data, dataset.vocabulary, image_sizes, max_words)
     examples = _numbered(dataset.train).shuffle(seed=seed).repeat()
     examples = examples.random_map(make.train_example, seed=seed)
     return _batches(examples, config, batch_size, process_index, process_count)
@@ -74,7 +74,6 @@ def eval_batches(
     counted round: further passes over the records show other captions of them.
 
     Args:
-      split: `dataset.train` or `dataset.test`.
       num_examples: pairs wanted; None means one for each record. May exceed the records.
       The others are as in `train_iterator`.
     Returns:
@@ -85,7 +84,7 @@ def eval_batches(
     """
     num_examples = len(split) if num_examples is None else num_examples
     num_batches = math.ceil(num_examples / batch_size)
-    make = ExampleMaker(config.data, vocabulary, tuple(image_sizes), config.data.eval_max_words)
+    make = ExampleMaker(config.data, vocabulary, image_sizes, config.data.eval_max_words)
     pairs = _numbered(split).repeat()[: num_batches * batch_size]
     pairs = pairs.map_with_index(functools.partial(make.eval_example, num_examples))
     hosts = process_index, process_count
@@ -113,7 +112,7 @@ class ExampleMaker:
 
     config: Config
     vocabulary: Vocabulary
-    image_sizes: tuple[int, ...]
+    image_sizes: Sequence[int]
     max_words: int
 
     def train_example(self, record: Record, rng: np.random.Generator) -> Batch:
@@ -128,18 +127,16 @@ class ExampleMaker:
         number = (record["index"] + record["epoch"]) % self._num_captions(record)
         fixed = np.random.default_rng((record["index"], number))
         example = self._example(record, image, view, number, fixed)
-        example["caption_index"] = np.asarray(number, np.int32)
         example["valid"] = np.asarray(n < num_examples)
+        integers = {"caption_index": number}
         if "attributes" in record:
-            example["attributes"] = np.asarray(record["attributes"], np.int32)
-            stated = record["caption_attributes"][number]
-            example["caption_attributes"] = np.asarray(stated, np.int32)
+            integers["attributes"] = record["attributes"]
+            integers["caption_attributes"] = record["caption_attributes"][number]
         if "part_labels" in record:
-            labels = transforms.decode_labels(record["part_labels"])
-            nearest = Image.Resampling.NEAREST
+            labels, nearest = transforms.decode_labels(record["part_labels"]), Resampling.NEAREST
             shown = transforms.render(labels, view, max(self.image_sizes), resample=nearest)
             example["part_labels"] = np.asarray(shown)
-        return example
+        return example | {key: np.asarray(value, np.int32) for key, value in integers.items()}
 
     def _view(self, record: Record, **random) -> tuple[Image.Image, transforms.View]:
         """The image and the view of its largest size; smaller ones are resized from that."""
@@ -159,18 +156,15 @@ class ExampleMaker:
         words = self.vocabulary.tokenise(record["captions"][number].decode("utf-8"))
         numbers, rule = self.vocabulary.encode(words), self.config.overflow_rule
         caption, length = transforms.pad_caption(numbers, self.max_words, rng, rule)
-        return {f"image_{size}": level for size, level in levels.items()} | {
-            "caption": caption,
-            "caption_length": np.asarray(max(length, 1), np.int32),
-            "class_id": np.asarray(record["class_id"], np.int32),
-            "index": np.asarray(record["index"], np.int32),
-        }
+        integers = {"caption": caption, "caption_length": max(length, 1)}
+        integers |= {key: record[key] for key in ("class_id", "index")}
+        images = {f"image_{size}": level for size, level in levels.items()}
+        return images | {key: np.asarray(value, np.int32) for key, value in integers.items()}
 
 
 def _numbered(split: Sequence[Record]) -> grain.MapDataset:
     """Records with their `index`, and the `epoch` where they are repeated."""
-    number = functools.partial(_add_number, len(split))
-    return grain.MapDataset.source(split).map_with_index(number)
+    return grain.MapDataset.source(split).map_with_index(functools.partial(_add_number, len(split)))
 
 
 def _add_number(num_records: int, n: int, record: Record) -> Record:
@@ -178,19 +172,15 @@ def _add_number(num_records: int, n: int, record: Record) -> Record:
 
 
 def _batches(
-    examples: grain.MapDataset,
-    config: Config,
-    batch_size: int,
-    process_index: int,
-    process_count: int,
+    examples: grain.MapDataset, config: Config, batch_size: int, index: int, count: int
 ) -> grain.DatasetIterator:
-    """This host's share of each global batch of `examples`."""
+    """The share of host `index` of `count` in each global batch of `examples`."""
     threads, workers = config.data.read_threads, config.data.num_workers
     buffer_size = max(threads, config.data.prefetch_batches)
     iterator = grain.experimental.ElasticIterator(
-        _ContiguousShares(examples, batch_size, process_count),
+        _ContiguousShares(examples, batch_size, count),
         batch_size,
-        grain.sharding.ShardOptions(process_index, process_count),
+        grain.sharding.ShardOptions(index, count),
         read_options=grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer_size),
         multiprocessing_options=grain.MultiprocessingOptions(workers) if workers else None,
     )
@@ -204,10 +194,8 @@ class _ContiguousShares(grain.MapDataset):
     def __init__(self, parent: grain.MapDataset, batch_size: int, process_count: int):
         super().__init__(parent)
         if batch_size % process_count:
-            raise ValueError(
-                f"the global batch size {batch_size} is not a multiple of the number of hosts, "
-                f"{process_count}"
-            )
+            problem = f"is not a multiple of the number of hosts, {process_count}"
+            raise ValueError(f"the global batch size {batch_size} {problem}")
         self._batch_size, self._process_count = batch_size, process_count
 
     def __len__(self) -> int:

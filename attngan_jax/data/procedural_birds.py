@@ -35,15 +35,12 @@ class ProceduralBirdsConfig(tfds.core.BuilderConfig):
         for field in ("image_size", "images_per_species"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} must be positive, not {getattr(self, field)}")
-        if not 0 < self.test_species < self.num_species:
-            raise ValueError(
-                f"test_species must lie between 0 and num_species = {self.num_species}, "
-                f"not {self.test_species}"
-            )
-        self.name = (
-            f"{self.image_size}px_{self.num_species}species_{self.test_species}test_"
-            f"{self.images_per_species}images_seed{self.seed}"
-        )
+        total, test = self.num_species, self.test_species
+        if not 0 < test < total:
+            limits = f"between 0 and num_species = {total}"
+            raise ValueError(f"test_species must lie {limits}, not {test}")
+        images = f"{self.images_per_species}images_seed{self.seed}"
+        self.name = f"{self.image_size}px_{total}species_{test}test_{images}"
 
 
 class ProceduralBirds(tfds.core.GeneratorBasedBuilder):
@@ -56,7 +53,6 @@ class ProceduralBirds(tfds.core.GeneratorBasedBuilder):
     """
 
     VERSION = tfds.core.Version("1.0.0")
-
     CONFIG_CLASS = ProceduralBirdsConfig
 
     def __init__(self, *, data_config: Config | None = None, source: str = "", **kwargs):
@@ -64,14 +60,10 @@ class ProceduralBirds(tfds.core.GeneratorBasedBuilder):
         if source:
             raise UserError("procedural_birds is drawn by the program: leave --source away")
         super().__init__(**kwargs)
+        self.num_classes = self.builder_config.num_species
 
     def check_source(self) -> None:
         """There is nothing to build from."""
-
-    @property
-    def num_classes(self) -> int:
-        """Of train and test together."""
-        return self.builder_config.num_species
 
     def _info(self) -> tfds.core.DatasetInfo:
         side, stated = self.builder_config.image_size, (CAPTIONS_PER_IMAGE, len(ATTRIBUTES))
@@ -86,15 +78,14 @@ class ProceduralBirds(tfds.core.GeneratorBasedBuilder):
             "caption_attributes": kinds.Tensor(shape=stated, dtype=np.int32),
             "part_labels": kinds.Image(shape=(side, side, 1), encoding_format="png"),
         }
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+        return tfds.core.DatasetInfo(builder=self, features=kinds.FeaturesDict(features))
 
     def _split_generators(self, dl_manager):
         config = self.builder_config
         species = make_species(config.num_species, config.seed)
-        return {
-            "train": self._generate_examples(species[: -config.test_species]),
-            "test": self._generate_examples(species[-config.test_species :]),
-        }
+        first = config.num_species - config.test_species  # of the test species
+        splits = {"train": species[:first], "test": species[first:]}
+        return {split: self._generate_examples(part) for split, part in splits.items()}
 
     def _generate_examples(self, species: list[Species]):
         for one in species:
@@ -105,12 +96,10 @@ class ProceduralBirds(tfds.core.GeneratorBasedBuilder):
 
 def make_record(species: Species, image_number: int, config: ProceduralBirdsConfig) -> dict:
     """Makes image number `image_number` of a species, independent of what was made before it."""
-
-    def generator(purpose: int) -> np.random.Generator:
-        return np.random.default_rng([config.seed, purpose, species.class_id, image_number])
-
-    image, part_labels, bbox = draw_bird(species, generator(1), config.image_size)
-    captions = write_captions(species, generator(2), CAPTIONS_PER_IMAGE)
+    seeds = ([config.seed, use, species.class_id, image_number] for use in (1, 2))
+    image_rng, caption_rng = map(np.random.default_rng, seeds)
+    image, part_labels, bbox = draw_bird(species, image_rng, config.image_size)
+    captions = write_captions(species, caption_rng, CAPTIONS_PER_IMAGE)
     return {
         "image": _encode(image, image_encoding(config.image_size)),
         "captions": [caption.text for caption in captions],

@@ -39,34 +39,26 @@ def is_image_name(name: str) -> bool:
 
 
 def existing(path: Path) -> Path:
-    """`path`, or where it does not exist the file that differs in the case of its suffix alone.
-
-    `x.jpg` finds `x.JPG`, and `x.txt` `x.TXT`: lists and cameras do not always agree.
-    """
+    """`path`, or the file that differs in the case of its suffix alone: `x.jpg` finds `x.JPG`."""
     suffix = path.suffix.lower()
-    if suffix in (*IMAGE_SUFFIXES, ".txt", ".jsonl") and not os.path.lexists(path):
-        for letters in itertools.product(*zip(suffix[1:], suffix[1:].upper())):
-            other = path.with_suffix("." + "".join(letters))
-            if os.path.lexists(other):
-                return other
-    return path
+    if suffix not in (*IMAGE_SUFFIXES, ".txt", ".jsonl") or os.path.lexists(path):
+        return path
+    spellings = itertools.product(".", *zip(suffix[1:], suffix[1:].upper()))
+    others = (path.with_suffix("".join(letters)) for letters in spellings)
+    return next((other for other in others if os.path.lexists(other)), path)
 
 
 def walk(root: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[tuple]:
-    """`os.walk` in the order of names, with folders relative to `root`, as `PurePosixPath`s.
-
-    Hidden folders are passed over, and links to folders are listed but not entered.
-    """
+    """`os.walk` in order, with relative `PurePosixPath`s; enters no hidden folders and no links."""
     for folder, folders, files in os.walk(root, onerror=on_error):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield PurePosixPath(Path(folder).relative_to(root).as_posix()), folders, sorted(files)
 
 
 def find_file(root: Path, name: str, missing: str = "image missing") -> Path:
-    """The file called `name` under the resolved folder `root`; see also `existing`.
+    """The file `name` under the resolved folder `root`; see also `existing`.
 
-    `LeftOut` if the name or a link leads out of `root`, or no ordinary file is there; `missing` is
-    the reason if nothing is.
+    `LeftOut` if it leads out of `root`, is no ordinary file, or is `missing`.
     """
     pure = PurePosixPath(name.replace("\\", "/"))
     if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\0" in name:
@@ -85,10 +77,7 @@ def find_file(root: Path, name: str, missing: str = "image missing") -> Path:
 
 
 def read_image(path: Path) -> tuple[bytes, int, int]:
-    """An image's bytes; its width and height in pixels as stored, before any turn by EXIF.
-
-    `LeftOut` if it is empty, no image, cut short, or of more than `MAX_PIXELS`.
-    """
+    """An image's bytes; its width and height in pixels as stored. `LeftOut` if it can't be used."""
     try:
         size = path.stat().st_size
         encoded = path.read_bytes() if size <= MAX_IMAGE_BYTES else b""
@@ -124,25 +113,23 @@ def read_image(path: Path) -> tuple[bytes, int, int]:
 def usable_box(
     bbox: Sequence[float] | None, width: int, height: int, repaired: list[str]
 ) -> np.ndarray:
-    """The part of a box (x, y, width, height in pixels) in an image of `width` x `height`.
-
-    Returns float32 [4]; all 0: no box, the whole image is used.
-    """
+    """The part of a box (x, y, width, height in pixels) in the image, float32 [4]; all 0: none."""
+    whole_image = np.zeros(4, np.float32)
     if bbox is None:
-        return np.zeros(4, np.float32)
-    box, reason = np.asarray(bbox, np.float64), ""
+        return whole_image
+    box = np.asarray(bbox, np.float64)
     if box.shape != (4,) or not np.isfinite(box).all():
-        box, reason = np.zeros(4), "box that is not four numbers: whole image used"
-    else:
-        start = np.maximum(box[:2], 0)
-        size = np.minimum(box[:2] + box[2:], (width, height)) - start
-        clipped = np.concatenate([start, size])
-        if (size < 1).any() or (box[2:] < 1).any():
-            box, reason = np.zeros(4), "box empty or outside the image: whole image used"
-        elif np.abs(clipped - box).max() > 1:  # up to 1 it was rounded: the released code's crop
-            box, reason = clipped, "box cut to the image"
-    if reason:
-        repaired.append(reason)
+        repaired.append("box that is not four numbers: whole image used")
+        return whole_image
+    start = np.maximum(box[:2], 0)
+    size = np.minimum(box[:2] + box[2:], (width, height)) - start
+    if (size < 1).any() or (box[2:] < 1).any():
+        repaired.append("box empty or outside the image: whole image used")
+        return whole_image
+    clipped = np.concatenate([start, size])
+    if np.abs(clipped - box).max() > 1:  # up to 1 it was rounded: the released code's crop
+        repaired.append("box cut to the image")
+        box = clipped
     return box.astype(np.float32)
 
 
@@ -171,20 +158,16 @@ def read_captions(path: Path, repaired: list[str]) -> list[str]:
 def usable_captions(
     captions: Iterable[str], limit: int | None, wanted: int, repaired: list[str]
 ) -> list[str]:
-    """The captions that hold a word, the first `limit` of them (None: all).
+    """The captions that hold a word, the first `limit` of them; `LeftOut` if there is none.
 
-    Fewer than `wanted` count as repaired, for training shows them more often; with none at all
-    the image is `LeftOut`.
+    Fewer than `wanted` count as repaired, for training shows them more often.
     """
     texts = [" ".join(caption.split()) for caption in captions]
     # Lone surrogates become question marks.
     kept = [text.encode("utf-8", "replace").decode("utf-8") for text in texts if tokenise(text)]
     if not kept:
         raise LeftOut("no caption with a word")
-    reasons = {
-        "empty caption dropped": not all(texts),
-        "caption without a word dropped": len(kept) < sum(map(bool, texts)),
-        "fewer captions than wanted": len(kept) < wanted,
-    }
-    repaired += [reason for reason, holds in reasons.items() if holds]
+    repaired += ["empty caption dropped"] * (not all(texts))
+    repaired += ["caption without a word dropped"] * (len(kept) < sum(map(bool, texts)))
+    repaired += ["fewer captions than wanted"] * (len(kept) < wanted)
     return kept[:limit]

@@ -1,10 +1,9 @@
 """What happens to one image and one caption on the way into a batch: pure functions.
 
-What is random takes a `np.random.Generator`. An image's geometry is chosen first (`choose_view`)
-and then applied (`render`), so that a label map goes exactly the way of its image. Decoding gives
-upright RGB: turned as the EXIF entry says, transparency over white, of 16 bits the upper 8. For CUB
-and COCO that is the released code's `Image.open(path).convert('RGB')`, which ignores the first two
-and turns most of a 16-bit image white.
+An image's geometry is chosen first (`choose_view`) and then applied (`render`), so that a label map
+goes exactly the way of its image. Decoding gives upright RGB: turned as the EXIF entry says,
+transparency over white, of 16 bits the upper 8. For CUB and COCO that is the released code's
+`Image.open(path).convert('RGB')`, which does none of the three.
 """
 
 import io
@@ -12,21 +11,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 from PIL.Image import Resampling, Transpose
 
 BOX_SCALE = 0.75  # of the box's longer side: half the side of the square around its centre
 
-_ORIENTATION_TAG = 0x0112
-_TRANSPOSE = {  # of each EXIF orientation: how the stored pixels become the upright image
-    2: Transpose.FLIP_LEFT_RIGHT,
-    3: Transpose.ROTATE_180,
-    4: Transpose.FLIP_TOP_BOTTOM,
-    5: Transpose.TRANSPOSE,
-    6: Transpose.ROTATE_270,
-    7: Transpose.TRANSVERSE,
-    8: Transpose.ROTATE_90,
-}
+# How the stored pixels become the upright image, for each EXIF orientation from 2 on.
+_TO_UPRIGHT = "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_270 TRANSVERSE ROTATE_90"
+_TRANSPOSE = {i: Transpose[name] for i, name in enumerate(_TO_UPRIGHT.split(), start=2)}
 
 
 def decode_image(encoded: bytes) -> Image.Image:
@@ -43,10 +35,9 @@ def decode_with_box(encoded: bytes, bbox: Sequence[float]) -> tuple[Image.Image,
     image = Image.open(io.BytesIO(encoded))
     # Pillow turns a TIFF while loading and drops the entry. A PNG may have it after the pixels.
     is_tiff = image.format == "TIFF"
-    orientation = _orientation(image) if is_tiff else 1
+    before = _orientation(image) if is_tiff else 1
     image.load()
-    if not is_tiff:
-        orientation = _orientation(image)
+    orientation = before if is_tiff else _orientation(image)
     upright = _to_rgb(image)
     if orientation == 1:
         return upright, bbox
@@ -64,10 +55,9 @@ def decode_with_box(encoded: bytes, bbox: Sequence[float]) -> tuple[Image.Image,
 
 def stored_size(image: Image.Image) -> tuple[int, int]:
     """Width and height of an opened, not yet loaded image's pixels as they are stored."""
-    width, height = image.size
     # Pillow gives a TIFF's size after the turn.
     is_swapped = image.format == "TIFF" and _orientation(image) >= 5
-    return (height, width) if is_swapped else (width, height)
+    return image.size[::-1] if is_swapped else image.size
 
 
 def decode_labels(encoded: bytes) -> Image.Image:
@@ -78,7 +68,7 @@ def decode_labels(encoded: bytes) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     """EXIF's 1 to 8; 1, upright, where there is none or it makes no sense."""
     try:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # a broken entry, in whatever way, doesn't break the image
         return 1
     return orientation if orientation in _TRANSPOSE else 1
@@ -112,8 +102,7 @@ def box_bounds(width: int, height: int, bbox: Sequence[float]) -> tuple[int, int
     """
     x, y, box_width, box_height = (int(value) for value in bbox)
     half_side = int(max(box_width, box_height) * BOX_SCALE)
-    center_x = (2 * x + box_width) // 2
-    center_y = (2 * y + box_height) // 2
+    center_x, center_y = (2 * x + box_width) // 2, (2 * y + box_height) // 2
     left, top = max(0, center_x - half_side), max(0, center_y - half_side)
     right, bottom = min(width, center_x + half_side), min(height, center_y + half_side)
     if box_width <= 0 or box_height <= 0 or left >= right or top >= bottom:
@@ -133,19 +122,15 @@ def choose_view(
 ) -> View:
     """Box crop, resize of the shorter side to `resize_ratio * size`, crop of `size`, flip.
 
-    Args:
-      width, height: of the image, in pixels.
-      size: side of the square image to show, in pixels.
-      resize_ratio: at least 1; 1 leaves the crop no play along the shorter side.
-      bbox: x, y, width, height of a box to crop to first, or None.
-      random_flip: whether to flip half of the time.
-      rng: where the crop and the flip come from; None gives the central crop, unflipped.
+    `width`, `height` and `size` are in pixels, and `bbox` is x, y, width, height or None. A ratio
+    of 1 leaves the crop no play along the shorter side. `random_flip` flips half of the time.
+    Without `rng` it is the central crop, unflipped.
     """
-    bounds = (0, 0, width, height) if bbox is None else box_bounds(width, height, bbox)
+    bounds = box_bounds(width, height, (0, 0, 0, 0) if bbox is None else bbox)
     inner = bounds[2] - bounds[0], bounds[3] - bounds[1]
     shorter = max(size, int(size * resize_ratio))
-    resized = shorter * inner[0] // min(inner), shorter * inner[1] // min(inner)
-    play_x, play_y = resized[0] - size, resized[1] - size
+    resized = [shorter * side // min(inner) for side in inner]
+    play_x, play_y = (side - size for side in resized)
     if rng is None:
         left, top, flip = round(play_x / 2), round(play_y / 2), False
     else:
@@ -175,10 +160,7 @@ def pyramid(image: Image.Image, sizes: Sequence[int]) -> dict[int, np.ndarray]:
 
 
 def pad_caption(
-    numbers: Sequence[int],
-    max_words: int,
-    rng: np.random.Generator,
-    overflow_rule: str = "random_subset",
+    numbers: Sequence[int], max_words: int, rng: np.random.Generator, overflow_rule: str
 ) -> tuple[np.ndarray, int]:
     """A caption cut to `max_words` (T) and padded with zeros, int32 [T], and how many are words.
 

@@ -1,6 +1,7 @@
 """Captions to word numbers: the released code's tokeniser and its order of words."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from attngan_jax import storage
@@ -65,8 +66,7 @@ class Vocabulary:
     @classmethod
     def load(cls, path: storage.PathLike) -> "Vocabulary":
         """Reads what `save` wrote; `UserError` if it is missing or not a vocabulary."""
-        where = f"the vocabulary {path}"
-        repair = "build the dataset again or restore the file"
+        where, repair = f"the vocabulary {path}", "build the dataset again or restore the file"
         try:
             words = storage.path(path).read_text(encoding="utf-8").splitlines()
         except OSError as error:
@@ -76,9 +76,8 @@ class Vocabulary:
         if not words or words[0] != END:
             raise UserError(f"{where} does not start with the line {END}; {repair}")
         for i, word in enumerate(words[1:], start=2):
-            if not word or word.split() != [word]:
+            if word.split() != [word]:
                 raise UserError(f"line {i} of {where} is not one word: {word!r}")
-        if len(set(words)) != len(words):
-            repeated = next(word for i, word in enumerate(words) if word in words[:i])
-            raise UserError(f"{where} holds the word {repeated!r} twice")
+        if repeated := [word for word, count in Counter(words).items() if count > 1]:
+            raise UserError(f"{where} holds the word {repeated[0]!r} twice")
         return cls(words)

@@ -5,20 +5,14 @@ from collections import Counter
 
 import numpy as np
 
-from attngan_jax.data.birds.captions import (
-    COLOR_WORDS,
-    MAX_WORDS,
-    MIN_WORDS,
-    NOT_STATED,
-    PART_WORDS,
-    UNDERSIDE_WORDS,
-    VALUE_WORDS,
-    write_captions,
-)
+from attngan_jax.data.birds import captions
 from attngan_jax.data.birds.species import ATTRIBUTES, BODY_COLORS, COLOR_ATTRIBUTES, make_species
 
 SPECIES = make_species(150, seed=5)
-LAST_WORDS = {color: {phrase.split()[-1] for phrase in COLOR_WORDS[color]} for color in COLOR_WORDS}
+LAST_WORDS = {
+    color: {phrase.split()[-1] for phrase in captions.COLOR_WORDS[color]}
+    for color in captions.COLOR_WORDS
+}
 COLOR_OF_WORD = {word: color for color, words in LAST_WORDS.items() for word in words}
 
 
@@ -33,7 +27,7 @@ def says(text, phrase):
 def stated(species, caption):
     """The names of the attributes that a caption states, checked against the bird's own."""
     values = zip(ATTRIBUTES, caption.states, species.attributes, strict=True)
-    named = [(name, value == own) for name, value, own in values if value != NOT_STATED]
+    named = [(name, value == own) for name, value, own in values if value != captions.NOT_STATED]
     assert all(is_true for _, is_true in named)
     return {name for name, _ in named}
 
@@ -41,22 +35,24 @@ def stated(species, caption):
 WRITTEN = [  # species, text, and the attributes that it states
     (species, caption.text, stated(species, caption))
     for species in SPECIES
-    for caption in write_captions(species, np.random.default_rng([0, species.class_id]), 10)
+    for caption in captions.write_captions(
+        species, np.random.default_rng([0, species.class_id]), 10
+    )
 ]
 
 
 def test_the_generator_decides():
     def write(seed):
-        return write_captions(SPECIES[0], np.random.default_rng(seed), 10)
+        return captions.write_captions(SPECIES[0], np.random.default_rng(seed), 10)
 
     assert write(1) == write(1) != write(2)
     assert len({caption.text for caption in write(1)}) >= 8
 
 
 def test_length_colours_and_articles():
-    assert (MIN_WORDS, MAX_WORDS) == (5, 20)
+    assert (captions.MIN_WORDS, captions.MAX_WORDS) == (5, 20)
     for _, text, names in WRITTEN:
-        assert MIN_WORDS <= len(words_of(text)) <= MAX_WORDS
+        assert captions.MIN_WORDS <= len(words_of(text)) <= captions.MAX_WORDS
         assert len(names & set(COLOR_ATTRIBUTES)) >= 2
         assert not re.search(r"\ba [aeiou]|\ban [^aeiou]", text), text
         assert not re.search(r"\ban? \w+ (wings|primaries|underparts|wingbars)\b", text), text
@@ -71,23 +67,26 @@ def test_the_colours_in_the_text_are_those_that_are_stated():
 
 def test_a_part_that_is_named_is_stated():
     for _, text, names in WRITTEN:
-        if any(says(text, phrase) for phrase in UNDERSIDE_WORDS[:2]):
+        if any(says(text, phrase) for phrase in captions.UNDERSIDE_WORDS[:2]):
             assert {"breast_color", "belly_color"} <= names
         plain = text.replace("upper back", "back").replace("tail feathers", "tail")
         for attribute in (*BODY_COLORS, "eye_ring", "wing_bars", "tail_length"):
-            if any(says(plain, noun) for noun in PART_WORDS[attribute]):
+            if any(says(plain, noun) for noun in captions.PART_WORDS[attribute]):
                 assert attribute in names, (attribute, text)
 
 
 def test_a_part_that_is_stated_is_named_or_of_the_main_colour():
     under = ("breast_color", "belly_color")
     for species, text, names in WRITTEN:
-        nouns = {name: PART_WORDS[name] + UNDERSIDE_WORDS * (name in under) for name in PART_WORDS}
+        nouns = {
+            name: captions.PART_WORDS[name] + captions.UNDERSIDE_WORDS * (name in under)
+            for name in captions.PART_WORDS
+        }
         named = {name for name in nouns if any(says(text, noun) for noun in nouns[name])}
         colors = {species.value(name) for name in names & {*BODY_COLORS} - named}
         assert len(colors) <= 1, text
         for color in colors:  # "this bird is red with ...", "a small red bird ..."
-            shades = "|".join(sorted(set(COLOR_WORDS[color]), key=len, reverse=True))
+            shades = "|".join(sorted(set(captions.COLOR_WORDS[color]), key=len, reverse=True))
             assert re.search(rf"({shades})( colored)? bird|bird is ({shades})", text), text
         assert {"beak_color", "eye_ring", "wing_bars", "tail_length"} & names <= named, text
 
@@ -113,8 +112,8 @@ def test_shape_words_are_true_and_stated_words_are_there():
         "beak_length": "stubby, medium length",
     }
     for species, text, names in WRITTEN:
-        for attribute in VALUE_WORDS.keys() & names:
-            words = VALUE_WORDS[attribute][species.value(attribute)]
+        for attribute in captions.VALUE_WORDS.keys() & names:
+            words = captions.VALUE_WORDS[attribute][species.value(attribute)]
             assert any(says(text, word) for word in words)
         for attribute, words in only.items():
             for word in words.split(", "):

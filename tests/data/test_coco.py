@@ -9,21 +9,11 @@ from attngan_jax.errors import UserError
 from tests import made_up_sources
 from tests.made_up_sources import build, counts, encoded, shown, write
 
-
-@pytest.fixture
-def source(tmp_path):
-    made_up_sources.make_coco(tmp_path / "source")
-    return tmp_path / "source"
-
-
-@pytest.fixture
-def config(tmp_path):
-    return made_up_sources.config_for("coco", tmp_path)
+DATASET = "coco"
 
 
 def test_images_and_captions(config, source):
     dataset = build(config, source)
-
     assert (len(dataset.train), len(dataset.test), dataset.num_classes) == (12, 6, 0)
     for k, record in enumerate(made_up_sources.records(dataset)):
         assert shown(record) == k and made_up_sources.is_whole(record)
@@ -36,9 +26,7 @@ def test_suffixes_in_capitals_and_images_of_no_list(config, source):
     for file in sorted((source / "train2014").iterdir())[:4]:
         file.rename(file.with_suffix(".JPG"))
     write(source / "val2014" / "more.png", encoded(5, kind="PNG"))
-
     dataset = build(config, source)
-
     assert [shown(record) for record in dataset.train] == list(range(12))
     ignored = {"count": 1, "first": ["more.png"]}
     assert dataset.report["left_out"] == {}
@@ -50,9 +38,7 @@ def test_image_folders_elsewhere_by_links(config, source, tmp_path):
     (source / "train2014").symlink_to(tmp_path / "disk")
     (source / "images").mkdir()
     (source / "val2014").rename(source / "images" / "val2014")
-
     dataset = build(config, source)
-
     assert (len(dataset.train), len(dataset.test)) == (12, 6)
 
 
@@ -81,13 +67,11 @@ def test_rows_that_do_not_fit_together(config, source):
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"images": [', b'{"images": []}'])
 def test_a_list_of_something_else(config, source, content):
     write(source / "annotations" / "captions_val2014.json", content)
-
     with pytest.raises(UserError, match="captions_val2014.json is not COCO.*annotations_trainval"):
         datasets.prepare(config, str(source))
 
 
 def test_what_is_missing_is_asked_for_by_name(config, source):
     (source / "val2014").rename(source / "validation")
-
     with pytest.raises(UserError, match=r"lacks the folder val2014.*val2014\.zip.*SHA-256"):
         datasets.prepare(config, str(source))

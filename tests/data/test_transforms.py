@@ -9,12 +9,13 @@ from PIL.Image import Resampling
 
 from attngan_jax.data import transforms
 from attngan_jax.data.transforms import View, decode_image, decode_with_box
+from tests.made_up_sources import as_file
 
 
-def _smooth(width=24, height=16):
+def _smooth():
     """Smooth colours, different in every corner."""
     corners = np.uint8([[[200, 40, 30], [40, 190, 60]], [[30, 60, 210], [220, 210, 60]]])
-    return Image.fromarray(corners).resize((width, height), Resampling.BILINEAR)
+    return Image.fromarray(corners).resize((24, 16), Resampling.BILINEAR)
 
 
 def _noise(width, height):
@@ -27,10 +28,7 @@ def _encoded(image, image_format="PNG", orientation=None, **options):
     if orientation:
         options["exif"] = Image.Exif()
         options["exif"][0x0112] = orientation
-    stream = io.BytesIO()
-    exact = {"quality": 95, "lossless": True, "subsampling": 0}
-    image.save(stream, image_format, **exact | options)
-    return stream.getvalue()
+    return as_file(image, image_format, **{"lossless": True, "subsampling": 0} | options)
 
 
 def _decoded(encoded):
@@ -53,16 +51,13 @@ KINDS += [(kind, mode, 12) for kind, modes in CLOSE.items() for mode in modes]
 @pytest.mark.parametrize("image_format, mode, tolerance", KINDS)
 def test_decoding_gives_the_colours(image_format, mode, tolerance):
     image = _smooth().convert(mode)
-
     _assert_close(_decoded(_encoded(image, image_format)), image.convert("RGB"), tolerance)
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "TIFF", "PPM"])
 def test_of_16_bits_the_upper_8_are_shown(image_format):
     levels = np.linspace(0, 65_535, 24 * 16).astype(np.uint16).reshape(16, 24)
-
     decoded = _decoded(_encoded(Image.fromarray(levels), image_format))
-
     np.testing.assert_array_equal(decoded, np.repeat((levels >> 8)[..., None], 3, -1))
 
 
@@ -70,7 +65,6 @@ def test_what_is_transparent_is_shown_over_white():
     alpha = np.zeros((16, 24, 1), np.uint8)
     alpha[4:, :], alpha[12:, :] = 128, 255
     image = Image.fromarray(np.concatenate([np.asarray(_smooth()), alpha], -1))
-
     for shown in (image, image.convert("LA")):
         opaque = np.asarray(shown.convert("RGB"))
         expected = opaque * (alpha / 255) + 255 * (1 - alpha / 255)
@@ -84,11 +78,8 @@ def test_transparent_colours_of_a_palette_and_of_rgb():
     image.putpixel((1, 0), 1)
     expected = np.full((2, 4, 3), 255)
     expected[0, 1] = 200, 100, 50
-    for encoded in (
-        _encoded(image, "PNG", transparency=0),
-        _encoded(image, "GIF", transparency=0),
-        _encoded(image.convert("RGB"), transparency=(10, 20, 30)),
-    ):
+    files = [_encoded(image, kind, transparency=0) for kind in ("PNG", "GIF")]
+    for encoded in (*files, _encoded(image.convert("RGB"), transparency=(10, 20, 30))):
         np.testing.assert_array_equal(_decoded(encoded), expected)
 
 
@@ -120,7 +111,7 @@ def test_turned_images_come_out_upright_with_their_boxes(orientation, image_form
 
     assert transforms.stored_size(Image.open(io.BytesIO(encoded))) == stored.size
     assert tuple(box) == bbox
-    _assert_close(image, upright, 25)
+    _assert_close(image, upright, 25 if image_format == "JPEG" else 0)
     yellow = np.asarray(image.crop((32, 16, 40, 24))).mean((0, 1))
     _assert_close(yellow, (250, 220, 60), 12)
 
@@ -129,9 +120,7 @@ def test_orientation_6_is_a_quarter_turn_to_the_right():
     """By hand: the top of the stored image is the right of the upright one."""
     stored = Image.new("RGB", (4, 2), "black")
     stored.putpixel((0, 0), (255, 0, 0))
-
     decoded = _decoded(_encoded(stored, orientation=6))
-
     assert decoded.shape == (4, 2, 3)
     assert np.argwhere(decoded[..., 0] == 255).tolist() == [[0, 1]]
 
@@ -158,23 +147,9 @@ def test_what_is_cut_short_or_no_image_is_refused(image_format):
             decode_image(broken)
 
 
-def test_a_turned_box_crops_the_same_part():
-    """From bytes to crop: the bird stays in its square whichever way the camera was held."""
-    crops = []
-    for orientation in range(1, 9):
-        stored, stored_box = _turned(_smooth(60, 40), (30, 10, 12, 8), orientation)
-        image, box = decode_with_box(_encoded(stored, orientation=orientation), stored_box)
-        view = transforms.choose_view(*image.size, size=16, resize_ratio=1.0, bbox=box)
-        crops.append(np.asarray(transforms.render(image, view, 16)))
-
-    assert all((crop == crops[0]).all() for crop in crops)
-
-
 def test_label_maps_keep_their_numbers():
     labels = np.arange(35, dtype=np.uint8).reshape(5, 7)
-
     decoded = transforms.decode_labels(_encoded(Image.fromarray(labels)))
-
     np.testing.assert_array_equal(np.asarray(decoded), labels)
 
 
@@ -202,7 +177,6 @@ def test_box_crop(bbox, bounds):
 def test_a_central_view_shows_the_middle():
     # 40 x 20 is resized to 80 x 40 in effect; of these, pixels 24..56 and 4..36 are shown.
     view = transforms.choose_view(40, 20, size=32, resize_ratio=1.25, random_flip=True)
-
     assert view == View((0, 0, 40, 20), (12.0, 2.0, 28.0, 18.0), False)
 
 
@@ -267,9 +241,8 @@ def test_pyramid_levels_are_resized_from_the_image_itself():
 
     levels = transforms.pyramid(image, (16, 32, 64))
 
-    assert {size: (level.shape, level.dtype) for size, level in levels.items()} == {
-        size: ((size, size, 3), np.uint8) for size in (16, 32, 64)
-    }
+    found = [(size, level.shape, level.dtype) for size, level in levels.items()]
+    assert found == [(size, (size, size, 3), np.uint8) for size in (16, 32, 64)]
     np.testing.assert_array_equal(levels[64], np.asarray(image))
     once = np.asarray(image.resize((16, 16), Resampling.BILINEAR))
     np.testing.assert_array_equal(levels[16], once)
@@ -277,19 +250,15 @@ def test_pyramid_levels_are_resized_from_the_image_itself():
     assert (once != np.asarray(twice)).any()  # the check above can fail
 
 
-@pytest.mark.parametrize(
-    "rule, words, expected",
-    [
+def test_short_captions_are_padded_and_by_one_rule_the_first_words_kept():
+    for rule, words, expected in (
         ("random_subset", [5, 3, 9], [5, 3, 9, 0, 0]),
         ("first", [5, 3], [5, 3, 0, 0, 0]),
         ("first", [5, 3, 9, 7, 8, 6], [5, 3, 9, 7, 8]),
-    ],
-)
-def test_short_captions_are_padded_and_by_one_rule_the_first_words_kept(rule, words, expected):
-    caption, length = transforms.pad_caption(words, 5, np.random.default_rng(0), rule)
-
-    assert caption.tolist() == expected and caption.dtype == np.int32
-    assert length == np.count_nonzero(expected)
+    ):
+        caption, length = transforms.pad_caption(words, 5, np.random.default_rng(0), rule)
+        assert caption.tolist() == expected and caption.dtype == np.int32
+        assert length == np.count_nonzero(expected)
 
 
 def test_long_captions_keep_a_uniform_subset_in_order():
@@ -297,7 +266,7 @@ def test_long_captions_keep_a_uniform_subset_in_order():
     words, max_words, draws = list(range(1, 11)), 4, 4_000
     counts = np.zeros(11, int)
     for _ in range(draws):
-        caption, length = transforms.pad_caption(words, max_words, rng)
+        caption, length = transforms.pad_caption(words, max_words, rng, "random_subset")
         assert length == max_words and (np.diff(caption) > 0).all()
         counts[caption] += 1
 

@@ -22,7 +22,6 @@ def test_tokenise(text, words):
 
 def test_words_are_numbered_as_first_seen():
     vocabulary = vocabulary_of(["the red bird", "a red wing", "The bird has a wing"])
-
     assert vocabulary.words == (END, "the", "red", "bird", "a", "wing", "has")
     assert len(vocabulary) == 7
     assert vocabulary.encode(tokenise("A bird, a wing")) == [4, 3, 4, 5]
@@ -31,7 +30,6 @@ def test_words_are_numbered_as_first_seen():
 def test_unknown_words_are_dropped_and_named():
     vocabulary = Vocabulary([END, "a", "bird"])
     words = ["a", "purple", "bird", "purple", "sky", END]
-
     assert vocabulary.encode(words) == [1, 2]
     assert vocabulary.unknown(words) == ["purple", "sky", END]
     assert vocabulary.decode([1, 2, 0, 0]) == ["a", "bird"]
@@ -39,9 +37,7 @@ def test_unknown_words_are_dropped_and_named():
 
 def test_save_and_load(tmp_path):
     vocabulary = Vocabulary([END, "bird", "a"])
-
     vocabulary.save(tmp_path / "vocabulary.txt")
-
     assert (tmp_path / "vocabulary.txt").read_bytes() == b"<end>\nbird\na\n"
     assert Vocabulary.load(tmp_path / "vocabulary.txt") == vocabulary
     assert [path.name for path in tmp_path.iterdir()] == ["vocabulary.txt"]
@@ -62,6 +58,5 @@ def test_save_and_load(tmp_path):
 def test_a_missing_or_broken_file_is_refused(tmp_path, content, complaint):
     if content is not None:
         (tmp_path / "vocabulary.txt").write_bytes(content)
-
     with pytest.raises(UserError, match=complaint):
         Vocabulary.load(tmp_path / "vocabulary.txt")

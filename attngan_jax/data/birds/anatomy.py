@@ -21,7 +21,7 @@ PERCH, PERCH_DARK, LEAF = 1, 2, 3
 
 def _points(text: str) -> np.ndarray:
     """Reads "x,y x,y ...", the form of an SVG polygon."""
-    return np.array([[float(value) for value in point.split(",")] for point in text.split()])
+    return np.array([point.split(",") for point in text.split()], float)
 
 
 # The outline of a bird of middling shape, clockwise from the forehead.
@@ -99,17 +99,11 @@ def _perch(tilt: float) -> list[Stroke]:
     middle = np.array((0.5, _PERCH_HEIGHT))
     sway = affine(rotation(tilt), middle, middle)
     along = np.linspace(-0.6, 1.6, 12)
-    wobble = 0.008 * np.sin(9 * along)
-    branch = sway(np.stack([along, _PERCH_HEIGHT + wobble], 1))
-    leaves = [
-        curve((x, _PERCH_HEIGHT) + _LEAF * (1, side), closed=True)
-        for x, side in ((0.94, -1), (0.80, 1), (-0.02, -1), (0.13, 1))
-    ]
-    return [
-        *(Stroke(LEAF, sway(leaf)) for leaf in leaves),
-        Stroke(PERCH, branch, 0.044),
-        Stroke(PERCH_DARK, branch + (0, 0.013), 0.012),
-    ]
+    branch = sway(np.stack([along, _PERCH_HEIGHT + 0.008 * np.sin(9 * along)], 1))
+    leaves = ((0.94, -1), (0.80, 1), (-0.02, -1), (0.13, 1))  # x, and above the branch or below
+    shapes = (curve((x, _PERCH_HEIGHT) + _LEAF * (1, side), closed=True) for x, side in leaves)
+    strokes = [Stroke(LEAF, sway(leaf)) for leaf in shapes]
+    return [*strokes, Stroke(PERCH, branch, 0.044), Stroke(PERCH_DARK, branch + (0, 0.013), 0.012)]
 
 
 def _tail(species: Species, tilt: float, body: Affine) -> list[Stroke]:
@@ -118,11 +112,10 @@ def _tail(species: Species, tilt: float, body: Affine) -> list[Stroke]:
     edge = [(0.06, 0.055), (-0.5 * length, 0.05), (-length, 0.062)]
     top, bottom = [(x, -y) for x, y in edge], edge[::-1]
     fan = np.array([*top, (-length - 0.02, 0.0), *bottom])
-    ribs = [np.array([(0, y), (-length, 1.3 * y)]) for y in (-0.02, 0.02)]
-    swing = affine(rotation(tilt - 41), np.zeros(2), _TAIL_ROOT)
-    paint = PAINT["tail"]
-    rib_strokes = (Stroke(paint + DARK, body(swing(rib)), 0.007) for rib in ribs)
-    return [Stroke(paint, body(swing(fan))), *rib_strokes]
+    ribs = (np.array([(0, y), (-length, 1.3 * y)]) for y in (-0.02, 0.02))
+    swing, paint = affine(rotation(tilt - 41), np.zeros(2), _TAIL_ROOT), PAINT["tail"]
+    darker = (Stroke(paint + DARK, body(swing(rib)), 0.007) for rib in ribs)
+    return [Stroke(paint, body(swing(fan))), *darker]
 
 
 def _legs(body: Affine) -> list[Stroke]:
@@ -150,8 +143,8 @@ def _mantle(outline: np.ndarray, body: Affine, head: Affine) -> list[Stroke]:
     breast = np.concatenate([arc(_FLANK, _CHIN), base, under_crown, front])
     back = np.concatenate([arc(_NAPE, _RUMP), rear, under_crown])
     crown = np.concatenate([arc(_FOREHEAD, _NAPE), cheek, base])
-    parts = {"breast": breast, "back": back, "crown": crown}
-    return [Stroke(PAINT[part], points) for part, points in parts.items()]
+    parts = (("breast", breast), ("back", back), ("crown", crown))
+    return [Stroke(PAINT[part], points) for part, points in parts]
 
 
 def _wing(species: Species, tilt: float, body: Affine) -> list[Stroke]:
@@ -184,14 +177,11 @@ def _beak(species: Species, head: Affine) -> list[Stroke]:
     length = _BEAK_LENGTH[species.value("beak_length")]
     depth, drop, bulge = _BEAKS[species.value("beak_shape")]
     drop, bulge = drop * length, bulge * depth
-    root = np.array((0.785, 0.318))
-    tip = (length, 0.25 * depth + drop)
-    middle = 0.55 * length
+    root, middle, tip = np.array((0.785, 0.318)), 0.55 * length, (length, 0.25 * depth + drop)
     upper = [(-0.012, -depth), (middle, -bulge + 0.25 * drop), tip]
     lower = [(middle, 0.75 * bulge + 0.35 * drop), (-0.012, depth)]
     gape = curve(np.array([(-0.01, 0.1 * depth), (middle, 0.1 * depth + 0.3 * drop), tip]))
-    paint = PAINT["beak"]
-    outline = np.concatenate([curve(np.array(upper)), np.array(lower)])
+    paint, outline = PAINT["beak"], np.concatenate([curve(np.array(upper)), lower])
     return [Stroke(paint, head(root + outline)), Stroke(paint + DARK, head(root + gape), 0.008)]
 
 
@@ -219,10 +209,7 @@ def affine(matrix: np.ndarray, center: np.ndarray, to: np.ndarray) -> Affine:
 
 
 def curve(points: np.ndarray, closed: bool = False) -> np.ndarray:
-    """The Catmull-Rom curve through `points` [N, 2], from the first to the last or back to it.
-
-    Of [N * _STEPS, 2] points where it is closed, [(N - 1) * _STEPS + 1, 2] where it is open.
-    """
+    """The Catmull-Rom curve through `points` [N, 2], to the last or closed; `_STEPS` a span."""
     return _spline(len(points), closed) @ points
 
 
@@ -232,11 +219,9 @@ def _spline(num_points: int, closed: bool) -> np.ndarray:
     t = np.arange(_STEPS)[:, None] / _STEPS
     cubics = [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2]
     weights = np.concatenate(cubics, 1) / 2
-    spans = num_points if closed else num_points - 1
-    matrix = np.zeros((spans * _STEPS, num_points))
-    for span in range(spans):
-        for k in range(4):
-            point = span + k - 1
-            point = point % num_points if closed else min(max(point, 0), num_points - 1)
-            matrix[span * _STEPS : (span + 1) * _STEPS, point] += weights[:, k]
-    return matrix if closed else np.concatenate([matrix, np.eye(num_points)[-1:]])
+    spans = np.arange(num_points if closed else num_points - 1)
+    near = spans[:, None] + np.arange(-1, 3)  # each span depends on the four points around it
+    near = near % num_points if closed else near.clip(0, num_points - 1)
+    points = np.eye(num_points)
+    matrix = np.einsum("tk,skp->stp", weights, points[near]).reshape(-1, num_points)
+    return matrix if closed else np.concatenate([matrix, points[-1:]])

@@ -35,20 +35,17 @@ COLOR_WORDS = {
     "white": _options("white*9, bright white, pure white, snowy white"),
 }
 _VALUE_WORDS = {  # in the order of their values
-    "beak_length": ("short*2, small, stubby", "medium length", "long*2, elongated"),
-    "beak_shape": (
-        "pointed*2, sharp, pointy",
-        "curved*2, hooked",
-        "thick*2, stout, blunt, conical",
-    ),
-    "size": ("small*4, tiny, little", "medium sized, medium, average sized", "large*2, big"),
-    "tail_length": ("short", "long*2, elongated, lengthy"),
+    "beak_length": "short*2, small, stubby; medium length; long*2, elongated",
+    "beak_shape": "pointed*2, sharp, pointy; curved*2, hooked; thick*2, stout, blunt, conical",
+    "size": "small*4, tiny, little; medium sized, medium, average sized; large*2, big",
+    "tail_length": "short; long*2, elongated, lengthy",
 }
 VALUE_WORDS = {
-    name: dict(zip(ATTRIBUTES[name], map(_options, words))) for name, words in _VALUE_WORDS.items()
+    name: dict(zip(ATTRIBUTES[name], map(_options, words.split("; "))))
+    for name, words in _VALUE_WORDS.items()
 }
 
-# Nouns for each part.
+# Nouns for each part. Those that end in "s" are plurals.
 PART_WORDS = {
     "crown_color": _options("crown*2, head*2, cap"),
     "back_color": _options("back*4, nape, upper back"),
@@ -62,9 +59,6 @@ PART_WORDS = {
 }
 # For breast and belly together, where both are of one colour.
 UNDERSIDE_WORDS = ("underside", "underparts", "breast and belly", "chest and belly")
-PLURALS = _options(
-    "wings, wing feathers, primaries, secondaries, underparts, wingbars, tail feathers"
-)
 
 # How many colours a caption sets out to name, and how readily it names each part's.
 _NUM_COLORS = (2,) + (3,) * 8 + (4,) * 20 + (5,) * 17 + (6,) * 4
@@ -98,13 +92,9 @@ class Phrase(NamedTuple):
         """As in "red crown"."""
         return " ".join((*self.adjectives, self.noun))
 
-    def article(self) -> str:
-        """None before plurals: "a " as in "a red crown", "" as in "black wings"."""
-        return "" if self.noun.split(" and ")[0] in PLURALS else "a "
-
     def predicate(self, link: str = "") -> str:
         """As in "crown is red"; or "crown that is red", "wings of this bird are black"."""
-        verb = "are" if self.noun in PLURALS or " and " in self.noun else "is"
+        verb = "are" if self.noun.endswith("s") or " and " in self.noun else "is"
         return f"{self.noun}{link} {verb} {' and '.join(self.adjectives)}"
 
 
@@ -115,7 +105,7 @@ def write_captions(species: Species, rng: np.random.Generator, count: int) -> li
         writer = _Writer(species, rng)
         text = re.sub(r"\ba (?=[aeiou])", "an ", writer.sentence()) + "."
         if MIN_WORDS <= len(text.split()) <= MAX_WORDS:
-            values = zip(ATTRIBUTES, species.attributes, strict=True)
+            values = zip(ATTRIBUTES, species.attributes)
             states = (value if name in writer.stated else NOT_STATED for name, value in values)
             captions.append(Caption(text, tuple(states)))
     return captions
@@ -154,7 +144,8 @@ class _Writer:
         listed = []
         for phrase in phrases:
             text = phrase.predicate(" that") if self._chance(0.06) else phrase.bare()
-            listed.append(phrase.article() + text)
+            is_plural = phrase.noun.partition(" and ")[0].endswith("s")
+            listed.append(text if is_plural else f"a {text}")
         return f"{opening} {self._join(listed)}"
 
     def _phrases(self, parts: list[str]) -> list[Phrase]:
@@ -205,8 +196,7 @@ class _Writer:
     def _say(self, attribute: str) -> str:
         """A word for the bird's value of `attribute`, which it states."""
         self.stated.add(attribute)
-        value = self._value(attribute)
-        words = VALUE_WORDS.get(attribute)
+        value, words = self._value(attribute), VALUE_WORDS.get(attribute)
         return self._pick(words[value]) if words else self._color(value)
 
     def _color(self, color: str) -> str:

@@ -15,7 +15,6 @@ from attngan_jax.data.birds.species import COLOR_ATTRIBUTES, COLORS, PARTS, Spec
 
 
 def _rgb(codes: str) -> list[tuple[int, ...]]:
-    """Red, green and blue of hexadecimal codes."""
     return [ImageColor.getrgb(code) for code in codes.split()]
 
 
@@ -38,9 +37,7 @@ _MASK = [0] + [255] * 255
 _LABELS = [paint // NUM_TONES for paint in range(256)]
 
 
-def draw_bird(
-    species: Species, rng: np.random.Generator, size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def draw_bird(species: Species, rng: np.random.Generator, size: int) -> tuple[np.ndarray, ...]:
     """Draws a bird of `species` in a random pose, place and light, `size` (S) pixels square.
 
     The same generator gives the same bird at every size.
@@ -88,14 +85,8 @@ def _paint(species: Species, rng: np.random.Generator, side: int) -> Image.Image
             draw.polygon(corners, fill=paint)
         else:
             draw.line(corners, fill=paint, width=max(1, round(width * scale * side)))
-    _add_flecks(paints, draw, rng, side)
-    return paints
 
-
-def _add_flecks(
-    paints: Image.Image, draw: ImageDraw.ImageDraw, rng: np.random.Generator, side: int
-) -> None:
-    """Draws short strokes along the plumage, lighter or darker than what they lie on."""
+    # Flecks: short strokes along the plumage, lighter or darker than what they lie on.
     starts = rng.uniform(0.1, 0.9, (_NUM_FLECKS, 2))
     steps = rng.uniform((-0.028, 0.010), (-0.012, 0.028), (_NUM_FLECKS, 2))
     plumage = range(PAINT["crown"], PAINT["beak"])
@@ -107,6 +98,7 @@ def _add_flecks(
         if is_plain and pixels[int(to_x), int(to_y)] < PAINT["beak"]:  # none over beak or eye
             tone = (DARK, LIGHT)[i % 2]
             draw.line((x, y, to_x, to_y), fill=paint + tone, width=max(1, side // 200))
+    return paints
 
 
 def _palette(species: Species, rng: np.random.Generator) -> list[int]:

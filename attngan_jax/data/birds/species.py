@@ -31,11 +31,7 @@ ATTRIBUTES = {
 ATTRIBUTE_INDEX = {name: i for i, name in enumerate(ATTRIBUTES)}
 
 # How often a part repeats the colour of another, as on real birds.
-_REPEATS = (
-    ("wing_color", "back_color", 0.2),
-    ("belly_color", "breast_color", 0.25),
-    ("crown_color", "back_color", 0.1),
-)
+_REPEATS = (("wing", "back", 0.2), ("belly", "breast", 0.25), ("crown", "back", 0.1))
 
 _FIRST = (
     "Al Bran Cor Dal El Fen Gar Hol Ir Jor Kes Lin Mar Nor Or Pel Quil Ros Sal Tam Ul Ver Wil Yar"
@@ -56,8 +52,6 @@ class Proportions(NamedTuple):
 
 
 class Species(NamedTuple):
-    """One species."""
-
     class_id: int  # its number, from 0
     name: str  # in the form of CUB's class names, "017.Corvins_Finch"
     attributes: tuple[int, ...]  # the index of each attribute's value, in the order of ATTRIBUTES
@@ -71,8 +65,7 @@ class Species(NamedTuple):
 def make_species(num_species: int, seed: int) -> list[Species]:
     """Makes species 0 to `num_species - 1`; those of a smaller number are the first of a larger.
 
-    No two have the same five body colours, and none has only one. Among the first ten, each part
-    has each of its colours.
+    No two have the same five body colours, and none has only one.
     """
     rng = np.random.default_rng([seed, 0])
     species, palettes = [], set()
@@ -82,12 +75,10 @@ def make_species(num_species: int, seed: int) -> list[Species]:
         values = {name: int(block[name][class_id % len(COLORS)]) for name in COLOR_ATTRIBUTES}
         values["beak_color"] %= len(BEAK_COLORS)
         if class_id >= len(COLORS):
-            for name, other, probability in _REPEATS:
+            for part, other, probability in _REPEATS:
                 if rng.random() < probability:
-                    values[name] = values[other]
-        while (palette := tuple(values[name] for name in BODY_COLORS)) in palettes or (
-            len(set(palette)) == 1
-        ):
+                    values[f"{part}_color"] = values[f"{other}_color"]
+        while len({*(palette := tuple(map(values.get, BODY_COLORS)))}) == 1 or palette in palettes:
             values["crown_color"] = int(rng.integers(len(COLORS)))
             values["breast_color"] = int(rng.integers(len(COLORS)))
         palettes.add(palette)
@@ -107,9 +98,8 @@ def _shape(values: dict[str, int], rng: np.random.Generator) -> dict[str, int]:
         """None for three species in five, else of another colour than the part it lies on."""
         if rng.random() < 0.6:
             return 0
-        ground_color = COLORS[values[ground]]
-        options = [i for i, name in enumerate(ATTRIBUTES[attribute]) if i and name != ground_color]
-        return int(rng.choice(options))
+        color = COLORS[values[ground]]
+        return int(rng.choice([i for i in (1, 2) if ATTRIBUTES[attribute][i] != color]))
 
     return {
         "beak_length": int(rng.choice(3, p=(0.4, 0.3, 0.3))),
