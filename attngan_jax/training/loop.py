@@ -29,8 +29,9 @@ def is_finished(task, workdir: storage.PathLike) -> bool:
     return max(steps, default=0) >= task.settings.num_train_steps
 
 
-def train_iterator(task, dataset, seed: int, index_and_count: tuple[int, int] = (0, 1)) -> Any:
-    """A process's share of a task's training batches, as the config asks for them."""
+def train_iterator(task, dataset, seed: int) -> Any:
+    """This process's share of a task's training batches, as the config asks for them."""
+    process_index, process_count = multihost.index_and_count()
     return pipeline.train_iterator(
         dataset,
         task.config,
@@ -38,8 +39,8 @@ def train_iterator(task, dataset, seed: int, index_and_count: tuple[int, int] = 
         image_sizes=task.image_sizes,
         max_words=task.max_words,
         seed=seed,
-        process_index=index_and_count[0],
-        process_count=index_and_count[1],
+        process_index=process_index,
+        process_count=process_count,
     )
 
 
@@ -70,16 +71,15 @@ def train(
     after the same step, which is saved.
     """
     check_has_image_encoder(workdir)
-    config, settings = task.config, task.settings
-    num_train_steps = settings.num_train_steps
+    config, settings, num_train_steps = task.config, task.settings, task.settings.num_train_steps
     clock, mesh = StageClock(workdir, task.name), parallel.make_mesh()
     parallel.check_stage(config, task.name, mesh)
     sharding = parallel.replicated(mesh)
-    create_train_state = jax.jit(task.create_train_state, out_shardings=sharding)
-    state = create_train_state(stage_key(config.seed, task.name, -1))
+    create = jax.jit(task.create_train_state, out_shardings=sharding)
+    state = create(stage_key(config.seed, task.name, -1))
     frozen = jax.device_put(frozen, sharding)
     train_step = parallel.parallel_step(task.train_step, mesh)
-    iterator = train_iterator(task, dataset, config.seed, multihost.index_and_count())
+    iterator = train_iterator(task, dataset, config.seed)
     step, scalars, stop = 0, None, False
     with (
         Checkpoints(workdir, task.name, best=settings.best_checkpoint) as checkpoints,

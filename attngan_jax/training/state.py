@@ -52,6 +52,11 @@ class DamsmState(flax.struct.PyTreeNode):
     text: Network
     image: Network
 
+    @property
+    def encoders(self) -> dict:
+        """Variables of `text` and `image`, as everything after stage 1 reads them."""
+        return {"text": {"params": self.text.params}, "image": self.image.variables}
+
 
 class AttnganState(flax.struct.PyTreeNode):
     """Stage 2 after `step` updates; one discriminator per stage of the generator."""

@@ -16,11 +16,6 @@ from attngan_jax.training.state import DamsmState
 from attngan_jax.workdir import Workdir
 
 STAGE = DamsmTask.name
-# The config keys that stage 1 follows from.
-KEYS = (
-    *("seed", "compute_dtype", "per_device_batch_norm", "per_device_negatives", "data."),
-    *("procedural_birds.", "text_encoder.", "image_encoder.", "damsm."),
-)
 
 
 def take_damsm(config: Config, workdir: storage.PathLike, source: storage.PathLike) -> None:
@@ -34,13 +29,13 @@ def take_damsm(config: Config, workdir: storage.PathLike, source: storage.PathLi
         return
     target, origin = Workdir(workdir), Workdir(source)
     _check_same_stage(config, target, origin)
-
-    def log_lines(run: Workdir, of_stage: bool) -> list[str]:
-        log = run.metrics_log
-        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-        return [f"{line}\n" for line in lines if (json.loads(line)["stage"] == STAGE) == of_stage]
-
-    log = log_lines(origin, True) + log_lines(target, False)
+    log = [
+        f"{line}\n"
+        for run in (origin, target)
+        if run.metrics_log.exists()
+        for line in run.metrics_log.read_text(encoding="utf-8").splitlines()
+        if (json.loads(line)["stage"] == STAGE) == (run is origin)
+    ]
     storage.write_text(target.metrics_log, "".join(log))
     seconds = wall_seconds(workdir) | {STAGE: wall_seconds(source).get(STAGE, 0.0)}
     storage.write_text(target.wall_seconds, json.dumps(seconds) + "\n")
@@ -56,8 +51,7 @@ def take_damsm(config: Config, workdir: storage.PathLike, source: storage.PathLi
 
 def _check_same_stage(config: Config, target: Workdir, origin: Workdir) -> None:
     other = configuration.load_workdir_config(origin.folder)
-    differing = [line for line in configuration.differences(other, config) if line.startswith(KEYS)]
-    if differing:
+    if differing := configuration.differences(other, config, of=(STAGE,)):
         raise UserError(
             f"stage 1 of {origin} is of another config ({differing[0]}): take it from "
             "a run with these settings, or leave --damsm_from away"
@@ -98,9 +92,8 @@ def trunk_weights(config: Config, workdir: storage.PathLike) -> InceptionWeights
     are chosen, or the file is not what it should be.
     """
     image = config.image_encoder
-    if image.trunk != "inception_v3" or Checkpoints.steps_in(workdir, STAGE):
-        return None
-    return chosen_inception_weights(image.weights)
+    is_needed = image.trunk == "inception_v3" and not Checkpoints.steps_in(workdir, STAGE)
+    return chosen_inception_weights(image.weights) if is_needed else None
 
 
 def record(weights: InceptionWeights, path: str, workdir: storage.PathLike) -> None:
