@@ -25,7 +25,12 @@ class BatchedMap:
 
     def __init__(self, function: Callable, config: Config, dataset: Dataset, *image_sizes: int):
         self._size, self._mesh = config.eval.batch_size, parallel.make_mesh()
-        self._sources = (config, dataset.vocabulary, image_sizes)
+        self._settings: dict[str, Any] = dict(
+            config=config,
+            vocabulary=dataset.vocabulary,
+            batch_size=self._size,
+            image_sizes=image_sizes,
+        )
         self._mapped = parallel.parallel_map(
             lambda variables, batch: (function(variables, batch), batch["valid"]), self._mesh
         )
@@ -38,25 +43,15 @@ class BatchedMap:
         Order and `num_examples` are those of `pipeline.eval_batches`.
         """
         parallel.check_batch_size(self._size, self._mesh, "config.eval.batch_size")
-        config, vocabulary, image_sizes = self._sources
         index, count = multihost.index_and_count()
-        batches = pipeline.eval_batches(
-            split,
-            config,
-            vocabulary=vocabulary,
-            batch_size=self._size,
-            image_sizes=image_sizes,
-            num_examples=num_examples,
-            process_index=index,
-            process_count=count,
-        )
+        share = dict(num_examples=num_examples, process_index=index, process_count=count)
+        batches = pipeline.eval_batches(split, **self._settings, **share)
         variables = parallel.replicate(variables, self._mesh)
         quiet = not (description and multihost.is_first())
         waiting: list = []  # one batch behind: the devices work on the next one meanwhile
         for n, batch in enumerate(tqdm(batches, description, unit=" batches", disable=quiet)):
-            share = len(batch["caption"])
-            first = n * self._size + index * share
-            batch["number"] = np.arange(first, first + share, dtype=np.int32)
+            places = np.arange(self._size, dtype=np.int32).reshape(count, -1)[index]
+            batch["number"] = n * self._size + places
             waiting.append(self._mapped(variables, parallel.shard_batch(batch, self._mesh)))
             if len(waiting) > 1:
                 yield _valid_rows(*waiting.pop(0))

@@ -37,8 +37,7 @@ class GeneratorScore:
     def __call__(self, state: AttnganState) -> dict[str, float]:
         variables = self._encoders | {"generator": generator_variables(state)}
         pairs = self._map.collect(variables, self._split, self._count)
-        protocol = r_precision_protocol(self._config.eval)
-        hits = retrieval_hits(pairs, protocol, self._config.seed)
+        hits = retrieval_hits(pairs, r_precision_protocol(self._config.eval), self._config.seed)
         return {"eval/r_precision": float(100 * np.mean(hits))}
 
 
@@ -62,10 +61,10 @@ class RetrievalScore:
         self._map = BatchedMap(function, task.config, dataset, task.image_sizes[0])
 
     def __call__(self, state: DamsmState) -> dict[str, float]:
-        variables = {"text": {"params": state.text.params}, "image": state.image.variables}
-        found = retrieval(*self._map.collect(variables, self._pairs))
-        directions = ("image_to_text", "text_to_image")
+        found = retrieval(*self._map.collect(state.encoders, self._pairs))
+        found = {name: found[name] for name in ("image_to_text", "text_to_image")}
         scalars = {
-            f"eval/{d}_{name}": value for d in directions for name, value in found[d].items()
+            f"eval/{d}_{name}": x for d, scores in found.items() for name, x in scores.items()
         }
-        return scalars | {"eval/retrieval_r1": float(np.mean([found[d]["r1"] for d in directions]))}
+        r1 = np.mean([scores["r1"] for scores in found.values()])
+        return scalars | {"eval/retrieval_r1": float(r1)}

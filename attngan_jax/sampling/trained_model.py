@@ -24,7 +24,7 @@ CACHED_ELEMENTS = 2**22  # of the widest layer in a CPU's caches: 16 MiB in floa
 
 
 class GeneratedImages(NamedTuple):
-    """What a model makes of B captions; dictionaries have the side of a stage's image as key."""
+    """What a model makes of B captions; the keys of dictionaries are sides of a stage's image."""
 
     images: dict[int, Any]  # of every stage, uint8 `[B, S, S, 3]`
     attention: dict[int, Any]  # word maps of every refinement stage, `[B, H, W, T]`
@@ -114,7 +114,7 @@ def generate_images(
     generate = functools.partial(generator.bind(variables), train=False)
     if at_once == B:
         return generate(*inputs)
-    parts = jax.tree.map(lambda x: x.reshape(-1, at_once, *x.shape[1:]), inputs)
+    parts = [x.reshape(-1, at_once, *x.shape[1:]) for x in inputs]
     output = jax.lax.map(lambda part: generate(*part), parts)
     return jax.tree.map(lambda x: x.reshape(B, *x.shape[2:]), output)
 
@@ -131,8 +131,7 @@ def generator_variables(state: AttnganState) -> dict:
 
 def load_encoders(config: Config, vocabulary_size: int, workdir: storage.PathLike) -> dict:
     """Variables of the pretrained `text` and `image` encoder."""
-    state = restore_stage(DamsmTask(config, vocabulary_size), workdir)
-    return {"text": {"params": state.text.params}, "image": state.image.variables}
+    return restore_stage(DamsmTask(config, vocabulary_size), workdir).encoders
 
 
 def restore_stage(task, workdir: storage.PathLike, step: int | None = None) -> Any:
@@ -141,9 +140,7 @@ def restore_stage(task, workdir: storage.PathLike, step: int | None = None) -> A
     Raises `UserError` if there is none.
     """
     sharding = parallel.replicated(parallel.make_mesh())
-    abstract = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        jax.eval_shape(task.create_train_state, jax.random.key(0)),
-    )
+    create = jax.jit(task.create_train_state, out_shardings=sharding)
+    abstract = jax.eval_shape(create, jax.random.key(0))
     with Checkpoints(workdir, task.name, best=task.settings.best_checkpoint) as checkpoints:
         return checkpoints.restore(abstract, step or checkpoints.best_step())[0]

@@ -225,8 +225,8 @@ def _operation(line: str) -> str:
     return "/".join(list(dict.fromkeys(modules))[:3]) or primitive
 
 
-# Each is a `jax.named_scope` where the package asks for an exchange: sums for BatchNorm; parameters'
-# gradients and metrics; gathered captions; a sum over all images of the batch for each caption.
+# Each is a `jax.named_scope` where the package asks for an exchange: sums for BatchNorm; the
+# gradients of parameters and metrics; gathered captions; a caption's sum over all images.
 PURPOSES = ("statistics", "gradients", "captions", "softmax")
 _COLLECTIVES = "psum pmax pmin all_gather reduce_scatter all_to_all ppermute pbroadcast".split()
 

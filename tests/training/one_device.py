@@ -32,8 +32,7 @@ def first_state(task):
 
 def encoders(config, dataset):
     """Encoders that are not trained, as `frozen` variables."""
-    state = first_state(DamsmTask(config, len(dataset.vocabulary)))
-    return {"text": {"params": state.text.params}, "image": state.image.variables}
+    return first_state(DamsmTask(config, len(dataset.vocabulary))).encoders
 
 
 def batches(task, dataset, count):
