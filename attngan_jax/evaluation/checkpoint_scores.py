@@ -16,10 +16,8 @@ from attngan_jax.training.state import AttnganState, DamsmState
 
 
 class GeneratorScore:
-    """Called with the state by the loop of stage 2; returns `eval/r_precision`.
-
-    Of `attngan.scored_images` test captions, by the run's protocol but for their number.
-    """
+    """`eval/r_precision` of a state of stage 2, by the run's protocol, but of
+    `attngan.scored_images` test captions."""
 
     def __init__(self, task: AttnganTask, dataset: Dataset, encoders: dict):
         self._config, self._encoders = task.config, encoders
@@ -42,10 +40,7 @@ class GeneratorScore:
 
 
 class RetrievalScore:
-    """Called with the state by the loop of stage 1; returns the scalars of `retrieval`.
-
-    `eval/retrieval_r1`, the mean of both directions' R@1, stands for all of them.
-    """
+    """The scalars of `retrieval` for a state of stage 1, with the mean of both directions' R@1."""
 
     def __init__(self, task: DamsmTask, dataset: Dataset):
         count = min(task.settings.retrieval_pairs, len(dataset.test))

@@ -178,8 +178,8 @@ class ReferenceCache:
             if storage.describe_error(error):  # of an object store
                 raise
             raise UserError(
-                f"the reference statistics {self.path} cannot be used ({' '.join(str(error).split())})"
-                ": delete that file, and they are computed again"
+                f"the reference statistics {self.path} cannot be used "
+                f"({' '.join(str(error).split())}): delete that file, and they are computed again"
             ) from error
 
     def save(self, statistics: Statistics) -> None:

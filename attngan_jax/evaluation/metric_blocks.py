@@ -56,7 +56,7 @@ def ground_truth(real: dict, made: dict) -> dict:
         for name, game in rows["games"].items()
     }
     overlap = bird_classifiers.overlap(real["part_shared"], real["part_either"])
-    grounding["damsm_by_judge"] = grounding["damsm_by_judge"]["mean"]
+    grounding["damsm_by_judge"] = grounding.pop("damsm_by_judge")["mean"]
     grounding["judge_pixel_accuracy"] = float(100 * real["part_pixels"].mean())
     return {
         "attribute_accuracy": _attributes(made),
@@ -106,11 +106,12 @@ def inception_score(score: dict, subject: Subject) -> dict:
 
 def reasons(metrics: dict) -> dict[str, str]:
     """Why those that are None are."""
+    no_weights = (
+        "not computed: it needs the weights of an Inception classifier, which "
+        "config.eval.{}_weights names (python -m attngan_jax.convert classifier makes the file)"
+    )
+    needs = {"inception_score": "inception_score", "fid": "fid", "kid": "fid"}
+    why = {name: no_weights.format(key) for name, key in needs.items()}
     no_truth = f"{metrics['dataset']} has no record of what it shows"
-    why = dict.fromkeys(("attribute_accuracy", "grounding"), no_truth)
-    for name, key in {"inception_score": "inception_score", "fid": "fid", "kid": "fid"}.items():
-        why[name] = (
-            f"not computed: it needs the weights of an Inception classifier, which config.eval.{key}"
-            "_weights names (python -m attngan_jax.convert classifier makes the file)"
-        )
+    why |= dict.fromkeys(("attribute_accuracy", "grounding"), no_truth)
     return {name: reason for name, reason in why.items() if metrics[name] is None}

@@ -46,8 +46,8 @@ def evaluate(
     try:
         subject = multihost.on_each(lambda: _load(run, used, settings or {}), "load")
     except Exception as error:  # of any kind: in the other processes it is a UserError
-        steps = multihost.from_first(lambda: Checkpoints.steps_in(run.folder, STAGE), "gone")
-        if step is not None and step not in steps:
+        steps = functools.partial(Checkpoints.steps_in, run.folder, STAGE)
+        if step is not None and step not in multihost.from_first(steps, "gone"):
             raise CheckpointGone(f"there is no checkpoint {step} in {run.stage(STAGE)}") from error
         raise
     config, trained, dataset = subject.config, subject.trained, subject.dataset

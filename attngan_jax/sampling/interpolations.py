@@ -4,6 +4,7 @@ They show what the generator has learned rather than remembered: between two cap
 should change smoothly, and a swapped colour should change that part and nothing else.
 """
 
+import itertools
 from typing import NamedTuple
 
 import jax
@@ -76,8 +77,8 @@ def swap_rows(captions: np.ndarray, vocabulary: Vocabulary) -> list[Row]:
         if (part := words[place + 1 : place + 2]) == previous:
             continue
         previous = part
-        names = [words[place], *(name for name in colors if name != words[place])]
-        names = [names[n % len(names)] for n in range(len(STEPS))]
+        others = (name for name in colors if name != words[place])
+        names = list(itertools.islice(itertools.cycle([words[place], *others]), len(STEPS)))
         swapped = np.tile(caption, (len(STEPS), 1))
         swapped[:, place] = [colors[name] for name in names]
         words[place] = "[…]"

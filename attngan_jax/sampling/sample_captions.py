@@ -53,9 +53,8 @@ def sample(
             f"the folder {out} cannot be made ({error.strerror}): choose another --out"
         ) from error
     written = [out / "grid.png"]
-    texts = [caption for caption in captions for _ in range(num_images)]
-    columns = num_images if num_images > 1 else 4
-    figures.captioned_grid(images, texts, written[0], columns=columns)
+    texts = np.repeat(captions, num_images).tolist()
+    figures.captioned_grid(images, texts, written[0], columns=num_images if num_images > 1 else 4)
     quiet = not sys.stderr.isatty()
     for n, image in enumerate(tqdm(images, desc="Files", unit=" images", disable=quiet)):
         i, k = divmod(n, num_images)
@@ -153,7 +152,6 @@ def read_captions(path: str | os.PathLike[str]) -> list[str]:
             f"the captions file {path} is not UTF-8 (byte {error.start}): save it as "
             "UTF-8, one caption a line"
         ) from error
-    captions = [line.strip() for line in text.splitlines() if line.strip()]
-    if not captions:
+    if not (captions := [line.strip() for line in text.splitlines() if line.strip()]):
         raise UserError(f"the captions file {path} holds no caption: write one a line")
     return captions

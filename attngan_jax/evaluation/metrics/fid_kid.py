@@ -1,8 +1,4 @@
-"""FID and KID: two distances between the features of two sets of images.
-
-A value only compares with others of the same features: every set of statistics knows its
-`Features`, and `distances` refuses to compare across them.
-"""
+"""FID and KID: two distances between two sets of images, in the same `Features` alone."""
 
 import dataclasses
 
@@ -86,17 +82,17 @@ def distances(a: Statistics, b: Statistics) -> tuple[float, dict[str, float]]:
 
     Unlike FID's, the expectation of KID does not depend on the number of images.
     """
-    if a.features.family != b.features.family:
+    family = a.features.family
+    if family != b.features.family:
         raise UserError(
-            f"features of the family {a.features.family} and of {b.features.family} "
-            "cannot be compared: an FID or KID is of one family"
+            f"features of the family {family} and of {b.features.family} cannot be compared: an "
+            "FID or KID is of one family"
         )
     for name in ("weights_sha256", "resize"):
-        one, other = getattr(a.features, name), getattr(b.features, name)
-        if one != other:
+        one, other = (getattr(statistics.features, name)[:40] for statistics in (a, b))
+        if vars(a.features)[name] != vars(b.features)[name]:
             raise UserError(
-                f"{a.features.family} features of different {name} ({one[:40]} and "
-                f"{other[:40]}) cannot be compared"
+                f"{family} features of different {name} ({one} and {other}) cannot be compared"
             )
     fid = gaussian_distance(a.mean, a.covariance, b.mean, b.covariance)
     return fid, squared_mmd(a.sample, b.sample)

@@ -62,16 +62,14 @@ def pointing_game(maps: jax.Array, word_labels: jax.Array, part_labels: jax.Arra
 
 def summarise(word_labels: np.ndarray, game: dict[str, np.ndarray]) -> dict:
     """The result of `pointing_game` in percent: over all words that name a part, and by part."""
-    values = [np.asarray(game[name], np.float64) for name in ("hit", "chance", "other_words")]
-    parts = {
-        part: [value[word_labels == PARTS.index(part) + 1] for value in values] for part in WORDS
-    }
-    words = _percent([np.concatenate(columns) for columns in zip(*parts.values())])
+    values = np.array([game[name] for name in ("hit", "chance", "other_words")], np.float64)
+    parts = {part: values[:, word_labels == PARTS.index(part) + 1] for part in WORDS}
+    words = _percent(np.concatenate(list(parts.values()), axis=1))
     by_part = {part: _percent(columns) for part, columns in parts.items() if len(columns[0])}
     return {"mean": words.pop("accuracy")} | words | by_part
 
 
-def _percent(columns: list[np.ndarray]) -> dict:
+def _percent(columns: np.ndarray) -> dict:
     """Means of accuracy, chance and other words, each over the words that have a value."""
     finite = [column[np.isfinite(column)] for column in columns]
     means = [float(100 * column.mean()) if len(column) else None for column in finite]

@@ -78,9 +78,8 @@ def draw_mismatching(pairs: Pairs, n: int, protocol: Protocol, seed: int) -> np.
     pool, count = np.flatnonzero(ids != ids[n]), protocol.num_candidates - 1
     if len(pool) < (1 if protocol.with_replacement else count):
         raise UserError(
-            f"R-precision wants {count} mismatching captions and there are only "
-            f"{len(pool)}: lower config.eval.num_candidates or raise "
-            "config.eval.num_images"
+            f"R-precision wants {count} mismatching captions and there are only {len(pool)}: "
+            "lower config.eval.num_candidates or raise config.eval.num_images"
         )
     rng = np.random.default_rng((seed, n))
     return rng.choice(pool, count, replace=protocol.with_replacement)
