@@ -44,7 +44,9 @@ class BatchedMap:
         """
         parallel.check_batch_size(self._size, self._mesh, "config.eval.batch_size")
         index, count = multihost.index_and_count()
-        share = dict(num_examples=num_examples, process_index=index, process_count=count)
+        share: dict[str, Any] = dict(
+            num_examples=num_examples, process_index=index, process_count=count
+        )
         batches = pipeline.eval_batches(split, **self._settings, **share)
         variables = parallel.replicate(variables, self._mesh)
         quiet = not (description and multihost.is_first())

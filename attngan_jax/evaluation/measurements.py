@@ -104,8 +104,8 @@ def measure_generated(
             rows |= bird_classifiers.classify(variables["birds"], batch, image, maps)[1]
         return rows, {name: outputs[distinct.index(c)] for name, c in networks.items()}
 
-    variables = {"trained": trained.variables, "birds": birds}
-    variables["networks"] = [network.variables for network in distinct]
+    own = [network.variables for network in distinct]
+    variables = {"trained": trained.variables, "birds": birds, "networks": own}
     sums = {
         name: Accumulator(network.features, num_images, keep=settings.kid_images)
         for name, network in networks.items()

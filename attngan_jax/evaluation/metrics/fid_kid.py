@@ -90,7 +90,7 @@ def distances(a: Statistics, b: Statistics) -> tuple[float, dict[str, float]]:
         )
     for name in ("weights_sha256", "resize"):
         one, other = (getattr(statistics.features, name)[:40] for statistics in (a, b))
-        if vars(a.features)[name] != vars(b.features)[name]:
+        if getattr(a.features, name) != getattr(b.features, name):
             raise UserError(
                 f"{family} features of different {name} ({one} and {other}) cannot be compared"
             )
