@@ -1,5 +1,6 @@
 """Batches on the devices, one ahead: exact states, and only lost time is counted as waiting."""
 
+import contextlib
 import threading
 import time
 
@@ -48,15 +49,9 @@ class Step:
 
 @pytest.fixture
 def make():
-    made = []
-
-    def make_batches(iterator):
-        made.append(DeviceBatches(iterator, parallel.make_mesh()))
-        return made[-1]
-
-    yield make_batches
-    for batches in made:
-        batches.close()
+    with contextlib.ExitStack() as stack:
+        mesh = parallel.make_mesh()
+        yield lambda numbers: stack.enter_context(contextlib.closing(DeviceBatches(numbers, mesh)))
 
 
 def next_number(batches):
