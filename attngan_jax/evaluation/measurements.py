@@ -56,8 +56,8 @@ class Subject:
 def measure_real(subject: Subject) -> dict[str, Any]:
     """Every test record with one of its captions.
 
-    Returns `image_embedding` and `sentence` `[N, D]`, `class_id` `[N]`; with ground truth also the
-    rows of `bird_classifiers.classify` and `compare_parts`. DAMSM's maps play the pointing game on
+    Returns `image_embedding`, `sentence` `[N, D]`, `class_id` `[N]`; with ground truth the rows of
+    `bird_classifiers.classify` and `compare_parts`, where DAMSM's maps play the pointing game on
     true parts ("damsm") and on those that the part segmenter finds ("damsm_by_judge").
     """
     trained, birds, shown = subject.trained, subject.birds, subject.image_size
@@ -127,8 +127,7 @@ def measure_generated(
 def measure_reference(subject: Subject, name: str, folder: storage.Path) -> Statistics | None:
     """Statistics of every real image of `eval.reference_split`, as large as the generated ones.
 
-    They are kept in `folder`, in a file named after all that they follow from. Where it exists, the
-    first process reads it and the others return None.
+    Where `folder` has a file of them, the first process reads it and the others return None.
     """
     network, config, size = subject.networks[name], subject.config, subject.image_size
     split_name, features = config.eval.reference_split, network.features

@@ -1,7 +1,7 @@
 """Images between two captions or two noises, and of captions with one colour swapped.
 
-They show what the generator has learned rather than remembered: between two captions the birds
-should change smoothly, and a swapped colour should change that part and nothing else.
+If the generator has learned rather than remembered, the birds between two captions change
+smoothly, and a swapped colour changes that part and nothing else.
 """
 
 import itertools

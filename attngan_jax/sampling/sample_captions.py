@@ -49,9 +49,8 @@ def sample(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f"the folder {out} cannot be made ({error.strerror}): choose another --out"
-        ) from error
+        text = f"the folder {out} cannot be made ({error.strerror}): choose another --out"
+        raise UserError(text) from error
     written = [out / "grid.png"]
     texts = np.repeat(captions, num_images).tolist()
     figures.captioned_grid(images, texts, written[0], columns=num_images if num_images > 1 else 4)
@@ -71,12 +70,9 @@ def sample(
 def generate(
     trained: TrainedModel, captions: np.ndarray, lengths: np.ndarray, num_images: int, **options
 ) -> GeneratedImages:
-    """`num_images` images of each caption, caption after caption, as NumPy arrays.
+    """`num_images` images of each caption int `[N, T]`, with options of `TrainedModel.generate`.
 
     Image k of every caption is made from the same noise: only the words make the difference.
-
-    Args:
-      captions: int `[N, T]`. lengths: int `[N]`. options: of `TrainedModel.generate`.
     """
     examples = {
         "caption": np.repeat(captions, num_images, axis=0),
@@ -100,8 +96,8 @@ def encode(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Captions as word numbers int32 `[N, T]`, padded with zeros, and their lengths int32 `[N]`.
 
-    T is `data.eval_max_words`; what is left out, unknown words among them, is warned of.
-    `UserError` for a caption that is empty, not UTF-8, or has no known word.
+    T is `data.eval_max_words`; what is left out is warned of. `UserError` for a caption that is
+    empty, not UTF-8, or has no known word.
     """
     padded, longest = [], data.eval_max_words
     for caption in captions:

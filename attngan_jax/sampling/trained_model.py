@@ -35,8 +35,8 @@ class GeneratedImages(NamedTuple):
 class TrainedModel:
     """Text encoder, image encoder and generator of a run.
 
-    Methods that take `variables` are pure, to be jitted or mapped over a mesh. A batch holds
-    `caption` int `[B, T]` and `caption_length` int `[B]`.
+    Methods that take `variables` are pure. A batch holds `caption` int `[B, T]` and
+    `caption_length` int `[B]`.
     """
 
     config: Config
@@ -67,9 +67,8 @@ class TrainedModel:
         g, sizes = self.config.generator, self.task.image_sizes
         words, sentence = self.encode_captions(variables, batch)
         key = stage_key(self.config.seed if seed is None else seed, "evaluation", 0)
-        noise = jax.vmap(
-            lambda n: jax.random.normal(jax.random.fold_in(key, n), (g.z_dim + g.condition_dim,))
-        )(batch["number"])
+        keys = jax.vmap(functools.partial(jax.random.fold_in, key))(batch["number"])
+        noise = jax.vmap(lambda key: jax.random.normal(key, (g.z_dim + g.condition_dim,)))(keys)
         inputs = (noise[:, : g.z_dim], noise[:, g.z_dim :], sentence, words, word_mask(batch))
         output = generate_images(self.task.generator, variables["generator"], *inputs)
         images = {size: quantise(image) for size, image in zip(sizes, output.images)}
@@ -98,10 +97,10 @@ class TrainedModel:
 def generate_images(
     generator: Generator, variables: dict, *inputs: jax.Array, at_once: int | None = None
 ) -> GeneratorOutput:
-    """`Generator.__call__` of `inputs`, with running statistics; to be jitted.
+    """`Generator.__call__` of `inputs`, with running statistics, `at_once` examples at a time.
 
-    `at_once` are the examples at a time. Default: all of them, but on the CPU as many as have their
-    widest layer in the caches, which is faster by a third at CUB's width.
+    Default: all of them, but on the CPU as many as have their widest layer in the caches, which is
+    faster by a third at CUB's width.
     """
     B = len(inputs[0])
     if at_once is None and jax.default_backend() == "cpu":
@@ -135,10 +134,7 @@ def load_encoders(config: Config, vocabulary_size: int, workdir: storage.PathLik
 
 
 def restore_stage(task, workdir: storage.PathLike, step: int | None = None) -> Any:
-    """A stage's state at `step`; default: the best by its `best_checkpoint`, or the newest.
-
-    Raises `UserError` if there is none.
-    """
+    """A stage's state at `step`, by default the best or newest; `UserError` if there is none."""
     sharding = parallel.replicated(parallel.make_mesh())
     create = jax.jit(task.create_train_state, out_shardings=sharding)
     abstract = jax.eval_shape(create, jax.random.key(0))

@@ -61,7 +61,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         `UserError` for a state that is not finite, `OSError` where the disk has no room for it.
         """
         # The losses of a step may be finite and the parameters after it not.
-        for path, finite in jax.tree_util.tree_leaves_with_path(jax.device_get(_are_finite(state))):
+        for path, finite in jax.tree.leaves_with_path(jax.device_get(_are_finite(state))):
             if not finite:
                 name = jax.tree_util.keystr(path, simple=True, separator=".")
                 raise UserError(
@@ -93,9 +93,9 @@ class Checkpoints(contextlib.AbstractContextManager):
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
         except (ValueError, KeyError, FileNotFoundError) as error:
             raise UserError(
-                f"checkpoint {self.folder}/{step} does not fit this config or is "
-                f"damaged ({' '.join(str(error).split())[:200]}): delete that folder "
-                "to go on from the one before it"
+                f"checkpoint {self.folder}/{step} does not fit this config or is damaged "
+                f"({' '.join(str(error).split())[:200]}): delete that folder to go on from the "
+                "one before it"
             ) from error
         return restored["state"], restored["progress"]
 
@@ -116,8 +116,8 @@ def _options(best: str) -> ocp.CheckpointManagerOptions:
     kept = [policies.LatestN(n=KEEP)]
     if best:
         options = {"best_fn": score, "best_mode": "max"}
-        scored_only = dict(keep_checkpoints_without_metrics=False)
-        kept.append(policies.BestN(get_metric_fn=score, n=1, **scored_only))
+        only = dict(n=1, keep_checkpoints_without_metrics=False)
+        kept.append(policies.BestN(get_metric_fn=score, **only))
     # Not `max_to_keep`, which would delete the newest where it is not among the best.
     options["preservation_policy"] = policies.AnyPreservationPolicy(kept)
     if multihost.is_alone():  # other processes may be reading as well

@@ -37,10 +37,10 @@ def initialise(
     three times None where jax finds them by itself (TPU, Slurm, Kubernetes).
     """
     given = (coordinator, num_processes, process_index)
-    if None in given and any(value is not None for value in given):
+    if None in given and given != (None, None, None):
         raise UserError(
-            "--coordinator, --num_processes and --process_index belong together: give "
-            "all three, or --distributed alone where jax finds them by itself"
+            "--coordinator, --num_processes and --process_index belong together: give all three, "
+            "or --distributed alone where jax finds them by itself"
         )
     if num_processes is not None and process_index not in range(num_processes):
         raise UserError(
@@ -55,8 +55,8 @@ def initialise(
             "start all of them, with one --coordinator=HOST:PORT that all can reach, or "
             "--distributed on a TPU"
         ) from error
-    index, devices = jax.process_index(), f"{jax.local_device_count()} of {jax.device_count()}"
-    logging.info("process %d of %d, %s devices", index, jax.process_count(), devices)
+    counts = jax.process_count(), jax.local_device_count(), jax.device_count()
+    logging.info("process %d of %d, %d of %d devices", jax.process_index(), *counts)
     if not is_first():
         logging.set_verbosity(logging.WARNING)  # the first process logs for all of them
 
@@ -118,7 +118,7 @@ def on_each(function: Callable[[], Result], name: str) -> Result:
         error = caught
     _wait_for_all(name)
     failed = multihost_utils.process_allgather(np.array(error is not None))
-    if error is not None:
+    if error:
         raise error
     if failed.any():
         raise UserError(f"process {int(np.argmax(failed))} has stopped: what it said last is why")

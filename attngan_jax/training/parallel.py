@@ -39,8 +39,8 @@ def check_batch_size(batch_size: int, mesh: Mesh, key: str) -> None:
     """Raises `UserError` for a global batch that the devices don't divide."""
     if batch_size % mesh.size:
         raise UserError(
-            f"{key} is {batch_size}, which {mesh.size} devices do not divide: "
-            f"choose a multiple of {mesh.size}"
+            f"{key} is {batch_size}, which {mesh.size} devices do not divide: choose a multiple "
+            f"of {mesh.size}"
         )
 
 

@@ -19,10 +19,9 @@ STAGE = DamsmTask.name
 
 
 def take_damsm(config: Config, workdir: storage.PathLike, source: storage.PathLike) -> None:
-    """Copies the finished stage 1 of the run in `source`, with its log and its seconds.
+    """Copies the finished stage 1 of the run in `source`, with its log, seconds and origin.
 
-    Runs that differ only in the GAN need one DAMSM. Does nothing where `workdir` has trained some
-    of stage 1 itself. `WORKDIR/damsm_from.json` says where it is from. Raises `UserError` where
+    Does nothing where `workdir` has trained some of stage 1 itself. Raises `UserError` where
     `source` has no finished stage 1, or one of another config or vocabulary.
     """
     if Checkpoints.steps_in(workdir, STAGE):
@@ -53,8 +52,8 @@ def _check_same_stage(config: Config, target: Workdir, origin: Workdir) -> None:
     other = configuration.load_workdir_config(origin.folder)
     if differing := configuration.differences(other, config, of=(STAGE,)):
         raise UserError(
-            f"stage 1 of {origin} is of another config ({differing[0]}): take it from "
-            "a run with these settings, or leave --damsm_from away"
+            f"stage 1 of {origin} is of another config ({differing[0]}): take it from a run with "
+            "these settings, or leave --damsm_from away"
         )
     words = origin.vocabulary
     if not words.exists() or words.read_bytes() != target.vocabulary.read_bytes():
@@ -85,11 +84,10 @@ def _copy_stage(source: storage.Path, target: storage.Path) -> None:
 
 
 def trunk_weights(config: Config, workdir: storage.PathLike) -> InceptionWeights | None:
-    """The weights that `config.image_encoder.weights` names, where a run needs them.
+    """The weights that `config.image_encoder.weights` names; writes nothing.
 
     None for the cnn trunk, for a trunk that is to be untrained, and for a run whose checkpoints
-    hold the trunk already. Writes nothing. Raises `UserError` where the run needs weights and none
-    are chosen, or the file is not what it should be.
+    hold the trunk already. Raises `UserError` where none are chosen, or the file is another.
     """
     image = config.image_encoder
     is_needed = image.trunk == "inception_v3" and not Checkpoints.steps_in(workdir, STAGE)
@@ -105,7 +103,6 @@ def record(weights: InceptionWeights, path: str, workdir: storage.PathLike) -> N
 
 def with_trunk(state: DamsmState, weights: InceptionWeights) -> DamsmState:
     """The state with these weights and running statistics in its trunk."""
-    trunk, image = weights.variables, state.image
-    params = image.params | {PRETRAINED: trunk["params"]}
-    batch_stats = image.batch_stats | {PRETRAINED: trunk["batch_stats"]}
-    return state.replace(image=image.replace(params=params, batch_stats=batch_stats))
+    image = state.image.variables
+    started = {name: image[name] | {PRETRAINED: x} for name, x in weights.variables.items()}
+    return state.replace(image=state.image.replace(**started))

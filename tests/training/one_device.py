@@ -39,7 +39,7 @@ def encoders(config, dataset):
 
 def batches(task, dataset, count):
     """The first batches of a stage."""
-    with contextlib.closing(loop.train_iterator(task, dataset, task.config.seed)) as iterator:
+    with contextlib.closing(loop.train_iterator(task, dataset)) as iterator:
         return [next(iterator) for _ in range(count)]
 
 

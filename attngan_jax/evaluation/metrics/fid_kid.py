@@ -22,7 +22,7 @@ class Features:
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """Of the features of a set of images: a Gaussian for FID, a sample for KID."""
+    """A Gaussian of a set of images' features for FID, and a sample of them for KID."""
 
     features: Features
     num_images: int
@@ -121,8 +121,7 @@ def squared_mmd(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
     1,000: all pairs are used, and the 95 % interval is the jackknife's, each image left out in
     turn, for which the kernel's row sums suffice.
     """
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    m, n = len(x), len(y)
+    x, y, m, n = np.asarray(x, np.float64), np.asarray(y, np.float64), len(x), len(y)
     if min(m, n) < 3:
         raise ValueError(f"KID needs three images of either kind, not {m} and {n}")
     rows_x, rows_y = _row_sums(x, x, skip_diagonal=True), _row_sums(y, y, skip_diagonal=True)
@@ -137,17 +136,17 @@ def squared_mmd(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
     without_y = mmd(sum_x, sum_y - 2.0 * rows_y, sum_xy - rows_yx, m, n - 1)
     variance = sum((len(values) - 1) * values.var() for values in (without_x, without_y))
     error = DEVIATIONS * np.sqrt(variance)
-    bounds = {"value": float(value), "low": float(value - error), "high": float(value + error)}
-    return bounds | {"confidence": CONFIDENCE}
+    bounds = {"value": value, "low": value - error, "high": value + error}
+    return {name: float(bound) for name, bound in bounds.items()} | {"confidence": CONFIDENCE}
 
 
 def _row_sums(x, y, *, skip_diagonal: bool = False) -> np.ndarray:
     """`[M]`, the sum of k(x_i, y_j) over j (without j = i)."""
-    sums = []
+    sums = np.zeros(len(x))
     for first in range(0, len(x), KERNEL_BLOCK):
-        block = x[first : first + KERNEL_BLOCK]
-        kernel = (block @ y.T / x.shape[1] + 1.0) ** 3
+        rows = np.arange(first, min(first + KERNEL_BLOCK, len(x)))
+        kernel = (x[rows] @ y.T / x.shape[1] + 1.0) ** 3
         if skip_diagonal:
-            kernel[np.arange(len(block)), first + np.arange(len(block))] = 0.0
-        sums.append(kernel.sum(1))
-    return np.concatenate(sums)
+            kernel[rows - first, rows] = 0.0
+        sums[rows] = kernel.sum(1)
+    return sums

@@ -33,16 +33,15 @@ def true_ranks(queries: np.ndarray, targets: np.ndarray, class_ids: np.ndarray) 
     query's class, int `[N]`, do not compete: they may fit it just as well. Class -1 is none.
     """
     queries, targets = (unit(np.asarray(vectors, np.float64)) for vectors in (queries, targets))
-    result = []
+    ranks = np.zeros(len(queries), int)
     for first in range(0, len(queries), BLOCK):
         places = np.arange(first, min(first + BLOCK, len(queries)))
         scores = queries[places] @ targets.T
-        own = scores[np.arange(len(places)), places][:, None]
+        own = scores[places - first, places][:, None]
         same = (class_ids[places, None] == class_ids[None]) & (class_ids[places, None] >= 0)
-        scores[same] = -np.inf
-        scores[np.arange(len(places)), places] = -np.inf
-        result.append(1 + (scores >= own - TIE).sum(1))
-    return np.concatenate(result)
+        same[places - first, places] = True
+        ranks[places] = 1 + ((scores >= own - TIE) & ~same).sum(1)
+    return ranks
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
