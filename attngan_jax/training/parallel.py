@@ -62,13 +62,13 @@ def parallel_step(step: Callable, mesh: Mesh) -> Any:
     State and frozen variables are replicated, the batch is split along its first axis, metrics are
     scalars that the step has averaged. The state's buffers are donated.
     """
-    specs = dict(in_specs=(REPLICATED, REPLICATED, SPLIT), out_specs=REPLICATED)
+    specs: dict = dict(in_specs=(REPLICATED, REPLICATED, SPLIT), out_specs=REPLICATED)
     return jax.jit(jax.shard_map(step, mesh=mesh, check_vma=False, **specs), donate_argnums=0)
 
 
 def parallel_map(function: Callable, mesh: Mesh) -> Callable:
     """Jits `function(variables, batch) -> outputs`, outputs split as the batch is."""
-    specs = dict(in_specs=(REPLICATED, SPLIT), out_specs=SPLIT)
+    specs: dict = dict(in_specs=(REPLICATED, SPLIT), out_specs=SPLIT)
     return jax.jit(jax.shard_map(function, mesh=mesh, check_vma=False, **specs))
 
 
