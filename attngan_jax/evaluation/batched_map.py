@@ -19,8 +19,8 @@ Split: TypeAlias = Sequence[Mapping[str, Any]] | pipeline.EvenSubset
 class BatchedMap:
     """`function(variables, batch)` over (image, caption) pairs, compiled once.
 
-    The function gets one device's share of a batch of `pipeline.eval_batches`, and with it `number`
-    int32 `[B]`, the pairs' places. It returns a tree of arrays with the batch's first axis.
+    The function gets a device's share of a batch of `pipeline.eval_batches`, with `number` int32
+    `[B]`, the pairs' places, and returns a tree of arrays with the batch's first axis.
     """
 
     def __init__(self, function: Callable, config: Config, dataset: Dataset, *image_sizes: int):
@@ -38,10 +38,7 @@ class BatchedMap:
     def rows(
         self, variables: Any, split: Split, num_examples: int | None = None, description: str = ""
     ) -> Iterator[Any]:
-        """NumPy results by batch, the same on every host, without what fills up the last batch.
-
-        Order and `num_examples` are those of `pipeline.eval_batches`.
-        """
+        """NumPy results by batch of `eval_batches`, the same on every host, without the filling."""
         parallel.check_batch_size(self._size, self._mesh, "config.eval.batch_size")
         index, count = multihost.index_and_count()
         share: dict[str, Any] = dict(

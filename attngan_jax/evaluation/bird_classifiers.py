@@ -112,8 +112,7 @@ def train(
 
         grads, updated = jax.grad(loss_fn, has_aux=True)(variables["params"])
         updates, opt_state = optimizer.update(grads, opt_state)
-        params = optax.apply_updates(variables["params"], updates)
-        return {"params": params, **updated}, opt_state
+        return {"params": optax.apply_updates(variables["params"], updates), **updated}, opt_state
 
     opt_state = optimizer.init(variables["params"])
     rng = np.random.default_rng(seed)
@@ -131,7 +130,7 @@ def train_both(dataset: Dataset, config: Config, size: int) -> dict:
     """Variables of `attributes` and `parts`, trained on real images of `size` pixels.
 
     `word_labels` int `[V]` beside them is the part that each word of the vocabulary names. The
-    networks are small: the first process trains them on one device, and tells the others.
+    networks are small: the first process trains them on one device.
     """
     names, settings = (f"image_{size}", "attributes", "part_labels"), config.eval
     mapped = BatchedMap(lambda _, batch: [batch[name] for name in names], config, dataset, size)

@@ -109,7 +109,6 @@ def generate_images(
     if at_once is None or generator.legacy_mask:  # which reads the masks of other examples
         at_once = B
     at_once = next(count for count in range(min(at_once, B), 0, -1) if B % count == 0)
-
     generate = functools.partial(generator.bind(variables), train=False)
     if at_once == B:
         return generate(*inputs)

@@ -7,6 +7,7 @@ import json
 import pathlib
 import shutil
 import tempfile
+import textwrap
 import time
 
 import jax
@@ -25,8 +26,8 @@ COPY_SECONDS = 300.0  # between copies to a bucket; a kill loses the events sinc
 class Metrics:
     """Collects every step's scalars on the device, writes their means at log steps.
 
-    The first process writes; the others check for values that are not finite, and stop with it.
-    A bucket gets copies of the event files, which are written to `event_folder` on this machine.
+    The first process writes; all check for values that are not finite, and stop together. A bucket
+    gets copies of the event files, which are written to `event_folder` on this machine.
     """
 
     def __init__(self, workdir: storage.PathLike, stage: str, num_train_steps: int):
@@ -66,9 +67,9 @@ class Metrics:
                     "checkpoint is from before; lower the learning rate or change the seed, and "
                     "start in a new --workdir"
                 )
-        means = {name: float(np.mean([row[name] for _, row in rows])) for name in rows[0][1]}
+        step, last = rows[-1]
+        means = {name: float(np.mean([row[name] for _, row in rows])) for name in last}
         means |= since_last or {}
-        step = rows[-1][0]
         self.write(step, {f"train/{name}": value for name, value in means.items()})
         values = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
         logging.info("%s step %d: %s", self.stage, step, values)
@@ -89,8 +90,7 @@ class Metrics:
 
     def write_config(self, step: int, config: dict) -> None:
         """Writes a config to the event files, as text with a value a line."""
-        lines = json.dumps(config, indent=2).splitlines()
-        text = "\n".join(f"    {line}" for line in lines)  # preformatted, in Markdown
+        text = textwrap.indent(json.dumps(config, indent=2), "    ")  # preformatted, in Markdown
         self._writer.write_texts(step, {"config": text})
 
     def _copy_events(self) -> None:

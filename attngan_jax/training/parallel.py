@@ -57,10 +57,9 @@ def check_stage(config: Config, stage: str, mesh: Mesh) -> None:
 
 
 def parallel_step(step: Callable, mesh: Mesh) -> Any:
-    """Jits `step(state, frozen, batch) -> (state, metrics)` over the mesh.
+    """Jits `step(state, frozen, batch) -> (state, metrics)` over the mesh, donating the state.
 
-    State and frozen variables are replicated, the batch is split along its first axis, metrics are
-    scalars that the step has averaged. The state's buffers are donated.
+    State, frozen variables and metrics are replicated, the batch is split along its first axis.
     """
     specs: dict = dict(in_specs=(REPLICATED, REPLICATED, SPLIT), out_specs=REPLICATED)
     return jax.jit(jax.shard_map(step, mesh=mesh, check_vma=False, **specs), donate_argnums=0)

@@ -37,10 +37,9 @@ def pointing_game(maps: jax.Array, word_labels: jax.Array, part_labels: jax.Arra
       maps: `[B, T, h, w]`, how much each word attends to each cell.
       word_labels, part_labels: int `[B, T]`, `[B, S, S]`: the part of a word, a pixel; 0 for none.
 
-    Returns:
-      `hit` bool `[B, T]`; `chance` `[B, T]`, the share of cells that would hit; `other_words`
-      `[B, T]`, the share of the caption's words for other parts whose peaks would hit (NaN without
-      such words). Meaningless where `word_labels` is 0.
+    Returns, meaningless where `word_labels` is 0, `[B, T]` each: `hit`; `chance`, the share of
+    cells that would hit; `other_words`, the share of the caption's words for other parts whose
+    peaks would hit (NaN without such words).
     """
     (B, T, h, w), pixel = maps.shape, np.arange(part_labels.shape[1])
     # `[cells, S]`, 1 where a pixel lies in a row or column of cells.
