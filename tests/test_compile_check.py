@@ -46,8 +46,8 @@ def test_both_stages_fit_and_have_an_estimate(report, stage):
     assert set(numbers["exchanged_for"]) == {"gradients", "statistics", "captions", "softmax"}
     assert numbers["flops_per_image"] > 0
     estimate = numbers["estimate"]
-    seconds = estimate["milliseconds"] / 1000
-    assert estimate["images_per_second_per_chip"] == pytest.approx(2 / seconds, rel=0.02)
+    speed = 2 / (estimate["milliseconds"] / 1000)
+    assert estimate["images_per_second_per_chip"] == pytest.approx(speed, rel=0.02)
     assert estimate["clock_hz"] == pytest.approx(1.5e9, rel=0.01)
     shares, names = zip(*estimate["top"])
     assert len(shares) == 10 and list(shares) == sorted(shares, reverse=True) and sum(shares) < 1

@@ -65,7 +65,7 @@ def train(task, frozen, batches, num_devices=1, state=None, step=None):
 
 def by_path(tree):
     """The leaves by their names."""
-    leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(tree))
+    leaves = jax.tree.leaves_with_path(jax.device_get(tree))
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 

@@ -28,11 +28,10 @@ class SmallNetwork(nn.Module):
 @pytest.fixture(scope="module")
 def small():
     """The network's variables, and images whose odd ones repeat the even ones."""
-    rng = np.random.default_rng(0)
-    images = np.repeat(rng.normal(size=(4, 4, 4, 3)), 2, axis=0).astype(np.float32)
-    key = jax.random.key(0)
+    images, key = np.random.default_rng(0).normal(size=(4, 4, 4, 3)), jax.random.key(0)
+    images = jnp.repeat(images.astype(np.float32), 2, axis=0)
     variables = one_device.on_one_device(lambda x: SmallNetwork().init(key, x, train=True))(images)
-    return jax.device_get(variables), jnp.asarray(images)
+    return jax.device_get(variables), images
 
 
 def gradient(variables, num_devices, **settings):
@@ -105,9 +104,9 @@ def test_accumulated_equals_whole_batch_where_batch_norm_allows_it(
     """With statistics that don't depend on the batch: one update, and Adam's moments with it."""
 
     def by_constants(settings, masked, x, scale, bias, weight):
-        mean, var = jnp.full_like(scale, 0.1), jnp.full_like(scale, 0.9)
-        y = batch_norm._with_statistics(settings, x, scale, bias, mean, var)
-        return y, mean, var, jnp.float32(64.0)
+        constants = jnp.full_like(scale, 0.1), jnp.full_like(scale, 0.9)
+        y = batch_norm._with_statistics(settings, x, scale, bias, *constants)
+        return y, *constants, jnp.float32(64.0)
 
     monkeypatch.setattr(batch_norm, "normalise_batch", by_constants)
     tiny_config.generator.single_image = True
@@ -122,10 +121,8 @@ def test_accumulated_equals_whole_batch_where_batch_norm_allows_it(
 
 @pytest.mark.parametrize("stage, networks", [("damsm", 1), ("attngan", 6)])
 def test_the_config_chooses_what_is_computed_again(stage, networks, tiny_config, tiny_dataset):
-    """Stage 2 asks for it six times: the generator, two discriminators twice, the image encoder.
-
-    DAMSM's scores are computed again whatever the config says, without a policy: not counted.
-    """
+    """In stage 2 the generator, two discriminators twice, the image encoder; DAMSM's scores are
+    computed again whatever the config says, without a policy: not counted."""
     tiny_config.remat = "layers"
     task, frozen = one_device.make_task(stage, tiny_config, tiny_dataset)
     (batch,) = one_device.batches(task, tiny_dataset, 1)

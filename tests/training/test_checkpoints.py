@@ -44,8 +44,6 @@ def latest(workdir):
 
 
 def test_what_is_saved_comes_back(tmp_path):
-    with Checkpoints(tmp_path, "damsm") as checkpoints:
-        assert checkpoints.latest_step() is None
     save(tmp_path, 1, 2, 3)
     step, state, progress = latest(tmp_path)
     np.testing.assert_array_equal(state["x"], [0, 3, 6])
