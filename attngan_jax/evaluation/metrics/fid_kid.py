@@ -144,9 +144,9 @@ def _row_sums(x, y, *, skip_diagonal: bool = False) -> np.ndarray:
     """`[M]`, the sum of k(x_i, y_j) over j (without j = i)."""
     sums = np.zeros(len(x))
     for first in range(0, len(x), KERNEL_BLOCK):
-        rows = np.arange(first, min(first + KERNEL_BLOCK, len(x)))
+        rows = slice(first, first + KERNEL_BLOCK)
         kernel = (x[rows] @ y.T / x.shape[1] + 1.0) ** 3
         if skip_diagonal:
-            kernel[rows - first, rows] = 0.0
+            np.fill_diagonal(kernel[:, first:], 0.0)
         sums[rows] = kernel.sum(1)
     return sums
