@@ -185,7 +185,7 @@ def attribute_accuracy(predicted: np.ndarray, stated: np.ndarray, names: Sequenc
 def compare_parts(found: jax.Array, truth: jax.Array) -> dict[str, jax.Array]:
     """How the label maps of `classify` fit true ones int `[B, S, S]`, which may be finer.
 
-    `part_pixels` `[B]` is the share of right pixels, most of them background; `part_shared` and
+    `part_pixels` `[B]` is the share of right pixels, background included; `part_shared` and
     `part_either` int `[B, parts]` count pixels that both give to a part, and that either does.
     """
     stride, labels = truth.shape[1] // found.shape[1], jnp.arange(1, len(PARTS) + 1)
@@ -196,10 +196,7 @@ def compare_parts(found: jax.Array, truth: jax.Array) -> dict[str, jax.Array]:
 
 
 def overlap(shared: np.ndarray, either: np.ndarray) -> float | None:
-    """Mean over the parts of intersection over union, in percent, all images taken together.
-
-    Unlike the share of right pixels it gains nothing from background. None without any part.
-    """
+    """Mean over the parts of intersection over union, in percent, all images taken together."""
     shared, either = (np.asarray(counts, np.int64).sum(0) for counts in (shared, either))
-    there = either > 0
+    there = either > 0  # None without any part
     return float(100 * np.mean(shared[there] / either[there])) if there.any() else None

@@ -28,7 +28,7 @@ from attngan_jax.training import multihost
 
 
 def damsm_classifier(trained: TrainedModel) -> Classifier:
-    """This run's image encoder, named by its SHA-256; its features are the image embeddings."""
+    """This run's image encoder, whose features are the image embeddings, by its SHA-256."""
     variables, digest = {"image": trained.variables["image"]}, hashlib.sha256()
     for path, leaf in jax.tree.leaves_with_path(jax.device_get(variables["image"])):
         digest.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())

@@ -24,10 +24,8 @@ def r_precisions(real: dict, made: dict, subject: Subject) -> dict:
     `chosen_by` is what the best checkpoint is kept by, None where the newest is used.
     """
     config, result = subject.config, {}
-    for name, images in (
-        ("r_precision", made["image_embedding"]),
-        ("r_precision_real_images", real["image_embedding"][made["index"]]),
-    ):
+    generated, true = made["image_embedding"], real["image_embedding"][made["index"]]
+    for name, images in {"r_precision": generated, "r_precision_real_images": true}.items():
         pairs = r_precision.Pairs(images, made["sentence"], made["class_id"], made["index"])
         result[name] = r_precision.score(pairs, r_precision_protocol(config.eval), config.seed)
     chosen_by = config.attngan.best_checkpoint or None

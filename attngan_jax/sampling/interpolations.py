@@ -37,10 +37,9 @@ class Row(NamedTuple):
 
 def save_interpolations(trained: TrainedModel, dataset: Dataset, workdir: PathLike) -> None:
     """Writes `images` uint8 `[R, K, S, S, 3]`, `kinds`, `titles` and `labels` of R rows."""
-    image_size = trained.config.image_encoder.image_size
+    image_size, words = trained.config.image_encoder.image_size, trained.vocabulary
     captions = fixed_batch(dataset, trained.config, NUM_CAPTIONS, image_size)["caption"]
-    makers = (caption_rows, noise_rows, swap_rows)
-    rows = [row for make in makers for row in make(captions, trained.vocabulary)]
+    rows = [row for make in (caption_rows, noise_rows, swap_rows) for row in make(captions, words)]
     kinds, titles, labels = (np.array(column) for column in list(zip(*rows))[:3])
     arrays = dict(images=generate(trained, rows), kinds=kinds, titles=titles, labels=labels)
     save_arrays(Workdir(workdir).interpolations, **arrays)
