@@ -30,8 +30,8 @@ def report():
 
 @needs_libtpu
 def test_the_report_says_what_was_compiled(report):
-    assert (report["config"], report["topology"], report["chips"]) == ("tiny_birds", "v5e:2x2", 4)
-    assert report["compute_dtype"] == "bfloat16"
+    names = ("config", "topology", "chips", "compute_dtype")
+    assert [report[name] for name in names] == ["tiny_birds", "v5e:2x2", 4, "bfloat16"]
     assert report["assumed"]["hbm_gib"] == 16 and report["versions"]["libtpu"]
     assert set(report["stages"]) == {"damsm", "attngan"}
 
@@ -46,8 +46,8 @@ def test_both_stages_fit_and_have_an_estimate(report, stage):
     assert set(numbers["exchanged_for"]) == {"gradients", "statistics", "captions", "softmax"}
     assert numbers["flops_per_image"] > 0
     estimate = numbers["estimate"]
-    seconds = estimate["milliseconds"] / 1000
-    assert estimate["images_per_second_per_chip"] == pytest.approx(2 / seconds, rel=0.02)
+    speed = 2 / (estimate["milliseconds"] / 1000)
+    assert estimate["images_per_second_per_chip"] == pytest.approx(speed, rel=0.02)
     assert estimate["clock_hz"] == pytest.approx(1.5e9, rel=0.01)
     shares, names = zip(*estimate["top"])
     assert len(shares) == 10 and list(shares) == sorted(shares, reverse=True) and sum(shares) < 1
@@ -105,17 +105,14 @@ backend_config={{"known_trip_count":{{"n":"3"}}}}
 def test_the_estimate_is_the_sum_of_cycles_with_loops_as_often_as_they_run():
     chip = ahead_of_time.CHIPS["v5e"]
     found = ahead_of_time.estimate(PROGRAM, chip, images=4)
-    copies, products, convolutions = 3 * 10, 3 * 5 * 7, 2 * 300
-    cycles = copies + products + convolutions + 65
-    assert found["top"] == [
-        [round(part / cycles, 4), name]
-        for part, name in (
-            (convolutions, "Generator/refine_2/upsample"),
-            (products, "TextEncoder/forward"),
-            (65, "Discriminator/down_0/conv"),
-            (copies, "unnamed"),
-        )
-    ]
+    parts = {
+        "Generator/refine_2/upsample": 2 * 300,
+        "TextEncoder/forward": 3 * 5 * 7,
+        "Discriminator/down_0/conv": 65,
+        "unnamed": 3 * 10,
+    }
+    cycles = sum(parts.values())
+    assert found["top"] == [[round(part / cycles, 4), name] for name, part in parts.items()]
     tiny = chip._replace(flops=cycles * 100 * 4 * 128 * 128 * 2)  # a step takes 10 ms
     found = ahead_of_time.estimate(PROGRAM, tiny, images=4)
     assert (found["milliseconds"], found["images_per_second_per_chip"]) == (10.0, 400.0)
@@ -125,13 +122,6 @@ def test_the_estimate_is_the_sum_of_cycles_with_loops_as_often_as_they_run():
 @pytest.mark.parametrize("kind, ghz", [("v4", 1.05), ("v5e", 1.5), ("v5p", 1.75), ("v6e", 1.75)])
 def test_clocks(kind, ghz):
     assert ahead_of_time.CHIPS[kind].clock_hz == pytest.approx(ghz * 1e9, rel=0.005)
-
-
-@needs_libtpu
-def test_a_batch_that_the_chips_do_not_divide(tiny_config):
-    tiny_config.attngan.batch_size = 6
-    with pytest.raises(UserError, match="config.attngan.batch_size is 6, which 4 devices"):
-        ahead_of_time.compile_check(tiny_config, "v5e:2x2")
 
 
 @pytest.mark.parametrize("name", ("v5e", "2x4", "v5e:2", "v5e:two", "h100:2x4"))
@@ -162,9 +152,8 @@ def failing_step(message):
     def compile():
         raise jax.errors.JaxRuntimeError(message)
 
-    traced = types.SimpleNamespace(
-        jaxpr=jax.make_jaxpr(lambda: 1)(), lower=lambda: types.SimpleNamespace(compile=compile)
-    )
+    lowered, jaxpr = types.SimpleNamespace(compile=compile), jax.make_jaxpr(lambda: 1)()
+    traced = types.SimpleNamespace(jaxpr=jaxpr, lower=lambda: lowered)
     return types.SimpleNamespace(trace=lambda: traced)
 
 
@@ -175,13 +164,8 @@ def test_a_program_that_does_not_fit_is_reported_and_one_that_is_refused_an_erro
         "space hbm. Used 23.25G of 15.75G hbm. Exceeded hbm capacity by 7.50G."
     )
     report = ahead_of_time.check_step(step, (), chip, 1)
-    assert report["hbm_gib"] == {
-        "arguments": None,
-        "temporaries": None,
-        "total": 23.25,
-        "available": 16,
-        "fits": False,
-    }
+    unknown = {"arguments": None, "temporaries": None}
+    assert report["hbm_gib"] == unknown | {"total": 23.25, "available": 16, "fits": False}
     assert "estimate" not in report and report["compile_seconds"] >= 0
     with pytest.raises(UserError, match="the TPU's compiler refuses the step: INTERNAL: a b"):
         ahead_of_time.check_step(failing_step("INTERNAL: a\n b"), (), chip, 1)

@@ -19,13 +19,18 @@ Split: TypeAlias = Sequence[Mapping[str, Any]] | pipeline.EvenSubset
 class BatchedMap:
     """`function(variables, batch)` over (image, caption) pairs, compiled once.
 
-    The function gets one device's share of a batch of `pipeline.eval_batches`, and with it `number`
-    int32 `[B]`, the pairs' places. It returns a tree of arrays with the batch's first axis.
+    The function gets a device's share of a batch of `pipeline.eval_batches`, with `number` int32
+    `[B]`, the pairs' places, and returns a tree of arrays with the batch's first axis.
     """
 
     def __init__(self, function: Callable, config: Config, dataset: Dataset, *image_sizes: int):
         self._size, self._mesh = config.eval.batch_size, parallel.make_mesh()
-        self._sources = (config, dataset.vocabulary, image_sizes)
+        self._settings: dict[str, Any] = dict(
+            config=config,
+            vocabulary=dataset.vocabulary,
+            batch_size=self._size,
+            image_sizes=image_sizes,
+        )
         self._mapped = parallel.parallel_map(
             lambda variables, batch: (function(variables, batch), batch["valid"]), self._mesh
         )
@@ -33,30 +38,19 @@ class BatchedMap:
     def rows(
         self, variables: Any, split: Split, num_examples: int | None = None, description: str = ""
     ) -> Iterator[Any]:
-        """NumPy results by batch, the same on every host, without what fills up the last batch.
-
-        Order and `num_examples` are those of `pipeline.eval_batches`.
-        """
+        """NumPy results by batch of `eval_batches`, the same on every host, without the filling."""
         parallel.check_batch_size(self._size, self._mesh, "config.eval.batch_size")
-        config, vocabulary, image_sizes = self._sources
         index, count = multihost.index_and_count()
-        batches = pipeline.eval_batches(
-            split,
-            config,
-            vocabulary=vocabulary,
-            batch_size=self._size,
-            image_sizes=image_sizes,
-            num_examples=num_examples,
-            process_index=index,
-            process_count=count,
+        share: dict[str, Any] = dict(
+            num_examples=num_examples, process_index=index, process_count=count
         )
+        batches = pipeline.eval_batches(split, **self._settings, **share)
         variables = parallel.replicate(variables, self._mesh)
         quiet = not (description and multihost.is_first())
         waiting: list = []  # one batch behind: the devices work on the next one meanwhile
         for n, batch in enumerate(tqdm(batches, description, unit=" batches", disable=quiet)):
-            share = len(batch["caption"])
-            first = n * self._size + index * share
-            batch["number"] = np.arange(first, first + share, dtype=np.int32)
+            places = np.arange(self._size, dtype=np.int32).reshape(count, -1)[index]
+            batch["number"] = n * self._size + places
             waiting.append(self._mapped(variables, parallel.shard_batch(batch, self._mesh)))
             if len(waiting) > 1:
                 yield _valid_rows(*waiting.pop(0))

@@ -1,8 +1,9 @@
 """Classifiers of the attributes and parts of procedural birds, trained on real images alone.
 
-Asked about generated images, they tell whether what a caption says came out, and where.
+Of generated images, they tell whether what a caption says came out, and where.
 """
 
+import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -65,10 +66,9 @@ class PartSegmenter(nn.Module):
             x = nn.Conv(width, (3, 3), stride, **options)(x)
             return nn.relu(BatchNorm(None, name=f"{name}_norm")(x, train=train))
 
-        B, S, _, _ = images.shape
-        axis = jnp.linspace(-1.0, 1.0, S)
+        axis = jnp.linspace(-1.0, 1.0, images.shape[1])
         position = jnp.stack(jnp.meshgrid(axis, axis, indexing="ij"), -1)
-        position = jnp.broadcast_to(position, (B, S, S, 2))
+        position = jnp.broadcast_to(position, (*images.shape[:3], 2))
         x = jnp.concatenate([normalise(images), position], -1)
         fine = block(x, WIDTH, 2, 1, "half")
         coarse = block(fine, 2 * WIDTH, 2, 1, "quarter")
@@ -102,19 +102,17 @@ def train(
     targets of `model.loss`."""
     variables = dict(model.init(jax.random.key(seed), images[:1], train=False))
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
+    apply = functools.partial(model.apply, train=True, mutable=["batch_stats"])
 
     @jax.jit
     def step(variables, opt_state, images, targets):
         def loss_fn(params):
-            logits, updated = model.apply(
-                variables | {"params": params}, images, train=True, mutable=["batch_stats"]
-            )
+            logits, updated = apply(variables | {"params": params}, images)
             return model.loss(logits, targets), updated
 
         grads, updated = jax.grad(loss_fn, has_aux=True)(variables["params"])
         updates, opt_state = optimizer.update(grads, opt_state)
-        params = optax.apply_updates(variables["params"], updates)
-        return {"params": params, **updated}, opt_state
+        return {"params": optax.apply_updates(variables["params"], updates), **updated}, opt_state
 
     opt_state = optimizer.init(variables["params"])
     rng = np.random.default_rng(seed)
@@ -132,20 +130,18 @@ def train_both(dataset: Dataset, config: Config, size: int) -> dict:
     """Variables of `attributes` and `parts`, trained on real images of `size` pixels.
 
     `word_labels` int `[V]` beside them is the part that each word of the vocabulary names. The
-    networks are small: the first process trains them on one device, and tells the others.
+    networks are small: the first process trains them on one device.
     """
     names, settings = (f"image_{size}", "attributes", "part_labels"), config.eval
     mapped = BatchedMap(lambda _, batch: [batch[name] for name in names], config, dataset, size)
     split = EvenSubset(dataset.train, min(len(dataset.train), NUM_TRAINING_IMAGES))
     images, attributes, parts = mapped.collect({}, split, description="Real training images")
-    common = dict(batch_size=settings.judge_batch_size, seed=config.seed)
+    fit = functools.partial(train, batch_size=settings.judge_batch_size, seed=config.seed)
 
     def run() -> dict:
-        steps = settings.judge_steps, settings.part_judge_steps
-        first = train(
-            AttributeClassifier(), images, attributes, 2e-3, steps[0], flip=True, **common
-        )
-        second = train(PartSegmenter(), images, parts, 4e-3, steps[1], **common)
+        steps, model = settings.judge_steps, AttributeClassifier()
+        first = fit(model, images, attributes, 2e-3, steps, flip=True)
+        second = fit(PartSegmenter(), images, parts, 4e-3, settings.part_judge_steps)
         return {"attributes": first, "parts": second}
 
     word_labels = pointing_game.labels_of_words(dataset.vocabulary.words)
@@ -153,10 +149,9 @@ def train_both(dataset: Dataset, config: Config, size: int) -> dict:
 
 
 def classify(variables: dict, batch: dict, images: jax.Array, maps: dict) -> tuple[jax.Array, dict]:
-    """The label maps of real or generated images, uint8 `[B, S, S, 3]`, and rows for each image.
+    """The label maps of images uint8 `[B, S, S, 3]` by `train_both`'s variables, and rows of each.
 
     Each of `maps`, word maps `[B, T, h, w]` by name, plays the pointing game on these label maps.
-    The variables are those of `train_both`.
     """
     found = PartSegmenter().predict(variables["parts"], images)
     named = variables["word_labels"][batch["caption"]]
@@ -171,9 +166,8 @@ def classify(variables: dict, batch: dict, images: jax.Array, maps: dict) -> tup
 def attribute_accuracy(predicted: np.ndarray, stated: np.ndarray, names: Sequence[str]) -> dict:
     """How often the classifier sees what the caption says, in percent, by attribute stated at all.
 
-    Values are int `[N, A]`, -1 where the caption states none. Chance is the accuracy of these
-    predictions against captions dealt out at random: a generator that paints every head brown has
-    the share of brown heads.
+    Values are int `[N, A]`, -1 where the caption states none. Chance is the accuracy against
+    captions dealt out at random: always painting brown heads has the share of brown heads.
     """
     result = {}
     for i, name in enumerate(names):
@@ -183,18 +177,15 @@ def attribute_accuracy(predicted: np.ndarray, stated: np.ndarray, names: Sequenc
         seen, said = predicted[known, i], stated[known, i]
         size = max(seen.max(), said.max()) + 1
         shares = [np.bincount(values, minlength=size) / len(values) for values in (seen, said)]
-        result[name] = {
-            "accuracy": float(100 * (seen == said).mean()),
-            "chance": float(100 * (shares[0] @ shares[1])),
-            "count": int(known.sum()),
-        }
+        accuracy, chance = 100 * (seen == said).mean(), 100 * (shares[0] @ shares[1])
+        result[name] = dict(accuracy=float(accuracy), chance=float(chance), count=len(seen))
     return result
 
 
 def compare_parts(found: jax.Array, truth: jax.Array) -> dict[str, jax.Array]:
     """How the label maps of `classify` fit true ones int `[B, S, S]`, which may be finer.
 
-    `part_pixels` `[B]` is the share of right pixels, most of them background; `part_shared` and
+    `part_pixels` `[B]` is the share of right pixels, background included; `part_shared` and
     `part_either` int `[B, parts]` count pixels that both give to a part, and that either does.
     """
     stride, labels = truth.shape[1] // found.shape[1], jnp.arange(1, len(PARTS) + 1)
@@ -205,10 +196,7 @@ def compare_parts(found: jax.Array, truth: jax.Array) -> dict[str, jax.Array]:
 
 
 def overlap(shared: np.ndarray, either: np.ndarray) -> float | None:
-    """Mean over the parts of intersection over union, in percent, all images taken together.
-
-    Unlike the share of right pixels it gains nothing from background. None without any part.
-    """
+    """Mean over the parts of intersection over union, in percent, all images taken together."""
     shared, either = (np.asarray(counts, np.int64).sum(0) for counts in (shared, either))
-    there = either > 0
+    there = either > 0  # None without any part
     return float(100 * np.mean(shared[there] / either[there])) if there.any() else None

@@ -16,10 +16,8 @@ from attngan_jax.training.state import AttnganState, DamsmState
 
 
 class GeneratorScore:
-    """Called with the state by the loop of stage 2; returns `eval/r_precision`.
-
-    Of `attngan.scored_images` test captions, by the run's protocol but for their number.
-    """
+    """`eval/r_precision` of a state of stage 2, by the run's protocol, but of
+    `attngan.scored_images` test captions."""
 
     def __init__(self, task: AttnganTask, dataset: Dataset, encoders: dict):
         self._config, self._encoders = task.config, encoders
@@ -37,16 +35,12 @@ class GeneratorScore:
     def __call__(self, state: AttnganState) -> dict[str, float]:
         variables = self._encoders | {"generator": generator_variables(state)}
         pairs = self._map.collect(variables, self._split, self._count)
-        protocol = r_precision_protocol(self._config.eval)
-        hits = retrieval_hits(pairs, protocol, self._config.seed)
+        hits = retrieval_hits(pairs, r_precision_protocol(self._config.eval), self._config.seed)
         return {"eval/r_precision": float(100 * np.mean(hits))}
 
 
 class RetrievalScore:
-    """Called with the state by the loop of stage 1; returns the scalars of `retrieval`.
-
-    `eval/retrieval_r1`, the mean of both directions' R@1, stands for all of them.
-    """
+    """The scalars of `retrieval` for a state of stage 1, with the mean of both directions' R@1."""
 
     def __init__(self, task: DamsmTask, dataset: Dataset):
         count = min(task.settings.retrieval_pairs, len(dataset.test))
@@ -62,10 +56,10 @@ class RetrievalScore:
         self._map = BatchedMap(function, task.config, dataset, task.image_sizes[0])
 
     def __call__(self, state: DamsmState) -> dict[str, float]:
-        variables = {"text": {"params": state.text.params}, "image": state.image.variables}
-        found = retrieval(*self._map.collect(variables, self._pairs))
-        directions = ("image_to_text", "text_to_image")
+        found = retrieval(*self._map.collect(state.encoders, self._pairs))
+        found = {name: found[name] for name in ("image_to_text", "text_to_image")}
         scalars = {
-            f"eval/{d}_{name}": value for d in directions for name, value in found[d].items()
+            f"eval/{d}_{name}": x for d, scores in found.items() for name, x in scores.items()
         }
-        return scalars | {"eval/retrieval_r1": float(np.mean([found[d]["r1"] for d in directions]))}
+        r1 = np.mean([scores["r1"] for scores in found.values()])
+        return scalars | {"eval/retrieval_r1": float(r1)}

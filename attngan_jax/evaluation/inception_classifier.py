@@ -11,13 +11,12 @@ from attngan_jax.evaluation.metrics.fid_kid import Features
 from attngan_jax.interop.inception_weights import ClassifierWeights, read_classifier
 from attngan_jax.models.inception import INPUT_SIZE, InceptionV3, resize
 
-_HALF_PIXELS = "bilinear interpolation to 299 without antialiasing, values in [-1, 1]"
 RESIZE = {
-    "torchvision": _HALF_PIXELS,
+    "torchvision": "bilinear interpolation to 299 without antialiasing, values in [-1, 1]",
     "tf-2015": "bilinear interpolation to 299 with TensorFlow 1's corner alignment of pixels, "
     "values (x - 128) / 128",
-    "cub-50": _HALF_PIXELS,
 }
+RESIZE["cub-50"] = RESIZE["torchvision"]
 FID_FAMILIES = ("torchvision", "tf-2015")
 
 

@@ -1,7 +1,6 @@
 """The passes over images that all scores come from, each a stream of batches on all devices.
 
-Images stay on the devices. What is kept of N images is two embeddings each, some integers, and
-sums of the classifiers' features.
+Images stay there. What is kept is two embeddings each, some integers, and sums of features.
 """
 
 import dataclasses
@@ -29,7 +28,7 @@ from attngan_jax.training import multihost
 
 
 def damsm_classifier(trained: TrainedModel) -> Classifier:
-    """This run's image encoder, named by its SHA-256; its features are the image embeddings."""
+    """This run's image encoder, whose features are the image embeddings, by its SHA-256."""
     variables, digest = {"image": trained.variables["image"]}, hashlib.sha256()
     for path, leaf in jax.tree.leaves_with_path(jax.device_get(variables["image"])):
         digest.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
@@ -46,7 +45,7 @@ class Subject:
     trained: TrainedModel
     dataset: datasets.Dataset  # with the vocabulary of `trained`
     networks: dict[str, Classifier]  # "damsm", and "fid" and "score" (often one) if there are any
-    birds: dict | None = None  # variables of the bird classifiers, where the data has ground truth
+    birds: dict | None = None  # of `bird_classifiers.train_both`, where the data has ground truth
 
     @property
     def image_size(self) -> int:
@@ -57,8 +56,8 @@ class Subject:
 def measure_real(subject: Subject) -> dict[str, Any]:
     """Every test record with one of its captions.
 
-    Returns `image_embedding` and `sentence` `[N, D]`, `class_id` `[N]`; with ground truth also the
-    rows of `bird_classifiers.classify` and `compare_parts`. DAMSM's maps play the pointing game on
+    Returns `image_embedding`, `sentence` `[N, D]`, `class_id` `[N]`; with ground truth the rows of
+    `bird_classifiers.classify` and `compare_parts`, where DAMSM's maps play the pointing game on
     true parts ("damsm") and on those that the part segmenter finds ("damsm_by_judge").
     """
     trained, birds, shown = subject.trained, subject.birds, subject.image_size
@@ -86,9 +85,9 @@ def measure_generated(
 ) -> tuple[dict[str, Any], dict[str, Statistics], dict | None]:
     """One generated image for each of `num_images` test captions.
 
-    Returns `image_embedding` and `sentence` `[N, D]`, `class_id`, `index` `[N]` and with ground
-    truth the rows of `bird_classifiers.classify`, where the generator's maps play; statistics of
-    the features of "damsm" and "fid"; the Inception Score of "score".
+    Returns `image_embedding`, `sentence` `[N, D]`, `class_id`, `index` `[N]` and with ground truth
+    the rows of `bird_classifiers.classify` with the generator's maps; statistics of the features
+    of "damsm" and "fid"; the Inception Score of "score".
     """
     trained, birds, networks = subject.trained, subject.birds, subject.networks
     settings, size = subject.config.eval, subject.image_size
@@ -105,8 +104,8 @@ def measure_generated(
             rows |= bird_classifiers.classify(variables["birds"], batch, image, maps)[1]
         return rows, {name: outputs[distinct.index(c)] for name, c in networks.items()}
 
-    own = {"trained": trained.variables, "birds": birds}
-    variables = own | {"networks": [network.variables for network in distinct]}
+    own = [network.variables for network in distinct]
+    variables = {"trained": trained.variables, "birds": birds, "networks": own}
     sums = {
         name: Accumulator(network.features, num_images, keep=settings.kid_images)
         for name, network in networks.items()
@@ -128,20 +127,17 @@ def measure_generated(
 def measure_reference(subject: Subject, name: str, folder: storage.Path) -> Statistics | None:
     """Statistics of every real image of `eval.reference_split`, as large as the generated ones.
 
-    They are kept in `folder`, in a file named after all that they follow from. Where it exists, the
-    first process reads it and the others return None.
+    Where `folder` has a file of them, the first process reads it and the others return None.
     """
     network, config, size = subject.networks[name], subject.config, subject.image_size
-    data, split_name, features = config.data, config.eval.reference_split, network.features
+    split_name, features = config.eval.reference_split, network.features
     split = getattr(subject.dataset, split_name)
-    provenance = {
-        "dataset": data.dataset,
+    provenance = {name: config.data[name] for name in ("dataset", "crop_to_box", "resize_ratio")}
+    provenance |= {
         "records": subject.dataset.folder.parts[-3:],
         "split": split_name,
         "num_images": len(split),
         "image_size": size,
-        "crop_to_box": data.crop_to_box,
-        "resize_ratio": data.resize_ratio,
         "sample": config.eval.kid_images,
     }
     cache = ReferenceCache(folder, features, provenance)
@@ -152,7 +148,7 @@ def measure_reference(subject: Subject, name: str, folder: storage.Path) -> Stat
         sums = Accumulator(features, len(split), keep=config.eval.kid_images)
         for rows in mapped.rows(network.variables, split, None, f"Reference ({features.family})"):
             sums.add(rows)
-        statistics = sums.result(f"{len(split):,} {split_name} images of {data.dataset}")
+        statistics = sums.result(f"{len(split):,} {split_name} images of {config.data.dataset}")
         multihost.on_first(lambda: cache.save(statistics), "save")
     return statistics
 
@@ -182,8 +178,7 @@ class ReferenceCache:
                 raise
             raise UserError(
                 f"the reference statistics {self.path} cannot be used "
-                f"({' '.join(str(error).split())}): delete that file, and they are "
-                "computed again"
+                f"({' '.join(str(error).split())}): delete that file, and they are computed again"
             ) from error
 
     def save(self, statistics: Statistics) -> None:

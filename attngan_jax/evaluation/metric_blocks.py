@@ -24,10 +24,8 @@ def r_precisions(real: dict, made: dict, subject: Subject) -> dict:
     `chosen_by` is what the best checkpoint is kept by, None where the newest is used.
     """
     config, result = subject.config, {}
-    for name, images in (
-        ("r_precision", made["image_embedding"]),
-        ("r_precision_real_images", real["image_embedding"][made["index"]]),
-    ):
+    generated, true = made["image_embedding"], real["image_embedding"][made["index"]]
+    for name, images in {"r_precision": generated, "r_precision_real_images": true}.items():
         pairs = r_precision.Pairs(images, made["sentence"], made["class_id"], made["index"])
         result[name] = r_precision.score(pairs, r_precision_protocol(config.eval), config.seed)
     chosen_by = config.attngan.best_checkpoint or None
@@ -40,39 +38,36 @@ def damsm_retrieval(real: dict, config: Config, workdir: PathLike) -> dict:
     best, total = config.damsm.best_checkpoint, len(real["class_id"])
     count = min(config.damsm.retrieval_pairs, total)
     places = np.arange(count) * total // count
-    with Checkpoints(workdir, "damsm", best=best) as checkpoints:
-        step = checkpoints.best_step()
     pairs = (real[name][places] for name in ("image_embedding", "sentence", "class_id"))
-    return {"step": step, "chosen_by": best or None} | retrieval.retrieval(*pairs)
+    with Checkpoints(workdir, "damsm", best=best) as checkpoints:
+        source = {"step": checkpoints.best_step(), "chosen_by": best or None}
+    return source | retrieval.retrieval(*pairs)
 
 
 def ground_truth(real: dict, made: dict) -> dict:
     """What only ground-truth annotations allow: attribute accuracy and grounding, or None."""
     if "games" not in real:
         return {"attribute_accuracy": None, "grounding": None}
-    games = {
+    grounding: dict = {
         name: pointing_game.summarise(rows["word_labels"], game)
         for rows in (real, made)
         for name, game in rows["games"].items()
     }
-    by_judge = games.pop("damsm_by_judge")["mean"]
-    segmenter = {
-        "damsm_by_judge": by_judge,
-        "judge_pixel_accuracy": float(100 * real["part_pixels"].mean()),
-        "judge_part_overlap": bird_classifiers.overlap(real["part_shared"], real["part_either"]),
-    }
+    overlap = bird_classifiers.overlap(real["part_shared"], real["part_either"])
+    grounding["damsm_by_judge"] = grounding.pop("damsm_by_judge")["mean"]
+    grounding["judge_pixel_accuracy"] = float(100 * real["part_pixels"].mean())
     return {
         "attribute_accuracy": _attributes(made),
         "attribute_accuracy_real_images": _attributes(real),
-        "grounding": games | segmenter,
+        "grounding": grounding | {"judge_part_overlap": overlap},
     }
 
 
 def _attributes(rows: dict) -> dict:
     """The mean is over the five colours of the plumage, with ten values each; the beak's colour,
     with six and a few pixels at 64, has its own row and is in `mean_with_beak`."""
-    seen, stated = rows["seen_attributes"], rows["caption_attributes"]
-    scores = bird_classifiers.attribute_accuracy(seen, stated, tuple(ATTRIBUTES))
+    values = rows["seen_attributes"], rows["caption_attributes"]
+    scores = bird_classifiers.attribute_accuracy(*values, tuple(ATTRIBUTES))
 
     def mean(names, key):
         return float(np.mean([scores[name][key] for name in names if name in scores]))
@@ -109,12 +104,12 @@ def inception_score(score: dict, subject: Subject) -> dict:
 
 def reasons(metrics: dict) -> dict[str, str]:
     """Why those that are None are."""
-    no_truth = f"{metrics['dataset']} has no record of what it shows"
     no_weights = (
         "not computed: it needs the weights of an Inception classifier, which "
         "config.eval.{}_weights names (python -m attngan_jax.convert classifier makes the file)"
     )
     needs = {"inception_score": "inception_score", "fid": "fid", "kid": "fid"}
     why = {name: no_weights.format(key) for name, key in needs.items()}
+    no_truth = f"{metrics['dataset']} has no record of what it shows"
     why |= dict.fromkeys(("attribute_accuracy", "grounding"), no_truth)
     return {name: reason for name, reason in why.items() if metrics[name] is None}

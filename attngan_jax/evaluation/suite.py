@@ -1,5 +1,6 @@
 """All scores of a run, `report/metrics.json`, and the arrays that its report draws."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -35,10 +36,8 @@ def evaluate(
     """Scores a checkpoint on the test split and writes `report/`; returns the metrics.
 
     All processes of a run call this together; the first one adds up and writes, the others return
-    None. `step` is by default that of the checkpoint that the run uses, the newest or the best;
-    `settings` are keys of `config.eval` that replace the run's own.
-
-    Raises `UserError` for a workdir without a trained generator or a dataset that is missing,
+    None. `step`: by default the checkpoint that the run uses, the newest or the best. `settings`
+    replace keys of `config.eval`. Raises `UserError` without a trained generator or the dataset,
     `CheckpointGone` where there is no checkpoint of `step` (any more).
     """
     run = Workdir(workdir)
@@ -47,9 +46,8 @@ def evaluate(
     try:
         subject = multihost.on_each(lambda: _load(run, used, settings or {}), "load")
     except Exception as error:  # of any kind: in the other processes it is a UserError
-        if step is not None and not multihost.from_first(
-            lambda: step in Checkpoints.steps_in(run.folder, STAGE), "gone"
-        ):
+        steps = functools.partial(Checkpoints.steps_in, run.folder, STAGE)
+        if step is not None and step not in multihost.from_first(steps, "gone"):
             raise CheckpointGone(f"there is no checkpoint {step} in {run.stage(STAGE)}") from error
         raise
     config, trained, dataset = subject.config, subject.trained, subject.dataset
@@ -92,40 +90,36 @@ def _newest_and_used(run: Workdir, step: int | None) -> tuple[int | None, int | 
     """The newest step, or None if another is scored than the run uses; and the step that is."""
     check_has_image_encoder(run.folder)
     best = load_workdir_config(run.folder).attngan.best_checkpoint
-    steps = Checkpoints.steps_in(run.folder, STAGE)
-    if not steps:
+    if not Checkpoints.steps_in(run.folder, STAGE):
         return None, step
     with Checkpoints(run.folder, STAGE, best=best) as checkpoints:
-        used = checkpoints.best_step()
-    return max(steps) if step in (None, used) else None, step or used
+        newest, used = checkpoints.latest_step(), checkpoints.best_step()
+    return newest if step in (None, used) else None, step or used
 
 
 def _load(run: Workdir, step: int | None, settings: dict) -> measurements.Subject:
     """The run and its dataset, and the classifiers that are read from files."""
     trained = TrainedModel.load(run.folder, step)
-    config = trained.config
-    if settings:
-        config = config.copy_and_resolve_references()
-        with config.unlocked():
-            config.eval.update(settings)
-        check(config)
-        trained = dataclasses.replace(trained, config=config)
+    config = trained.config.copy_and_resolve_references()
+    with config.unlocked():
+        config.eval.update(settings)
+    check(config)
+    trained = dataclasses.replace(trained, config=config)
     dataset = dataclasses.replace(datasets.load(config), vocabulary=trained.vocabulary)
     load = functools.cache(Classifier.load)  # one object where both are one file
     paths = {"fid": config.eval.fid_weights, "score": config.eval.inception_score_weights}
-    classifiers = {name: load(path) for name, path in paths.items() if path}
-    if "fid" in classifiers and (family := classifiers["fid"].features.family) not in FID_FAMILIES:
+    networks = {name: load(path) for name, path in paths.items() if path}
+    if "fid" in networks and (family := networks["fid"].features.family) not in FID_FAMILIES:
         raise UserError(
             f"config.eval.fid_weights is a classifier of the family {family}, in whose features "
             f"no FID is known: give one of {', '.join(FID_FAMILIES)}"
         )
-    networks = {"damsm": measurements.damsm_classifier(trained)} | classifiers
+    networks = {"damsm": measurements.damsm_classifier(trained)} | networks
     return measurements.Subject(config, trained, dataset, networks)
 
 
 def is_finished(workdir: PathLike, step: int, config: Config | None = None) -> bool:
-    """Whether the checkpoint that the run uses has been scored with these settings, when `step` was
-    its newest one."""
+    """Whether the run's checkpoint was scored with these settings, when `step` was the newest."""
     try:
         metrics = json.loads(Workdir(workdir).metrics.read_text(encoding="utf-8"))
         same = config is None or metrics["settings"] == eval_settings(config)
@@ -140,7 +134,7 @@ def eval_settings(config: Config) -> dict:
 
 
 def log_scalars(workdir: PathLike, metrics: dict) -> None:
-    """One line of `metrics.jsonl` and of the event files, stage "eval"."""
+    """Writes a line of `metrics.jsonl` and the event files, stage "eval"."""
     from attngan_jax.training.metric_writer import Metrics
 
     means = ("r_precision", "r_precision_real_images", "attribute_accuracy", "inception_score")
@@ -151,22 +145,18 @@ def log_scalars(workdir: PathLike, metrics: dict) -> None:
     for name, block in (metrics.get("grounding") or {}).items():
         if isinstance(block, dict):
             scalars[f"eval/grounding_{name}"] = block["mean"]
-    writer = Metrics(workdir, "eval", 1)
-    try:
+    with contextlib.closing(Metrics(workdir, "eval", 1)) as writer:
         writer.write(metrics["step"], scalars)
-    finally:
-        writer.close()
 
 
 def follow(
     workdir: PathLike, *, seconds: float, settings: dict | None = None
 ) -> Iterator[dict | None]:
-    """The metrics of each new checkpoint of stage 2, once each, until the last one is scored.
+    """The metrics of each new checkpoint of stage 2, until the last one is scored.
 
-    All processes of a run call this together; all but the first get None each time. New is what is
-    newer than the scores in `metrics.jsonl`, so that a second start continues; a checkpoint that
-    the training deletes before its turn is skipped. `workdir` may be empty as yet; `seconds` lie
-    between two looks into it. `settings` as in `evaluate`.
+    All processes of a run call this together, as `evaluate`. New is what is newer than the scores
+    in `metrics.jsonl`, so that a second start continues; a checkpoint that the training deletes
+    before its turn is skipped. `workdir` may be empty as yet; `seconds` lie between two looks.
     """
     run = Workdir(workdir)
     while True:
@@ -197,10 +187,8 @@ def scored_steps(workdir: PathLike) -> set[int]:
     """The steps of stage 2 whose scores are in `metrics.jsonl`."""
     log, steps = Workdir(workdir).metrics_log, set()
     for line in log.read_bytes().splitlines() if log.exists() else ():
-        try:
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that is being written
             entry = json.loads(line.decode("utf-8", "replace"))
             if entry["stage"] == "eval":
                 steps.add(entry["step"])
-        except (ValueError, KeyError, TypeError):
-            continue  # a line that is being written
     return steps

@@ -1,9 +1,10 @@
 """Images between two captions or two noises, and of captions with one colour swapped.
 
-They show what the generator has learned rather than remembered: between two captions the birds
-should change smoothly, and a swapped colour should change that part and nothing else.
+If the generator has learned rather than remembered, the birds between two captions change
+smoothly, and a swapped colour changes that part and nothing else.
 """
 
+import itertools
 from typing import NamedTuple
 
 import jax
@@ -36,10 +37,9 @@ class Row(NamedTuple):
 
 def save_interpolations(trained: TrainedModel, dataset: Dataset, workdir: PathLike) -> None:
     """Writes `images` uint8 `[R, K, S, S, 3]`, `kinds`, `titles` and `labels` of R rows."""
-    image_size = trained.config.image_encoder.image_size
+    image_size, words = trained.config.image_encoder.image_size, trained.vocabulary
     captions = fixed_batch(dataset, trained.config, NUM_CAPTIONS, image_size)["caption"]
-    makers = (caption_rows, noise_rows, swap_rows)
-    rows = [row for make in makers for row in make(captions, trained.vocabulary)]
+    rows = [row for make in (caption_rows, noise_rows, swap_rows) for row in make(captions, words)]
     kinds, titles, labels = (np.array(column) for column in list(zip(*rows))[:3])
     arrays = dict(images=generate(trained, rows), kinds=kinds, titles=titles, labels=labels)
     save_arrays(Workdir(workdir).interpolations, **arrays)
@@ -76,8 +76,8 @@ def swap_rows(captions: np.ndarray, vocabulary: Vocabulary) -> list[Row]:
         if (part := words[place + 1 : place + 2]) == previous:
             continue
         previous = part
-        names = [words[place], *(name for name in colors if name != words[place])]
-        names = [names[n % len(names)] for n in range(len(STEPS))]
+        others = (name for name in colors if name != words[place])
+        names = list(itertools.islice(itertools.cycle([words[place], *others]), len(STEPS)))
         swapped = np.tile(caption, (len(STEPS), 1))
         swapped[:, place] = [colors[name] for name in names]
         words[place] = "[…]"

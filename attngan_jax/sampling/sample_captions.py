@@ -49,13 +49,11 @@ def sample(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f"the folder {out} cannot be made ({error.strerror}): choose another --out"
-        ) from error
+        text = f"the folder {out} cannot be made ({error.strerror}): choose another --out"
+        raise UserError(text) from error
     written = [out / "grid.png"]
-    texts = [caption for caption in captions for _ in range(num_images)]
-    columns = num_images if num_images > 1 else 4
-    figures.captioned_grid(images, texts, written[0], columns=columns)
+    texts = np.repeat(captions, num_images).tolist()
+    figures.captioned_grid(images, texts, written[0], columns=num_images if num_images > 1 else 4)
     quiet = not sys.stderr.isatty()
     for n, image in enumerate(tqdm(images, desc="Files", unit=" images", disable=quiet)):
         i, k = divmod(n, num_images)
@@ -72,12 +70,9 @@ def sample(
 def generate(
     trained: TrainedModel, captions: np.ndarray, lengths: np.ndarray, num_images: int, **options
 ) -> GeneratedImages:
-    """`num_images` images of each caption, caption after caption, as NumPy arrays.
+    """`num_images` images of each caption int `[N, T]`, with options of `TrainedModel.generate`.
 
     Image k of every caption is made from the same noise: only the words make the difference.
-
-    Args:
-      captions: int `[N, T]`. lengths: int `[N]`. options: of `TrainedModel.generate`.
     """
     examples = {
         "caption": np.repeat(captions, num_images, axis=0),
@@ -101,8 +96,8 @@ def encode(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Captions as word numbers int32 `[N, T]`, padded with zeros, and their lengths int32 `[N]`.
 
-    T is `data.eval_max_words`; what is left out, unknown words among them, is warned of.
-    `UserError` for a caption that is empty, not UTF-8, or has no known word.
+    T is `data.eval_max_words`; what is left out is warned of. `UserError` for a caption that is
+    empty, not UTF-8, or has no known word.
     """
     padded, longest = [], data.eval_max_words
     for caption in captions:
@@ -153,7 +148,6 @@ def read_captions(path: str | os.PathLike[str]) -> list[str]:
             f"the captions file {path} is not UTF-8 (byte {error.start}): save it as "
             "UTF-8, one caption a line"
         ) from error
-    captions = [line.strip() for line in text.splitlines() if line.strip()]
-    if not captions:
+    if not (captions := [line.strip() for line in text.splitlines() if line.strip()]):
         raise UserError(f"the captions file {path} holds no caption: write one a line")
     return captions

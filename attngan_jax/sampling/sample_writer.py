@@ -22,21 +22,16 @@ NUM_SAMPLES = 16
 
 def fixed_batch(dataset: Dataset, config: Config, count: int, image_size: int) -> pipeline.Batch:
     """`count` test pairs at even distances as one batch, each with its place as `number`."""
-    (batch,) = pipeline.eval_batches(
-        pipeline.EvenSubset(dataset.test, count),
-        config,
-        vocabulary=dataset.vocabulary,
-        batch_size=count,
-        image_sizes=(image_size,),
-    )
+    subset, words = pipeline.EvenSubset(dataset.test, count), dataset.vocabulary
+    sizes: dict = dict(batch_size=count, image_sizes=(image_size,))
+    (batch,) = pipeline.eval_batches(subset, config, vocabulary=words, **sizes)
     return batch | {"number": np.arange(count, dtype=np.int32)}
 
 
 class SampleWriter:
-    """Called with (step, state) by the training loop; writes `samples/step_<step>.npz`.
+    """Called with (step, state); writes `samples/step_<step>.npz` of the same captions and noise.
 
-    Captions and noise are the same at every step. Returns a grid of each stage's images, uint8
-    `[H, W, 3]` by name.
+    Returns a grid of each stage's images, uint8 `[H, W, 3]` by name.
     """
 
     def __init__(self, task: AttnganTask, dataset: Dataset, encoders: dict, workdir: PathLike):

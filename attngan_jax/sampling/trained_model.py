@@ -24,7 +24,7 @@ CACHED_ELEMENTS = 2**22  # of the widest layer in a CPU's caches: 16 MiB in floa
 
 
 class GeneratedImages(NamedTuple):
-    """What a model makes of B captions; dictionaries have the side of a stage's image as key."""
+    """What a model makes of B captions; the keys of dictionaries are sides of a stage's image."""
 
     images: dict[int, Any]  # of every stage, uint8 `[B, S, S, 3]`
     attention: dict[int, Any]  # word maps of every refinement stage, `[B, H, W, T]`
@@ -35,8 +35,8 @@ class GeneratedImages(NamedTuple):
 class TrainedModel:
     """Text encoder, image encoder and generator of a run.
 
-    Methods that take `variables` are pure, to be jitted or mapped over a mesh. A batch holds
-    `caption` int `[B, T]` and `caption_length` int `[B]`.
+    Methods that take `variables` are pure. A batch holds `caption` int `[B, T]` and
+    `caption_length` int `[B]`.
     """
 
     config: Config
@@ -67,9 +67,8 @@ class TrainedModel:
         g, sizes = self.config.generator, self.task.image_sizes
         words, sentence = self.encode_captions(variables, batch)
         key = stage_key(self.config.seed if seed is None else seed, "evaluation", 0)
-        noise = jax.vmap(
-            lambda n: jax.random.normal(jax.random.fold_in(key, n), (g.z_dim + g.condition_dim,))
-        )(batch["number"])
+        keys = jax.vmap(functools.partial(jax.random.fold_in, key))(batch["number"])
+        noise = jax.vmap(lambda key: jax.random.normal(key, (g.z_dim + g.condition_dim,)))(keys)
         inputs = (noise[:, : g.z_dim], noise[:, g.z_dim :], sentence, words, word_mask(batch))
         output = generate_images(self.task.generator, variables["generator"], *inputs)
         images = {size: quantise(image) for size, image in zip(sizes, output.images)}
@@ -98,10 +97,10 @@ class TrainedModel:
 def generate_images(
     generator: Generator, variables: dict, *inputs: jax.Array, at_once: int | None = None
 ) -> GeneratorOutput:
-    """`Generator.__call__` of `inputs`, with running statistics; to be jitted.
+    """`Generator.__call__` of `inputs`, with running statistics, `at_once` examples at a time.
 
-    `at_once` are the examples at a time. Default: all of them, but on the CPU as many as have their
-    widest layer in the caches, which is faster by a third at CUB's width.
+    Default: all of them, but on the CPU as many as have their widest layer in the caches, which is
+    faster by a third at CUB's width.
     """
     B = len(inputs[0])
     if at_once is None and jax.default_backend() == "cpu":
@@ -110,11 +109,10 @@ def generate_images(
     if at_once is None or generator.legacy_mask:  # which reads the masks of other examples
         at_once = B
     at_once = next(count for count in range(min(at_once, B), 0, -1) if B % count == 0)
-
     generate = functools.partial(generator.bind(variables), train=False)
     if at_once == B:
         return generate(*inputs)
-    parts = jax.tree.map(lambda x: x.reshape(-1, at_once, *x.shape[1:]), inputs)
+    parts = [x.reshape(-1, at_once, *x.shape[1:]) for x in inputs]
     output = jax.lax.map(lambda part: generate(*part), parts)
     return jax.tree.map(lambda x: x.reshape(B, *x.shape[2:]), output)
 
@@ -131,19 +129,13 @@ def generator_variables(state: AttnganState) -> dict:
 
 def load_encoders(config: Config, vocabulary_size: int, workdir: storage.PathLike) -> dict:
     """Variables of the pretrained `text` and `image` encoder."""
-    state = restore_stage(DamsmTask(config, vocabulary_size), workdir)
-    return {"text": {"params": state.text.params}, "image": state.image.variables}
+    return restore_stage(DamsmTask(config, vocabulary_size), workdir).encoders
 
 
 def restore_stage(task, workdir: storage.PathLike, step: int | None = None) -> Any:
-    """A stage's state at `step`; default: the best by its `best_checkpoint`, or the newest.
-
-    Raises `UserError` if there is none.
-    """
+    """A stage's state at `step`, by default the best or newest; `UserError` if there is none."""
     sharding = parallel.replicated(parallel.make_mesh())
-    abstract = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        jax.eval_shape(task.create_train_state, jax.random.key(0)),
-    )
+    create = jax.jit(task.create_train_state, out_shardings=sharding)
+    abstract = jax.eval_shape(create, jax.random.key(0))
     with Checkpoints(workdir, task.name, best=task.settings.best_checkpoint) as checkpoints:
         return checkpoints.restore(abstract, step or checkpoints.best_step())[0]

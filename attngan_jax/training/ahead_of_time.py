@@ -1,7 +1,6 @@
 """The training steps of both stages, compiled for TPUs that are not there, without any array.
 
-`compile_check` reports what the TPU's own compiler says of each step: its memory, its arithmetic
-and its estimate of the time. docs/tpu.md explains the numbers.
+`compile_check` reports memory, arithmetic and estimated time; docs/tpu.md explains the numbers.
 """
 
 import collections
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.extend.core import jaxprs_in_params
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from attngan_jax import WITHOUT_TPU, configuration
 from attngan_jax.configuration import Config
@@ -28,10 +27,10 @@ TASKS = {task.name: task for task in (DamsmTask, AttnganTask)}
 
 
 class Chip(NamedTuple):
-    """One TPU chip: its memory, peak bfloat16 FLOP/s, matrix units (MXUs) and their side."""
+    """One TPU chip, with its matrix units (MXUs)."""
 
     hbm_gib: int
-    flops: float
+    flops: float  # peak bfloat16 FLOP/s
     num_mxus: int
     mxu_side: int = 128
     options: dict = {}  # what libtpu needs beside the name of a topology
@@ -85,11 +84,10 @@ def topology_devices(name: str) -> tuple[Chip, list]:
 
 
 def abstract_step(config: Config, stage: str, mesh: Mesh, vocabulary_size: int) -> tuple[Any, Any]:
-    """The jitted step of `stage`, "damsm" or "attngan", over `mesh`, and its abstract arguments.
+    """The jitted step of a stage over `mesh`, and its abstract arguments, with shardings.
 
-    `step.lower(*arguments).compile()` is the program that `loop.train` runs. The arguments (state,
-    frozen variables, batch) are pytrees of `jax.ShapeDtypeStruct` with shardings. Raises
-    `UserError` if there is no such stage, or the devices don't divide its global batch.
+    `step.lower(*arguments).compile()` is the program that `loop.train` runs. Raises `UserError` if
+    there is no such stage, or the devices don't divide its global batch.
     """
     if stage not in TASKS:
         raise UserError(f"there is no stage {stage!r}: choose one of {', '.join(TASKS)}")
@@ -99,18 +97,17 @@ def abstract_step(config: Config, stage: str, mesh: Mesh, vocabulary_size: int) 
         create = jax.jit(task.create_train_state, out_shardings=parallel.replicated(mesh))
         return jax.eval_shape(create, jax.random.key(0))
 
+    def array(dtype, *shape):
+        shape = (config[stage].batch_size, *shape)
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, parallel.SPLIT))
+
     task, frozen = TASKS[stage](config, vocabulary_size), None
     if stage == AttnganTask.name:
-        encoders = initial_state(DamsmTask(config, vocabulary_size))
-        frozen = {"text": {"params": encoders.text.params}, "image": encoders.image.variables}
+        frozen = initial_state(DamsmTask(config, vocabulary_size)).encoders
     # A global batch of `data.pipeline.train_iterator`.
-    B, T = task.settings.batch_size, task.max_words
-    shapes: dict[str, tuple] = {f"image_{S}": (B, S, S, 3) for S in task.image_sizes}
-    shapes |= {"caption": (B, T), "caption_length": (B,), "class_id": (B,), "index": (B,)}
-    batch = {}
-    for name, shape in shapes.items():
-        dtype = jnp.uint8 if name.startswith("image") else jnp.int32
-        batch[name] = jax.ShapeDtypeStruct(shape, dtype, sharding=parallel.split(mesh))
+    batch = {f"image_{S}": array(jnp.uint8, S, S, 3) for S in task.image_sizes}
+    batch |= {name: array(jnp.int32) for name in ("caption_length", "class_id", "index")}
+    batch["caption"] = array(jnp.int32, task.max_words)
     return parallel.parallel_step(task.train_step, mesh), (initial_state(task), frozen, batch)
 
 
@@ -120,7 +117,7 @@ def compile_check(
     """Compiles the steps that `loop.train` would run and reports what they need, as JSON values.
 
     Each chip gets `per_device_batch` images in both stages (the unlocked `config` is changed), by
-    default its share of the config's batches. The vocabulary counts `<end>`; CUB's has 5,450 words.
+    default its share of the config's batches. CUB's vocabulary has 5,450 words, with `<end>`.
     Raises `UserError` as `topology_devices`, and for a batch that the chips don't divide.
     """
     configuration.check(config)
@@ -134,8 +131,10 @@ def compile_check(
     for stage, (step, arguments) in steps.items():
         stages[stage] |= check_step(step, arguments, chip, config[stage].batch_size // mesh.size)
     assumed = {"hbm_gib": chip.hbm_gib, "flops_per_second": chip.flops}
-    report = {"config": config.name, "topology": topology, "chips": mesh.size}
-    return report | {
+    return {
+        "config": config.name,
+        "topology": topology,
+        "chips": mesh.size,
         "chip": devices[0].device_kind,
         "compute_dtype": config.compute_dtype,
         "assumed": assumed | {"vocabulary_size": vocabulary_size},
@@ -180,14 +179,14 @@ _CALL = re.compile(r" (?:call\(.*\bto_apply|while\(.*\bcondition=%?([\w.-]+), bo
 def estimate(program: str, chip: Chip, images: int) -> dict:
     """The compiler's estimate of a step's time, from the text of a compiled TPU program.
 
-    It writes its cycles beside every fusion, convolution and copy that the step waits for. This is
-    their sum, at the chip's clock, where the body of a loop counts as often as the loop runs.
+    The sum of the cycles that it writes beside every fusion, convolution and copy that the step
+    waits for, at the chip's clock; the body of a loop counts as often as the loop runs.
     """
     computations: dict[str, list[str]] = collections.defaultdict(list)
-    name = entry = ""
+    name = ""
     for line in program.splitlines():
         if header := _COMPUTATION.match(line):
-            name, entry = header[2], header[2] if header[1] else entry
+            name = header[1] or header[2]
         computations[name].append(line)
     cycles: collections.Counter[str] = collections.Counter()
 
@@ -202,7 +201,7 @@ def estimate(program: str, chip: Chip, images: int) -> dict:
                 trips = trips or re.search(r" constant\((\d+)\)", condition)
                 run(call[2], times * int(trips[1] if trips else 1))
 
-    run(entry, 1)
+    run("ENTRY ", 1)
     seconds = cycles.total() / chip.clock_hz
     return {
         "milliseconds": round(1e3 * seconds, 2),
@@ -226,9 +225,8 @@ def _operation(line: str) -> str:
     return "/".join(list(dict.fromkeys(modules))[:3]) or primitive
 
 
-# Each is a `jax.named_scope` where the package asks for an exchange: sums for BatchNorm, with their
-# gradients; parameters' gradients and metrics; gathered captions, with their gradients; a sum over
-# all images of the batch for each caption.
+# Each is a `jax.named_scope` where the package asks for an exchange: sums for BatchNorm; the
+# gradients of parameters and metrics; gathered captions; a caption's sum over all images.
 PURPOSES = ("statistics", "gradients", "captions", "softmax")
 _COLLECTIVES = "psum pmax pmin all_gather reduce_scatter all_to_all ppermute pbroadcast".split()
 
@@ -239,7 +237,7 @@ def exchanges(jaxpr: Any) -> dict[str, dict[str, int]]:
     An operation's bytes are those of the whole array that each device has before (reduce-scatter)
     or after it (all others). A purpose that is none of `PURPOSES` is "other".
     """
-    found: dict[str, dict[str, int]] = {}
+    found: dict = collections.defaultdict(collections.Counter)
 
     def visit(jaxpr, times: int) -> None:
         for equation in jaxpr.eqns:
@@ -249,9 +247,7 @@ def exchanges(jaxpr: Any) -> dict[str, dict[str, int]]:
                 purpose = next((scope for scope in scopes if scope in PURPOSES), "other")
                 arrays = equation.invars if name == "reduce_scatter" else equation.outvars
                 size = sum(array.aval.size * array.aval.dtype.itemsize for array in arrays)
-                entry = found.setdefault(purpose, {"operations": 0, "bytes": 0})
-                entry["operations"] += times
-                entry["bytes"] += times * size
+                found[purpose].update(operations=times, bytes=times * size)
             for inner in jaxprs_in_params(equation.params):
                 visit(inner, times * equation.params.get("length", 1))  # of a scan
 

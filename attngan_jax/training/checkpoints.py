@@ -26,9 +26,9 @@ PARTS = ("prepare", "damsm", "attngan", "evaluate")  # of a run, each with a clo
 class Checkpoints(contextlib.AbstractContextManager):
     """The checkpoints of one stage of a run, in `WORKDIR/<stage>/<step>/`.
 
-    A save is asynchronous and atomic: a step is listed when it is complete. `close` waits for it.
-    All processes of a run open, save, restore and close together, in one shared folder; a process
-    for which `multihost.is_alone` reads by itself.
+    A save is asynchronous and atomic: a step is listed when it is complete, and the end of the
+    `with` block waits for it. All processes of a run open, save and restore together, in one
+    shared folder; a process for which `multihost.is_alone` reads by itself.
 
     Args:
       best: name of a score; the checkpoint with the highest is kept too. "": the newest only.
@@ -46,7 +46,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         return sorted(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
 
     def latest_step(self) -> int | None:
-        """The step of the newest complete checkpoint."""
+        """The step of the newest complete checkpoint, if there is one."""
         return self._manager.latest_step()
 
     def best_step(self) -> int | None:
@@ -61,7 +61,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         `UserError` for a state that is not finite, `OSError` where the disk has no room for it.
         """
         # The losses of a step may be finite and the parameters after it not.
-        for path, finite in jax.tree_util.tree_leaves_with_path(jax.device_get(_are_finite(state))):
+        for path, finite in jax.tree.leaves_with_path(jax.device_get(_are_finite(state))):
             if not finite:
                 name = jax.tree_util.keystr(path, simple=True, separator=".")
                 raise UserError(
@@ -73,7 +73,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         size = sum(x.nbytes for x in jax.tree.leaves(state)) + SPARE_BYTES
         if not storage.is_address(self.folder) and shutil.disk_usage(self.folder).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
-        items = {"state": ocp.args.StandardSave(state), "progress": ocp.args.JsonSave(progress)}
+        items = dict(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress))
         self._manager.save(step, args=ocp.args.Composite(**items), metrics=scores or None)
 
     def restore(self, state: Any, step: int | None = None) -> tuple[Any, dict]:
@@ -93,23 +93,17 @@ class Checkpoints(contextlib.AbstractContextManager):
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
         except (ValueError, KeyError, FileNotFoundError) as error:
             raise UserError(
-                f"checkpoint {self.folder}/{step} does not fit this config or is "
-                f"damaged ({' '.join(str(error).split())[:200]}): delete that folder "
-                "to go on from the one before it"
+                f"checkpoint {self.folder}/{step} does not fit this config or is damaged "
+                f"({' '.join(str(error).split())[:200]}): delete that folder to go on from the "
+                "one before it"
             ) from error
         return restored["state"], restored["progress"]
 
-    def close(self) -> None:
-        """Waits for a save that is under way."""
+    def __exit__(self, *_) -> None:
         self._manager.close()
 
-    def __exit__(self, *_) -> None:
-        self.close()
 
-
-@jax.jit
-def _are_finite(state):
-    return jax.tree.map(lambda x: jnp.isfinite(x).all(), state)
+_are_finite = jax.jit(lambda state: jax.tree.map(lambda x: jnp.isfinite(x).all(), state))
 
 
 def _options(best: str) -> ocp.CheckpointManagerOptions:
@@ -118,13 +112,14 @@ def _options(best: str) -> ocp.CheckpointManagerOptions:
     def score(scores) -> float:
         return scores.get(best, -math.inf)
 
-    # Not `max_to_keep`, which would delete the newest where it is not among the best.
-    policies = ocp.checkpoint_managers
-    highest = policies.BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)
-    kept = [policies.LatestN(n=KEEP), *([highest] if best else [])]
-    options: dict = {"preservation_policy": policies.AnyPreservationPolicy(kept)}
+    options, policies = {}, ocp.checkpoint_managers
+    kept = [policies.LatestN(n=KEEP)]
     if best:
-        options |= {"best_fn": score, "best_mode": "max"}
+        options = {"best_fn": score, "best_mode": "max"}
+        only = dict(n=1, keep_checkpoints_without_metrics=False)
+        kept.append(policies.BestN(get_metric_fn=score, **only))
+    # Not `max_to_keep`, which would delete the newest where it is not among the best.
+    options["preservation_policy"] = policies.AnyPreservationPolicy(kept)
     if multihost.is_alone():  # other processes may be reading as well
         this = jax.process_index()
         alone = ocp.options.MultiprocessingOptions(
@@ -144,8 +139,8 @@ class StageClock:
     """Counts a part's seconds from its creation, on top of those `spent` by earlier starts."""
 
     def __init__(self, workdir: storage.PathLike, part: str, spent: float = 0.0):
-        self._workdir, self._part, self.spent = workdir, part, spent
-        self._start = time.monotonic()
+        self._workdir, self._part = workdir, part
+        self.spent, self._start = spent, time.monotonic()
 
     def save(self) -> float:
         """Returns the seconds so far; the first process writes them."""

@@ -29,18 +29,12 @@ def is_finished(task, workdir: storage.PathLike) -> bool:
     return max(steps, default=0) >= task.settings.num_train_steps
 
 
-def train_iterator(task, dataset, seed: int, index_and_count: tuple[int, int] = (0, 1)) -> Any:
-    """A process's share of a task's training batches, as the config asks for them."""
-    return pipeline.train_iterator(
-        dataset,
-        task.config,
-        batch_size=task.settings.batch_size,
-        image_sizes=task.image_sizes,
-        max_words=task.max_words,
-        seed=seed,
-        process_index=index_and_count[0],
-        process_count=index_and_count[1],
-    )
+def train_iterator(task, dataset) -> Any:
+    """This process's share of a task's training batches, as the config asks for them."""
+    index, count = multihost.index_and_count()
+    sizes: dict = dict(batch_size=task.settings.batch_size, image_sizes=task.image_sizes)
+    sizes |= dict(max_words=task.max_words, process_index=index, process_count=count)
+    return pipeline.train_iterator(dataset, task.config, seed=task.config.seed, **sizes)
 
 
 def train(
@@ -59,27 +53,25 @@ def train(
       task: a `DamsmTask` or `AttnganTask`. dataset: from `data.datasets.load`.
       frozen: variables that the step only reads.
       start: puts weights that were trained elsewhere into a fresh state; not called when resuming.
-      on_sample: called with (step, state) every `sample_every_steps` and at the end, in the
-        first process, with the state on its devices; returns images, uint8 `[H, W, 3]` by
-        name, for the event files.
+      on_sample: called with (step, state) every `sample_every_steps` and at the end, in the first
+        process; returns images, uint8 `[H, W, 3]` by name, for the event files.
       score: called with the state of every checkpoint; its scalars are logged, and the checkpoint
         with the highest `best_checkpoint` among them is kept beside the newest.
 
     Returns the final state. Raises `UserError` if the devices don't divide the batch, or the run
-    was imported without an image encoder; `Stopped` at SIGTERM to any process, in all of them
-    after the same step, which is saved.
+    was imported without an image encoder; `Stopped` after SIGTERM, in all processes after the
+    same step, which is saved.
     """
     check_has_image_encoder(workdir)
-    config, settings = task.config, task.settings
-    num_train_steps = settings.num_train_steps
+    config, settings, num_train_steps = task.config, task.settings, task.settings.num_train_steps
     clock, mesh = StageClock(workdir, task.name), parallel.make_mesh()
     parallel.check_stage(config, task.name, mesh)
     sharding = parallel.replicated(mesh)
-    create_train_state = jax.jit(task.create_train_state, out_shardings=sharding)
-    state = create_train_state(stage_key(config.seed, task.name, -1))
+    create = jax.jit(task.create_train_state, out_shardings=sharding)
+    state = create(stage_key(config.seed, task.name, -1))
     frozen = jax.device_put(frozen, sharding)
     train_step = parallel.parallel_step(task.train_step, mesh)
-    iterator = train_iterator(task, dataset, config.seed, multihost.index_and_count())
+    iterator = train_iterator(task, dataset)
     step, scalars, stop = 0, None, False
     with (
         Checkpoints(workdir, task.name, best=settings.best_checkpoint) as checkpoints,

@@ -1,13 +1,13 @@
 """Metric files of a run: CLU's event files, and the same scalars as JSON lines.
 
-The one place that imports `clu.metric_writers` and `clu.periodic_actions`, and with them TensorFlow
-and its seconds of start-up.
+Only this file imports CLU's writers, and with them TensorFlow and its seconds of start-up.
 """
 
 import json
 import pathlib
 import shutil
 import tempfile
+import textwrap
 import time
 
 import jax
@@ -26,8 +26,8 @@ COPY_SECONDS = 300.0  # between copies to a bucket; a kill loses the events sinc
 class Metrics:
     """Collects every step's scalars on the device, writes their means at log steps.
 
-    The first process writes; the others check for values that are not finite, and stop with it.
-    A bucket gets copies of the event files, which are written to `event_folder` on this machine.
+    The first process writes; all check for values that are not finite, and stop together. A bucket
+    gets copies of the event files, which are written to `event_folder` on this machine.
     """
 
     def __init__(self, workdir: storage.PathLike, stage: str, num_train_steps: int):
@@ -35,15 +35,14 @@ class Metrics:
         self._pending: list[tuple[int, dict]] = []
         self._sizes: dict[str, int] = {}  # of event files in a bucket
         self._copied = time.monotonic()
+        self._is_copied = multihost.is_first() and storage.is_address(workdir)
         self._writer = metric_writers.MultiWriter([])
         if multihost.is_first():
             self._log = storage.Log(Workdir(workdir).metrics_log)
             self._target = self.event_folder = Workdir(workdir).events(stage)
-            if storage.is_address(self._target):
+            if self._is_copied:
                 self.event_folder = pathlib.Path(tempfile.mkdtemp(prefix="events-"))
-            self._writer = metric_writers.create_default_writer(
-                str(self.event_folder), asynchronous=True
-            )
+            self._writer = metric_writers.create_default_writer(str(self.event_folder))
         self._progress = periodic_actions.ReportProgress(
             num_train_steps=num_train_steps, every_secs=20, writer=self._writer
         )
@@ -61,17 +60,16 @@ class Metrics:
         if not self._pending:
             return
         rows, self._pending = jax.device_get(self._pending), []
-        for step, row in rows:
-            for name, value in row.items():
-                if not np.isfinite(value):
-                    raise UserError(
-                        f"{name} became {value} at step {step} of stage {self.stage}: the last "
-                        "checkpoint is from before; lower the learning rate or change the seed, "
-                        "and start in a new --workdir"
-                    )
-        means = {name: float(np.mean([row[name] for _, row in rows])) for name in rows[0][1]}
+        for step, name, value in ((step, *item) for step, row in rows for item in row.items()):
+            if not np.isfinite(value):
+                raise UserError(
+                    f"{name} became {value} at step {step} of stage {self.stage}: the last "
+                    "checkpoint is from before; lower the learning rate or change the seed, and "
+                    "start in a new --workdir"
+                )
+        step, last = rows[-1]
+        means = {name: float(np.mean([row[name] for _, row in rows])) for name in last}
         means |= since_last or {}
-        step = rows[-1][0]
         self.write(step, {f"train/{name}": value for name, value in means.items()})
         values = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
         logging.info("%s step %d: %s", self.stage, step, values)
@@ -92,19 +90,17 @@ class Metrics:
 
     def write_config(self, step: int, config: dict) -> None:
         """Writes a config to the event files, as text with a value a line."""
-        lines = json.dumps(config, indent=2).splitlines()
-        text = "\n".join(f"    {line}" for line in lines)  # preformatted, in Markdown
+        text = textwrap.indent(json.dumps(config, indent=2), "    ")  # preformatted, in Markdown
         self._writer.write_texts(step, {"config": text})
 
     def _copy_events(self) -> None:
         """Copies to a bucket the event files that have grown since the last copy."""
         self._writer.flush()
-        if self.event_folder != self._target:
-            for file in sorted(self.event_folder.iterdir()):
-                size = file.stat().st_size
-                if self._sizes.get(file.name) != size:
-                    storage.write_bytes(self._target / file.name, file.read_bytes())
-                    self._sizes[file.name] = size
+        for file in sorted(self.event_folder.iterdir()) if self._is_copied else ():
+            size = file.stat().st_size
+            if self._sizes.get(file.name) != size:
+                storage.write_bytes(self._target / file.name, file.read_bytes())
+                self._sizes[file.name] = size
         self._copied = time.monotonic()
 
     def close(self) -> None:
@@ -112,5 +108,5 @@ class Metrics:
         if multihost.is_first():
             self._copy_events()
         self._writer.close()
-        if multihost.is_first() and self.event_folder != self._target:
+        if self._is_copied:
             shutil.rmtree(self.event_folder, ignore_errors=True)

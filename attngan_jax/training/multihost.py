@@ -1,12 +1,11 @@
 """Several processes as one run: which one writes, and when all of them stop.
 
-Every process runs the same program. The first one alone builds data and writes metric files and
-reports; a single process is the first of one, and never waits here.
+All run the same program. Only the first builds data and writes metrics and reports; a single
+process is the first of one, and never waits here.
 """
 
 import contextlib
 import itertools
-import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -16,11 +15,12 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
+from flax import serialization
 from jax.experimental import multihost_utils
 
 from attngan_jax.errors import UserError
 
-LONGEST_WAIT = 7 * 24 * 3600  # seconds for the others, while the first builds data or writes
+LONGEST_WAIT = 7 * 24 * 3600_000  # milliseconds, for the others while the first works alone
 SHUTDOWN_WAIT = 30  # seconds for the others, when a process ends
 Result = TypeVar("Result")
 
@@ -29,20 +29,18 @@ _step_numbers = itertools.count()  # over both stages: no number may come twice
 
 
 def initialise(
-    coordinator: str | None = None,
-    num_processes: int | None = None,
-    process_index: int | None = None,
+    coordinator: str | None, num_processes: int | None, process_index: int | None
 ) -> None:
     """Joins this process to the others of its run; before any other use of jax.
 
-    Takes HOST:PORT of the first process, which all can reach, the number of processes, and this
-    one's number from 0; or nothing where jax finds them by itself (TPU, Slurm, Kubernetes).
+    Takes HOST:PORT of the first process, the number of processes and this one's number from 0; or
+    three times None where jax finds them by itself (TPU, Slurm, Kubernetes).
     """
     given = (coordinator, num_processes, process_index)
-    if None in given and any(value is not None for value in given):
+    if None in given and given != (None, None, None):
         raise UserError(
-            "--coordinator, --num_processes and --process_index belong together: give "
-            "all three, or --distributed alone where jax finds them by itself"
+            "--coordinator, --num_processes and --process_index belong together: give all three, "
+            "or --distributed alone where jax finds them by itself"
         )
     if num_processes is not None and process_index not in range(num_processes):
         raise UserError(
@@ -57,8 +55,8 @@ def initialise(
             "start all of them, with one --coordinator=HOST:PORT that all can reach, or "
             "--distributed on a TPU"
         ) from error
-    index, devices = jax.process_index(), f"{jax.local_device_count()} of {jax.device_count()}"
-    logging.info("process %d of %d, %s devices", index, jax.process_count(), devices)
+    counts = jax.process_count(), jax.local_device_count(), jax.device_count()
+    logging.info("process %d of %d, %d of %d devices", jax.process_index(), *counts)
     if not is_first():
         logging.set_verbosity(logging.WARNING)  # the first process logs for all of them
 
@@ -69,10 +67,7 @@ def is_first() -> bool:
 
 
 def is_alone() -> bool:
-    """Whether this process works by itself while others wait: no collectives, no barriers.
-
-    `parallel.make_mesh` then has this process's devices, and `Checkpoints` reads by itself.
-    """
+    """Whether this process works by itself while others wait: no collectives, no barriers."""
     return _is_alone
 
 
@@ -82,7 +77,7 @@ def index_and_count() -> tuple[int, int]:
 
 
 def _wait_for_all(name: str) -> None:
-    ocp.multihost.get_barrier_sync_fn()(key=f"attngan_jax_{name}", timeout_ms=LONGEST_WAIT * 1000)
+    ocp.multihost.get_barrier_sync_fn()(key=f"attngan_jax_{name}", timeout_ms=LONGEST_WAIT)
 
 
 @contextlib.contextmanager
@@ -111,7 +106,7 @@ def first_goes_first(name: str) -> Iterator[None]:
 def on_each(function: Callable[[], Result], name: str) -> Result:
     """The result of `function` in each process, alone, once all processes have theirs.
 
-    An error in one of them stops all: the processes where it worked raise `UserError`.
+    An error in one of them stops all: the others raise `UserError`.
     """
     if jax.process_count() == 1:
         return function()
@@ -123,7 +118,7 @@ def on_each(function: Callable[[], Result], name: str) -> Result:
         error = caught
     _wait_for_all(name)
     failed = multihost_utils.process_allgather(np.array(error is not None))
-    if error is not None:
+    if error:
         raise error
     if failed.any():
         raise UserError(f"process {int(np.argmax(failed))} has stopped: what it said last is why")
@@ -138,34 +133,39 @@ def on_first(function: Callable[[], Result], name: str) -> Result | None:
 def from_first(function: Callable[[], Any], name: str) -> Any:
     """As `on_first`, but every process returns the first one's result, its arrays on the host.
 
-    For what is looked up in a folder, where two processes may see different states of it.
+    The result is JSON-like or nested dicts of arrays; a tuple of such may arrive as a list. For
+    what is looked up in a folder, where two processes may see different states of it.
     """
     if jax.process_count() == 1:
         return function()
-    sent = on_first(lambda: pickle.dumps(jax.device_get(function())), name)
-    content = np.frombuffer(sent or b"", np.uint8)
+
+    def serialised() -> bytes:
+        result = jax.device_get(function())
+        result = list(result) if isinstance(result, tuple) else result  # msgpack has no tuples
+        return serialization.msgpack_serialize(result)
+
+    content = np.frombuffer(on_first(serialised, name) or b"", np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
     content = content if is_first() else np.zeros(size, np.uint8)
-    # Safe to unpickle: the processes of one run trust each other.
-    return pickle.loads(np.asarray(multihost_utils.broadcast_one_to_all(content)).tobytes())
+    content = multihost_utils.broadcast_one_to_all(content)
+    return serialization.msgpack_restore(np.asarray(content).tobytes())
 
 
 @contextlib.contextmanager
 def stop_signal() -> Iterator[Callable[[], bool]]:
-    """Notices SIGTERM, which announces that a machine is about to be taken, to any process.
+    """Yields a function that says whether to save and stop now, after SIGTERM to any process.
 
-    Yields a function that says whether to save and stop now. Every process calls it after every
-    step, and it returns True at the same call in all of them.
+    Every process calls it after every step, and it returns True at the same call in all of them.
     """
     if jax.process_count() > 1:  # jax has a handler of its own, which tells the other processes
         yield lambda: multihost_utils.reached_preemption_sync_point(next(_step_numbers))
         return
-    received: list[int] = []
-    in_main_thread = threading.current_thread() is threading.main_thread()  # as a handler has to be
-    if in_main_thread:
-        previous = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    received = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only that can have a handler
+        yield received.is_set
+        return
+    previous = signal.signal(signal.SIGTERM, lambda *_: received.set())
     try:
-        yield lambda: bool(received)
+        yield received.is_set
     finally:
-        if in_main_thread:
-            signal.signal(signal.SIGTERM, previous)
+        signal.signal(signal.SIGTERM, previous)

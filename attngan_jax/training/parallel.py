@@ -1,10 +1,9 @@
 """Data parallelism, all of it: a one-axis mesh, replicated state, sharded batches.
 
 Steps are written for one device's share and run under `jax.shard_map` with `check_vma=False`.
-Then the transpose of a `psum` is a `psum`, so that the gradient on each device is that of the SUM
-of all devices' losses with respect to its own copy of the parameters, and `mean_over_devices` of
-the gradients is the gradient of the mean loss, also through gathered captions and BatchNorm's
-global statistics.
+Then the transpose of a `psum` is a `psum`: the gradient on each device is that of the SUM of all
+devices' losses with respect to its own parameters, and `mean_over_devices` of the gradients is that
+of the mean loss, also through gathered captions and BatchNorm's global statistics.
 """
 
 import os
@@ -31,9 +30,8 @@ def make_mesh(devices=None) -> Mesh:
     `jax.make_mesh` would order the devices as they are wired, and its default, explicit axis
     types, refuses gathers and slices of sharded arrays.
     """
-    if devices is None:
-        devices = jax.local_devices() if multihost.is_alone() else jax.devices()
-    ordered = sorted(devices, key=lambda device: (device.process_index, device.id))
+    everywhere = jax.local_devices if multihost.is_alone() else jax.devices
+    ordered = sorted(devices or everywhere(), key=lambda device: (device.process_index, device.id))
     return Mesh(np.array(ordered), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
 
 
@@ -41,8 +39,8 @@ def check_batch_size(batch_size: int, mesh: Mesh, key: str) -> None:
     """Raises `UserError` for a global batch that the devices don't divide."""
     if batch_size % mesh.size:
         raise UserError(
-            f"{key} is {batch_size}, which {mesh.size} devices do not divide: "
-            f"choose a multiple of {mesh.size}"
+            f"{key} is {batch_size}, which {mesh.size} devices do not divide: choose a multiple "
+            f"of {mesh.size}"
         )
 
 
@@ -59,22 +57,18 @@ def check_stage(config: Config, stage: str, mesh: Mesh) -> None:
 
 
 def parallel_step(step: Callable, mesh: Mesh) -> Any:
-    """Jits `step(state, frozen, batch) -> (state, metrics)` over the mesh.
+    """Jits `step(state, frozen, batch) -> (state, metrics)` over the mesh, donating the state.
 
-    State and frozen variables are replicated, the batch is split along its first axis, metrics are
-    scalars that the step has averaged. The state's buffers are donated.
+    State, frozen variables and metrics are replicated, the batch is split along its first axis.
     """
-    ins, outs = (REPLICATED, REPLICATED, SPLIT), (REPLICATED, REPLICATED)
-    mapped = jax.shard_map(step, mesh=mesh, in_specs=ins, out_specs=outs, check_vma=False)
-    return jax.jit(mapped, donate_argnums=0)
+    specs: dict = dict(in_specs=(REPLICATED, REPLICATED, SPLIT), out_specs=REPLICATED)
+    return jax.jit(jax.shard_map(step, mesh=mesh, check_vma=False, **specs), donate_argnums=0)
 
 
 def parallel_map(function: Callable, mesh: Mesh) -> Callable:
     """Jits `function(variables, batch) -> outputs`, outputs split as the batch is."""
-    ins = (REPLICATED, SPLIT)
-    return jax.jit(
-        jax.shard_map(function, mesh=mesh, in_specs=ins, out_specs=SPLIT, check_vma=False)
-    )
+    specs: dict = dict(in_specs=(REPLICATED, SPLIT), out_specs=SPLIT)
+    return jax.jit(jax.shard_map(function, mesh=mesh, check_vma=False, **specs))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -82,20 +76,17 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, REPLICATED)
 
 
-def split(mesh: Mesh) -> NamedSharding:
-    """The sharding of a batch: split over the devices along its first axis."""
-    return NamedSharding(mesh, SPLIT)
-
-
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """Arrays that are the same in all processes, on every device of the mesh."""
 
+    sharding = replicated(mesh)
+
     def put(x):
         is_global = isinstance(x, jax.Array) and not x.is_fully_addressable
-        if is_global or replicated(mesh).is_fully_addressable:
-            return jax.device_put(x, replicated(mesh))
+        if is_global or sharding.is_fully_addressable:
+            return jax.device_put(x, sharding)
         # device_put would send each array to all processes, to compare them.
-        return jax.make_array_from_process_local_data(replicated(mesh), np.asarray(x))
+        return jax.make_array_from_process_local_data(sharding, np.asarray(x))
 
     return jax.tree.map(put, tree)
 
@@ -110,8 +101,8 @@ def on_this_host(tree: Any) -> Any:
 
 def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """This host's share of a batch as global arrays, split over the mesh along the first axis."""
-    put = jax.make_array_from_process_local_data
-    return {name: put(split(mesh), array) for name, array in batch.items()}
+    put, sharding = jax.make_array_from_process_local_data, NamedSharding(mesh, SPLIT)
+    return {name: put(sharding, array) for name, array in batch.items()}
 
 
 def use_compilation_cache(folder: str) -> None:

@@ -17,9 +17,6 @@ class DeviceBatches:
 
     Steps are dispatched ahead of the devices, so the time spent in `next` does not measure time
     lost. Lost is the part of it in which the devices had finished all their work: `wait_fraction`.
-
-    Args:
-      iterator: with `get_state`, `set_state` and `close`; it is closed with this.
     """
 
     def __init__(self, iterator, mesh: Mesh):

@@ -7,6 +7,7 @@ from typing import Any
 import flax.struct
 import jax
 import optax
+from optax import GradientTransformation as Optimizer
 
 from attngan_jax.training import parallel
 
@@ -26,7 +27,7 @@ class Network(flax.struct.PyTreeNode):
     opt_state: Any
 
     @classmethod
-    def create(cls, variables: Mapping, optimizer: optax.GradientTransformation) -> "Network":
+    def create(cls, variables: Mapping, optimizer: Optimizer) -> "Network":
         """The network of a module's initial variables."""
         params = variables["params"]
         return cls(params, variables.get("batch_stats", {}), optimizer.init(params))
@@ -37,9 +38,7 @@ class Network(flax.struct.PyTreeNode):
         return {"params": self.params, "batch_stats": self.batch_stats}
 
     @jax.named_scope("optimizer")  # its name in profiles and in compile_check's list
-    def update(
-        self, optimizer: optax.GradientTransformation, grads: Any, batch_stats: Any
-    ) -> "Network":
+    def update(self, optimizer: Optimizer, grads: Any, batch_stats: Any) -> "Network":
         """The network after one optimizer step, with the statistics of its forward pass."""
         updates, opt_state = optimizer.update(grads, self.opt_state, self.params)
         return Network(optax.apply_updates(self.params, updates), batch_stats, opt_state)
@@ -51,6 +50,11 @@ class DamsmState(flax.struct.PyTreeNode):
     step: jax.Array
     text: Network
     image: Network
+
+    @property
+    def encoders(self) -> dict:
+        """Variables of `text` and `image`, as everything after stage 1 reads them."""
+        return {"text": {"params": self.text.params}, "image": self.image.variables}
 
 
 class AttnganState(flax.struct.PyTreeNode):
@@ -64,7 +68,5 @@ class AttnganState(flax.struct.PyTreeNode):
 
 def average_statistics(state: Any) -> Any:
     """Running statistics as the mean of the devices' own, where each device takes its own."""
-    batch_stats = jax.tree_util.GetAttrKey("batch_stats")
-    return jax.tree.map_with_path(
-        lambda path, x: parallel.mean_over_devices(x) if batch_stats in path else x, state
-    )
+    key, mean = jax.tree_util.GetAttrKey("batch_stats"), parallel.mean_over_devices
+    return jax.tree.map_with_path(lambda path, x: mean(x) if key in path else x, state)

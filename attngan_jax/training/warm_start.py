@@ -16,31 +16,25 @@ from attngan_jax.training.state import DamsmState
 from attngan_jax.workdir import Workdir
 
 STAGE = DamsmTask.name
-# The config keys that stage 1 follows from.
-KEYS = (
-    *("seed", "compute_dtype", "per_device_batch_norm", "per_device_negatives", "data."),
-    *("procedural_birds.", "text_encoder.", "image_encoder.", "damsm."),
-)
 
 
 def take_damsm(config: Config, workdir: storage.PathLike, source: storage.PathLike) -> None:
-    """Copies the finished stage 1 of the run in `source`, with its log and its seconds.
+    """Copies the finished stage 1 of the run in `source`, with its log, seconds and origin.
 
-    Runs that differ only in the GAN need one DAMSM. Does nothing where `workdir` has trained some
-    of stage 1 itself. `WORKDIR/damsm_from.json` says where it is from. Raises `UserError` where
+    Does nothing where `workdir` has trained some of stage 1 itself. Raises `UserError` where
     `source` has no finished stage 1, or one of another config or vocabulary.
     """
     if Checkpoints.steps_in(workdir, STAGE):
         return
     target, origin = Workdir(workdir), Workdir(source)
     _check_same_stage(config, target, origin)
-
-    def log_lines(run: Workdir, of_stage: bool) -> list[str]:
-        log = run.metrics_log
-        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-        return [f"{line}\n" for line in lines if (json.loads(line)["stage"] == STAGE) == of_stage]
-
-    log = log_lines(origin, True) + log_lines(target, False)
+    log = [
+        f"{line}\n"
+        for run in (origin, target)
+        if run.metrics_log.exists()
+        for line in run.metrics_log.read_text(encoding="utf-8").splitlines()
+        if (json.loads(line)["stage"] == STAGE) == (run is origin)
+    ]
     storage.write_text(target.metrics_log, "".join(log))
     seconds = wall_seconds(workdir) | {STAGE: wall_seconds(source).get(STAGE, 0.0)}
     storage.write_text(target.wall_seconds, json.dumps(seconds) + "\n")
@@ -56,11 +50,10 @@ def take_damsm(config: Config, workdir: storage.PathLike, source: storage.PathLi
 
 def _check_same_stage(config: Config, target: Workdir, origin: Workdir) -> None:
     other = configuration.load_workdir_config(origin.folder)
-    differing = [line for line in configuration.differences(other, config) if line.startswith(KEYS)]
-    if differing:
+    if differing := configuration.differences(other, config, of=(STAGE,)):
         raise UserError(
-            f"stage 1 of {origin} is of another config ({differing[0]}): take it from "
-            "a run with these settings, or leave --damsm_from away"
+            f"stage 1 of {origin} is of another config ({differing[0]}): take it from a run with "
+            "these settings, or leave --damsm_from away"
         )
     words = origin.vocabulary
     if not words.exists() or words.read_bytes() != target.vocabulary.read_bytes():
@@ -91,16 +84,14 @@ def _copy_stage(source: storage.Path, target: storage.Path) -> None:
 
 
 def trunk_weights(config: Config, workdir: storage.PathLike) -> InceptionWeights | None:
-    """The weights that `config.image_encoder.weights` names, where a run needs them.
+    """The weights that `config.image_encoder.weights` names; writes nothing.
 
     None for the cnn trunk, for a trunk that is to be untrained, and for a run whose checkpoints
-    hold the trunk already. Writes nothing. Raises `UserError` where the run needs weights and none
-    are chosen, or the file is not what it should be.
+    hold the trunk already. Raises `UserError` where none are chosen, or the file is another.
     """
     image = config.image_encoder
-    if image.trunk != "inception_v3" or Checkpoints.steps_in(workdir, STAGE):
-        return None
-    return chosen_inception_weights(image.weights)
+    is_needed = image.trunk == "inception_v3" and not Checkpoints.steps_in(workdir, STAGE)
+    return chosen_inception_weights(image.weights) if is_needed else None
 
 
 def record(weights: InceptionWeights, path: str, workdir: storage.PathLike) -> None:
@@ -112,7 +103,6 @@ def record(weights: InceptionWeights, path: str, workdir: storage.PathLike) -> N
 
 def with_trunk(state: DamsmState, weights: InceptionWeights) -> DamsmState:
     """The state with these weights and running statistics in its trunk."""
-    trunk, image = weights.variables, state.image
-    params = image.params | {PRETRAINED: trunk["params"]}
-    batch_stats = image.batch_stats | {PRETRAINED: trunk["batch_stats"]}
-    return state.replace(image=image.replace(params=params, batch_stats=batch_stats))
+    image = state.image.variables
+    started = {name: image[name] | {PRETRAINED: x} for name, x in weights.variables.items()}
+    return state.replace(image=state.image.replace(**started))

@@ -1,5 +1,7 @@
 """Runs a task's steps, or a part of one, on a mesh of some of the test's devices."""
 
+import contextlib
+
 import jax
 import numpy as np
 from jax.extend.core import jaxprs_in_params
@@ -32,23 +34,19 @@ def first_state(task):
 
 def encoders(config, dataset):
     """Encoders that are not trained, as `frozen` variables."""
-    state = first_state(DamsmTask(config, len(dataset.vocabulary)))
-    return {"text": {"params": state.text.params}, "image": state.image.variables}
+    return first_state(DamsmTask(config, len(dataset.vocabulary))).encoders
 
 
 def batches(task, dataset, count):
     """The first batches of a stage."""
-    iterator = loop.train_iterator(task, dataset, 0)
-    result = [next(iterator) for _ in range(count)]
-    iterator.close()
-    return result
+    with contextlib.closing(loop.train_iterator(task, dataset)) as iterator:
+        return [next(iterator) for _ in range(count)]
 
 
 def make_task(stage, config, dataset):
     """The task, and the variables that its step only reads."""
-    if stage == "damsm":
-        return DamsmTask(config, len(dataset.vocabulary)), None
-    return AttnganTask(config, len(dataset.vocabulary)), encoders(config, dataset)
+    task = {"damsm": DamsmTask, "attngan": AttnganTask}[stage](config, len(dataset.vocabulary))
+    return task, encoders(config, dataset) if stage == "attngan" else None
 
 
 def train(task, frozen, batches, num_devices=1, state=None, step=None):
@@ -67,7 +65,7 @@ def train(task, frozen, batches, num_devices=1, state=None, step=None):
 
 def by_path(tree):
     """The leaves by their names."""
-    leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(tree))
+    leaves = jax.tree.leaves_with_path(jax.device_get(tree))
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 

@@ -13,28 +13,26 @@ import time
 
 from attngan_jax.training import loop, parallel
 
-records, seconds = sys.argv[1], float(sys.argv[2])
-originals = {"train": loop.train, "shard_batch": parallel.shard_batch}
 stages = []
 
 
-def train(task, *arguments, **keywords):
+def train(task, *arguments, original=loop.train, **keywords):
     """Notes which stage it is."""
     stages.append(task.name)
-    return originals["train"](task, *arguments, **keywords)
+    return original(task, *arguments, **keywords)
 
 
-def shard_batch(batch, mesh):
+def shard_batch(batch, mesh, original=parallel.shard_batch):
     """Writes down the share's records, if it is a batch of training."""
     if "number" not in batch:  # which evaluation adds
         with open(records, "a", encoding="utf-8") as file:
             file.write(json.dumps([stages[-1], batch["index"].tolist()]) + "\n")
-        if stages[-1] == "attngan":
-            time.sleep(seconds)
-    return originals["shard_batch"](batch, mesh)
+        time.sleep(float(seconds) if stages[-1] == "attngan" else 0.0)
+    return original(batch, mesh)
 
 
 if __name__ == "__main__":
     loop.train, parallel.shard_batch = train, shard_batch
-    sys.argv = ["main", *sys.argv[3:]]
+    _, records, seconds, *flags = sys.argv
+    sys.argv = ["main", *flags]
     runpy.run_module("attngan_jax.main", run_name="__main__")

@@ -28,11 +28,10 @@ class SmallNetwork(nn.Module):
 @pytest.fixture(scope="module")
 def small():
     """The network's variables, and images whose odd ones repeat the even ones."""
-    rng = np.random.default_rng(0)
-    images = np.repeat(rng.normal(size=(4, 4, 4, 3)), 2, axis=0).astype(np.float32)
-    key = jax.random.key(0)
+    images, key = np.random.default_rng(0).normal(size=(4, 4, 4, 3)), jax.random.key(0)
+    images = jnp.repeat(images.astype(np.float32), 2, axis=0)
     variables = one_device.on_one_device(lambda x: SmallNetwork().init(key, x, train=True))(images)
-    return jax.device_get(variables), jnp.asarray(images)
+    return jax.device_get(variables), images
 
 
 def gradient(variables, num_devices, **settings):
@@ -53,17 +52,11 @@ def gradient(variables, num_devices, **settings):
     return one_device.mapped(result, num_devices)
 
 
-@pytest.mark.parametrize(
-    "remat, num_microbatches, num_devices",
-    [
-        ("layers", 1, 1),
-        ("networks", 1, 2),
-        ("none", 2, 1),
-        ("none", 2, 2),
-        ("none", 2, 4),
-        ("layers", 2, 2),
-    ],
-)
+SMALL_CASES = [("layers", 1, 1), ("networks", 1, 2), ("layers", 2, 2)]
+SMALL_CASES += [("none", 2, num_devices) for num_devices in (1, 2, 4)]
+
+
+@pytest.mark.parametrize("remat, num_microbatches, num_devices", SMALL_CASES)
 def test_a_network_in_less_memory_gives_the_same(remat, num_microbatches, num_devices, small):
     """The two microbatches are alike here, so BatchNorm gives each the whole batch's statistics."""
     variables, images = small
@@ -95,15 +88,13 @@ def test_what_is_computed_again(remat, convolutions, small):
     never."""
     variables, images = small
 
-    def operations(remat):
+    def count(operation, remat):
         jaxpr = jax.make_jaxpr(gradient(variables, 2, remat=remat))(images).jaxpr
-        return [equation.primitive.name for equation in one_device.equations(jaxpr)]
+        names = [equation.primitive.name for equation in one_device.equations(jaxpr)]
+        return sum(name.startswith(operation) for name in names)
 
-    def num_sums(names):
-        return sum(name.startswith("psum") for name in names)
-
-    assert operations(remat).count("conv_general_dilated") == convolutions
-    assert num_sums(operations(remat)) == num_sums(operations("none")) > 0
+    assert count("conv_general_dilated", remat) == convolutions
+    assert count("psum", remat) == count("psum", "none") > 0
 
 
 @pytest.mark.parametrize("stage", ["damsm", "attngan"])
@@ -128,19 +119,14 @@ def test_accumulated_equals_whole_batch_where_batch_norm_allows_it(
 
 @pytest.mark.parametrize("stage, networks", [("damsm", 1), ("attngan", 6)])
 def test_the_config_chooses_what_is_computed_again(stage, networks, tiny_config, tiny_dataset):
-    """Stage 2 asks for it six times: the generator, two discriminators twice, the image encoder.
-
-    DAMSM's scores are computed again whatever the config says, without a policy: not counted.
-    """
+    """In stage 2 the generator, two discriminators twice, the image encoder; DAMSM's scores are
+    computed again whatever the config says, without a policy: not counted."""
     tiny_config.remat = "layers"
     task, frozen = one_device.make_task(stage, tiny_config, tiny_dataset)
     (batch,) = one_device.batches(task, tiny_dataset, 1)
-    policies = [
-        equation.params["policy"]
-        for equation in one_device.step_equations(task, frozen, batch)
-        if equation.primitive.name in ("remat2", "checkpoint")
-    ]
-    assert sum(policy is not None for policy in policies) == networks, policies
+    equations = one_device.step_equations(task, frozen, batch)
+    again = [e for e in equations if e.primitive.name in ("remat2", "checkpoint")]
+    assert sum(e.params["policy"] is not None for e in again) == networks, again
 
 
 def test_a_batch_that_microbatches_do_not_divide_names_the_key(tiny_config):

@@ -19,12 +19,11 @@ def test_a_step_compiled_from_shapes_runs_on_arrays(stage, tiny_config, tiny_dat
     compiled = step.lower(*abstract).compile()
     task, frozen = one_device.make_task(stage, tiny_config, tiny_dataset)
     variables = (one_device.first_state(task), frozen)
-    state, frozen = jax.device_put(variables, parallel.replicated(mesh))
+    variables = jax.device_put(variables, parallel.replicated(mesh))
     (batch,) = one_device.batches(task, tiny_dataset, 1)
-    arrays = (state, frozen, parallel.shard_batch(batch, mesh))
-    for (path, x), y in zip(
-        jax.tree_util.tree_leaves_with_path(arrays), jax.tree.leaves(abstract), strict=True
-    ):
+    arrays = (*variables, parallel.shard_batch(batch, mesh))
+    leaves = jax.tree.leaves_with_path(arrays)
+    for (path, x), y in zip(leaves, jax.tree.leaves(abstract), strict=True):
         assert (x.shape, x.dtype, x.sharding) == (y.shape, y.dtype, y.sharding), path
     state, metrics = compiled(*arrays)
     assert int(state.step) == 1
@@ -68,16 +67,13 @@ def test_devices_exchange_gradients_statistics_captions_and_nothing_else(tiny_co
     assert set(found) == {"gradients", "statistics", "captions", "softmax"}
 
     scalars = len(jax.tree.leaves(traced.out_info[1]))  # metrics, averaged with the gradients
-    state = abstract[0]
-    if stage == "damsm":
-        networks = (state.text, state.image)
-    else:
-        networks = (state.generator, *state.discriminators)
+    state, is_first = abstract[0], stage == "damsm"
+    networks = (state.text, state.image) if is_first else (state.generator, *state.discriminators)
     parameters = sum(x.size for x in jax.tree.leaves([n.params for n in networks]))
     assert 0 <= found["gradients"]["bytes"] - 4 * parameters <= 4 * (scalars + 1)
 
     B, T, D = 8, tiny_config.data.max_words, tiny_config.text_encoder.embedding_dim
     captions = 4 * B * (T * D + D) + B * T + 4 * B  # words, sentences, masks, classes
-    again = 4 * B * (T * D + D) if stage == "damsm" else 4 * B * D  # gradients; Eq. 5's next ones
+    again = 4 * B * (T * D + D) if is_first else 4 * B * D  # gradients; Eq. 5's next ones
     assert found["captions"]["bytes"] == captions + again
     assert found["softmax"]["bytes"] == 2 * 3 * 4 * B  # highest score, sum, gradient; both losses

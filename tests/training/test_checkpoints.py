@@ -44,8 +44,6 @@ def latest(workdir):
 
 
 def test_what_is_saved_comes_back(tmp_path):
-    with Checkpoints(tmp_path, "damsm") as checkpoints:
-        assert checkpoints.latest_step() is None
     save(tmp_path, 1, 2, 3)
     step, state, progress = latest(tmp_path)
     np.testing.assert_array_equal(state["x"], [0, 3, 6])
@@ -54,17 +52,13 @@ def test_what_is_saved_comes_back(tmp_path):
 
 
 def test_kill_9_while_saving_leaves_the_one_before(tmp_path):
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED_WHILE_SAVING, str(tmp_path)],
-        env=os.environ | {"JAX_NUM_CPU_DEVICES": "1"},
-        capture_output=True,
-    )
+    command = [sys.executable, "-c", KILLED_WHILE_SAVING, tmp_path]
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
+    killed = subprocess.run(command, env=environment, capture_output=True)
     assert killed.returncode == -9, killed.stderr
     with Checkpoints(tmp_path, "damsm") as checkpoints:
         step = checkpoints.latest_step()
-        shapes = {"x": ((4_000_000,), jnp.float32), "step": ((), jnp.int32)}
-        abstract = {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}
-        state, progress = checkpoints.restore(abstract)
+        state, progress = checkpoints.restore({"x": jnp.zeros(4_000_000), "step": jnp.int32(0)})
         assert step in (1, 2) and progress == {"at": step}
         assert (np.asarray(state["x"]) == step).all()
         checkpoints.save(3, state, {"at": 3})  # what the killed save left does no harm
@@ -88,28 +82,24 @@ def test_what_cannot_be_restored_says_why(tmp_path):
     with pytest.raises(UserError, match="holds no checkpoint: train this stage first"):
         restore()
     save(tmp_path, 1)
-    with pytest.raises(UserError, match="damsm/1 does not fit this config or is damaged"):
+    message = "damsm/1 does not fit this config or is damaged"
+    with pytest.raises(UserError, match=message):
         restore({"y": jnp.zeros(3), "step": jnp.int32(0)})
-    for path in (tmp_path / "damsm" / "1" / "state").rglob("*"):
-        if path.is_file():
-            path.write_bytes(b"")
-    with pytest.raises(UserError, match="does not fit this config or is damaged"):
+    for path in filter(os.path.isfile, (tmp_path / "damsm" / "1" / "state").rglob("*")):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=message):
         restore()
 
 
 def test_a_disk_without_room_is_noticed_before_anything_is_written(tmp_path, monkeypatch):
     state = {"x": jnp.zeros(2**20)}  # 4 MiB
-
-    def leave(mib):
-        usage = types.SimpleNamespace(free=mib * 2**20)
-        monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
-
+    disk = types.SimpleNamespace(free=4.5 * 2**20)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: disk)
     with Checkpoints(tmp_path, "damsm") as checkpoints:
-        leave(4.5)
         with pytest.raises(OSError, match="No space left on device: .*damsm"):
             checkpoints.save(1, state, {})
         assert list((tmp_path / "damsm").iterdir()) == []
-        leave(6)
+        disk.free = 6 * 2**20
         checkpoints.save(1, state, {})
     assert (tmp_path / "damsm" / "1").exists()
 
@@ -119,12 +109,11 @@ def test_a_full_disk_is_not_taken_for_a_checkpoint(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     save(tmp_path, 1)
-    checkpoints = Checkpoints(tmp_path, "damsm")
-    monkeypatch.setattr(os, "rename", full)
-    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
-        checkpoints.save(2, small(2), {})
-        checkpoints.close()
+        with Checkpoints(tmp_path, "damsm") as checkpoints:
+            monkeypatch.setattr(os, "rename", full)
+            monkeypatch.setattr(os, "replace", full)
+            checkpoints.save(2, small(2), {})
     monkeypatch.undo()
     step, state, _ = latest(tmp_path)
     assert step == 1

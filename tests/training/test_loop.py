@@ -1,5 +1,6 @@
 """The loop: it counts right, resumes exactly, and stops at what is not finite."""
 
+import itertools
 import json
 import pathlib
 
@@ -21,24 +22,17 @@ def train(stage, config, dataset, workdir, kill_at=None):
     """Trains a stage; with `kill_at`, dies when it has made that many updates."""
     pathlib.Path(workdir).mkdir(exist_ok=True)
     task, encoders = one_device.make_task(stage, config, dataset)
-    sampling = {}
-    if encoders:
-        sampling["on_sample"] = SampleWriter(task, dataset, encoders, workdir)
-    with pytest.MonkeyPatch.context() as patch:
-        if kill_at is not None:
-            patch.setattr(parallel, "shard_batch", dies_after(kill_at))
-        return loop.train(task, dataset, workdir, frozen=encoders, **sampling)
+    on_sample = SampleWriter(task, dataset, encoders, workdir) if encoders else None
+    batches = itertools.count()
 
-
-def dies_after(count, shard_batch=parallel.shard_batch):
-    calls = iter(range(count))
-
-    def shard_or_die(batch, mesh):
-        if next(calls, None) is None:
+    def shard_batch(batch, mesh, original=parallel.shard_batch):
+        if next(batches) == kill_at:
             raise Killed
-        return shard_batch(batch, mesh)
+        return original(batch, mesh)
 
-    return shard_or_die
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parallel, "shard_batch", shard_batch)
+        return loop.train(task, dataset, workdir, frozen=encoders, on_sample=on_sample)
 
 
 def logged(workdir):
@@ -59,14 +53,14 @@ def assert_equal_trees(a, b):
 
 @pytest.mark.parametrize("stage", ["damsm", "attngan"])
 def test_a_killed_run_resumes_exactly(stage, tiny_config, tiny_dataset, tmp_path):
-    config = tiny_config
-    config[stage].num_train_steps, config[stage].checkpoint_every_steps = 5, 2
-    straight = train(stage, config, tiny_dataset, tmp_path / "straight")
+    tiny_config[stage].update(num_train_steps=5, checkpoint_every_steps=2)
+    run = (stage, tiny_config, tiny_dataset)
+    straight = train(*run, tmp_path / "straight")
     with pytest.raises(Killed):
-        train(stage, config, tiny_dataset, tmp_path / "killed", kill_at=3)
+        train(*run, tmp_path / "killed", kill_at=3)
     # The third update is lost and made again.
     assert Checkpoints.steps_in(tmp_path / "killed", stage) == [2]
-    resumed = train(stage, config, tiny_dataset, tmp_path / "killed")
+    resumed = train(*run, tmp_path / "killed")
 
     assert_equal_trees(straight, resumed)
     assert logged(tmp_path / "straight") == logged(tmp_path / "killed")
@@ -75,15 +69,13 @@ def test_a_killed_run_resumes_exactly(stage, tiny_config, tiny_dataset, tmp_path
         step, (saved, kept) = checkpoints.latest_step(), checkpoints.restore(resumed)
     assert step == int(saved.step) == 5  # the last step is saved, though 5 is no multiple of 2
     assert_equal_trees(saved, resumed)
-    assert kept["iterator"] == {"global_next_index": 5 * config[stage].batch_size}
+    assert kept["iterator"] == {"global_next_index": 5 * tiny_config[stage].batch_size}
     if stage == "attngan":
         names = sorted(path.name for path in (tmp_path / "killed" / "samples").iterdir())
         assert names == ["fixed.npz", *(f"step_{n:08d}.npz" for n in (2, 4, 5))]
         for name in names:
-            one, other = (
-                np.load(tmp_path / run / "samples" / name) for run in ("straight", "killed")
-            )
-            assert all((one[key] == other[key]).all() for key in other.files)
+            files = (tmp_path / run / "samples" / name for run in ("straight", "killed"))
+            assert_equal_trees(*(dict(np.load(file)) for file in files))
 
 
 def test_a_finished_stage_is_known_and_makes_no_update(tiny_config, tiny_dataset, tmp_path):
@@ -101,8 +93,7 @@ def test_a_finished_stage_is_known_and_makes_no_update(tiny_config, tiny_dataset
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tiny_config, tiny_dataset, tmp_path):
-    tiny_config.damsm.learning_rate = 1e30
-    tiny_config.damsm.checkpoint_every_steps = 1
+    tiny_config.damsm.update(learning_rate=1e30, checkpoint_every_steps=1)
     with pytest.raises(UserError, match=r"^\w+_loss became (nan|inf) at step 2 of stage damsm"):
         train("damsm", tiny_config, tiny_dataset, tmp_path)
     assert Checkpoints.steps_in(tmp_path, "damsm") == [1]

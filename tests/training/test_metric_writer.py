@@ -1,5 +1,6 @@
 """Metric files: means over the steps since the last flush, every value checked."""
 
+import contextlib
 import io
 import json
 
@@ -15,9 +16,8 @@ from attngan_jax.training.metric_writer import Metrics
 
 @pytest.fixture
 def metrics(tmp_path):
-    metrics = Metrics(tmp_path, "damsm", num_train_steps=10)
-    yield metrics
-    metrics.close()
+    with contextlib.closing(Metrics(tmp_path, "damsm", num_train_steps=10)) as metrics:
+        yield metrics
 
 
 def events(workdir):
@@ -52,9 +52,8 @@ def test_a_line_torn_by_a_kill_is_cut_before_the_next(tmp_path):
     path = tmp_path / "metrics.jsonl"
     whole = '{"step": 1, "stage": "damsm", "time": 0.0, "scalars": {"train/a": 1.0}}\n'
     path.write_text(whole + '{"step": 2, "sta')
-    metrics = Metrics(tmp_path, "damsm", 4)
-    metrics.write(2, {"train/a": 2.0})
-    metrics.close()
+    with contextlib.closing(Metrics(tmp_path, "damsm", 4)) as metrics:
+        metrics.write(2, {"train/a": 2.0})
     first, second = path.read_text().splitlines()
     assert first + "\n" == whole and json.loads(second)["scalars"] == {"train/a": 2.0}
 

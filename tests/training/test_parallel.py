@@ -1,6 +1,7 @@
 """The number of devices changes no number: losses, gradients, parameters, statistics."""
 
 import os
+import pathlib
 import pickle
 import subprocess
 import sys
@@ -10,24 +11,49 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attngan_jax.errors import UserError
+from attngan_jax.data import datasets
 from attngan_jax.training import parallel
 from tests import tiny_runs
 from tests.training import one_device
 
 
+def steps(stage, config, dataset):
+    """By number of devices: the state after three steps, each step's metrics, how often the step
+    was traced."""
+    task, frozen = one_device.make_task(stage, config, dataset)
+    batches = one_device.batches(task, dataset, 3)
+    results = {}
+    for num_devices in (1, 2, 4, 8):
+        traces = []
+
+        def counted(*arguments, traces=traces):
+            traces.append(1)
+            return task.train_step(*arguments)
+
+        state, metrics = one_device.train(task, frozen, batches, num_devices, step=counted)
+        results[num_devices] = one_device.by_path(state), metrics, len(traces)
+    return results
+
+
+def write_steps(data_dir, path):
+    """Writes `{stage: steps(...)}`, in a process that has eight devices."""
+    from tests.conftest import config_in  # which chooses the compilation cache
+
+    config = config_in(data_dir)
+    config.damsm.batch_size = config.attngan.batch_size = 16
+    dataset = datasets.load(config)
+    results = {stage: steps(stage, config, dataset) for stage in ("damsm", "attngan")}
+    pathlib.Path(path).write_bytes(pickle.dumps(results))
+
+
 @pytest.fixture(scope="module")
 def on_devices(tiny_data_dir, tmp_path_factory):
-    """Three steps of both stages on 1, 2, 4 and 8 devices, from a process that has eight."""
+    """Three steps of both stages on 1, 2, 4 and 8 devices."""
     path = tmp_path_factory.mktemp("device_counts") / "results"
+    command = [sys.executable, "-m", "tests.training.test_parallel", tiny_data_dir, path]
     environment = {"JAX_NUM_CPU_DEVICES": "8", "XLA_FLAGS": tiny_runs.QUICK_COMPILATION}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.training.device_counts", tiny_data_dir, path],
-        cwd=tiny_runs.ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-    )
+    options = dict(cwd=tiny_runs.ROOT, env=os.environ | environment)
+    done = subprocess.run(command, capture_output=True, text=True, **options)
     assert done.returncode == 0, done.stderr[-3000:]
     return pickle.loads(path.read_bytes())
 
@@ -92,18 +118,14 @@ def test_random_keys_belong_to_the_examples_not_to_the_devices():
 
 
 def test_positions_and_gathered_rows_are_in_the_order_of_the_batch():
+    def positions_and_rows(x):
+        return parallel.gather((parallel.example_positions(len(x)), {"x": x}))
+
     x = jnp.arange(8) * 10
-
-    def positions(x):
-        return parallel.example_positions(len(x))
-
-    got = one_device.mapped(positions, 4, out_specs=parallel.SPLIT)(x)
-    np.testing.assert_array_equal(got, np.arange(8))
-    gathered = one_device.mapped(lambda x: parallel.gather({"x": x})["x"], 4)(x)
-    np.testing.assert_array_equal(gathered, x)
+    positions, gathered = one_device.mapped(positions_and_rows, 4)(x)
+    np.testing.assert_array_equal(positions, np.arange(8))
+    np.testing.assert_array_equal(gathered["x"], x)
 
 
-def test_a_batch_size_that_does_not_divide_names_the_key():
-    parallel.check_batch_size(8, one_device.mesh(4), "config.x")
-    with pytest.raises(UserError, match="^config.x is 10, which 4 devices do not divide"):
-        parallel.check_batch_size(10, one_device.mesh(4), "config.x")
+if __name__ == "__main__":
+    write_steps(*sys.argv[1:])

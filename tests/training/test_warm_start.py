@@ -1,6 +1,7 @@
 """Stage 1 taken from another run: complete, with its log, and only where it is the same."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -33,9 +34,8 @@ def fresh(tmp_path):
 
 
 def files(folder):
-    return {
-        path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()
-    }
+    paths = filter(os.path.isfile, folder.rglob("*"))
+    return {path.relative_to(folder): path.read_bytes() for path in paths}
 
 
 def test_the_copy_is_complete_and_says_where_it_is_from(fresh):
@@ -56,19 +56,13 @@ def test_a_stage_that_is_there_is_left_alone(fresh):
     Workdir(workdir).damsm_from.unlink()
     (workdir / "damsm" / "note").write_text("mine")
     warm_start.take_damsm(config, workdir, source)
-    assert (workdir / "damsm" / "note").exists()
-    assert not Workdir(workdir).damsm_from.exists()
+    assert (workdir / "damsm" / "note").exists() and not Workdir(workdir).damsm_from.exists()
 
 
-@pytest.mark.parametrize(
-    "key, value",
-    [
-        ("seed", 5),
-        ("damsm.gamma2", 1.0),
-        ("text_encoder.word_dim", 16),
-        ("procedural_birds.seed", 3),
-    ],
-)
+OTHER = {"seed": 5, "damsm.gamma2": 1.0, "text_encoder.word_dim": 16, "procedural_birds.seed": 3}
+
+
+@pytest.mark.parametrize("key, value", OTHER.items())
 def test_a_stage_of_other_settings_is_refused(fresh, key, value):
     config, workdir, source = fresh
     config.update_from_flattened_dict({key: value})

@@ -4,6 +4,7 @@ python -m tests.training.together HOST:PORT NUM_PROCESSES PROCESS_INDEX FILE
 """
 
 import json
+import pathlib
 import sys
 
 import jax
@@ -39,7 +40,7 @@ def main(address: str, num_processes: str, process_index: str, path: str) -> Non
         "own": outcome(multihost.on_each, lambda: [here, multihost.is_alone()], "own"),
         "first_alone": outcome(multihost.on_first, lambda: [here, multihost.is_alone()], "first"),
         "told": outcome(multihost.from_first, lambda: {"steps": [here, None], "é": "ü"}, "told"),
-        "told_again": outcome(multihost.from_first, lambda: here == 0, "told"),
+        "told_again": outcome(multihost.from_first, lambda: (here == 0, [here]), "told"),
         "second_fails": outcome(multihost.on_each, fails_in(1), "each"),
         "first_fails": outcome(multihost.on_first, fails_in(0), "first"),
         "telling_fails": outcome(multihost.from_first, fails_in(0), "told"),
@@ -52,13 +53,9 @@ def main(address: str, num_processes: str, process_index: str, path: str) -> Non
     spread = parallel.replicate(received, mesh)
     spread = parallel.replicate(spread, mesh)  # where it is already
     total = jax.jit(lambda tree: tree["w"]["a"].sum() * tree["n"])(spread)
-    said |= {
-        "received": [received["w"]["a"].tolist(), int(received["n"])],
-        "total": float(total),
-        "devices": len(spread["w"]["a"].sharding.device_set),
-    }
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(said, file)
+    said["received"] = [received["w"]["a"].tolist(), int(received["n"])]
+    said |= {"total": float(total), "devices": len(spread["w"]["a"].sharding.device_set)}
+    pathlib.Path(path).write_text(json.dumps(said))
 
 
 if __name__ == "__main__":

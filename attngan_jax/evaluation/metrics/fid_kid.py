@@ -1,8 +1,4 @@
-"""FID and KID: two distances between the features of two sets of images.
-
-A value only compares with others of the same features: every set of statistics knows its
-`Features`, and `distances` refuses to compare across them.
-"""
+"""FID and KID: two distances between two sets of images, in the same `Features` alone."""
 
 import dataclasses
 
@@ -26,7 +22,7 @@ class Features:
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """Of the features of a set of images: a Gaussian for FID, a sample for KID."""
+    """A Gaussian of a set of images' features for FID, and a sample of them for KID."""
 
     features: Features
     num_images: int
@@ -86,17 +82,17 @@ def distances(a: Statistics, b: Statistics) -> tuple[float, dict[str, float]]:
 
     Unlike FID's, the expectation of KID does not depend on the number of images.
     """
-    if a.features.family != b.features.family:
+    family = a.features.family
+    if family != b.features.family:
         raise UserError(
-            f"features of the family {a.features.family} and of {b.features.family} "
-            "cannot be compared: an FID or KID is of one family"
+            f"features of the family {family} and of {b.features.family} cannot be compared: an "
+            "FID or KID is of one family"
         )
     for name in ("weights_sha256", "resize"):
-        one, other = getattr(a.features, name), getattr(b.features, name)
-        if one != other:
+        one, other = (getattr(statistics.features, name)[:40] for statistics in (a, b))
+        if getattr(a.features, name) != getattr(b.features, name):
             raise UserError(
-                f"{a.features.family} features of different {name} ({one[:40]} and "
-                f"{other[:40]}) cannot be compared"
+                f"{family} features of different {name} ({one} and {other}) cannot be compared"
             )
     fid = gaussian_distance(a.mean, a.covariance, b.mean, b.covariance)
     return fid, squared_mmd(a.sample, b.sample)
@@ -125,8 +121,7 @@ def squared_mmd(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
     1,000: all pairs are used, and the 95 % interval is the jackknife's, each image left out in
     turn, for which the kernel's row sums suffice.
     """
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    m, n = len(x), len(y)
+    x, y, m, n = np.asarray(x, np.float64), np.asarray(y, np.float64), len(x), len(y)
     if min(m, n) < 3:
         raise ValueError(f"KID needs three images of either kind, not {m} and {n}")
     rows_x, rows_y = _row_sums(x, x, skip_diagonal=True), _row_sums(y, y, skip_diagonal=True)
@@ -141,17 +136,17 @@ def squared_mmd(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
     without_y = mmd(sum_x, sum_y - 2.0 * rows_y, sum_xy - rows_yx, m, n - 1)
     variance = sum((len(values) - 1) * values.var() for values in (without_x, without_y))
     error = DEVIATIONS * np.sqrt(variance)
-    bounds = {"value": float(value), "low": float(value - error), "high": float(value + error)}
-    return bounds | {"confidence": CONFIDENCE}
+    bounds = {"value": value, "low": value - error, "high": value + error}
+    return {name: float(bound) for name, bound in bounds.items()} | {"confidence": CONFIDENCE}
 
 
 def _row_sums(x, y, *, skip_diagonal: bool = False) -> np.ndarray:
     """`[M]`, the sum of k(x_i, y_j) over j (without j = i)."""
-    sums = []
+    sums = np.zeros(len(x))
     for first in range(0, len(x), KERNEL_BLOCK):
-        block = x[first : first + KERNEL_BLOCK]
-        kernel = (block @ y.T / x.shape[1] + 1.0) ** 3
+        rows = slice(first, first + KERNEL_BLOCK)
+        kernel = (x[rows] @ y.T / x.shape[1] + 1.0) ** 3
         if skip_diagonal:
-            kernel[np.arange(len(block)), first + np.arange(len(block))] = 0.0
-        sums.append(kernel.sum(1))
-    return np.concatenate(sums)
+            np.fill_diagonal(kernel[:, first:], 0.0)
+        sums[rows] = kernel.sum(1)
+    return sums

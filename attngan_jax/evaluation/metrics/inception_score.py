@@ -6,8 +6,8 @@ import numpy as np
 class InceptionScore:
     """exp of the mean of KL(p(y | image) || p(y)), over splits of the images.
 
-    Takes probabilities in a batch at a time and keeps sums alone. The seed deals the images to the
-    splits at random, as the released code does: the pairs come ordered by class.
+    Keeps sums alone. The seed deals the images to the splits at random, as the released code does:
+    the pairs come ordered by class.
     """
 
     def __init__(self, num_images: int, num_splits: int, seed: int):

@@ -37,10 +37,9 @@ def pointing_game(maps: jax.Array, word_labels: jax.Array, part_labels: jax.Arra
       maps: `[B, T, h, w]`, how much each word attends to each cell.
       word_labels, part_labels: int `[B, T]`, `[B, S, S]`: the part of a word, a pixel; 0 for none.
 
-    Returns:
-      `hit` bool `[B, T]`; `chance` `[B, T]`, the share of cells that would hit; `other_words`
-      `[B, T]`, the share of the caption's words for other parts whose peaks would hit (NaN without
-      such words). Meaningless where `word_labels` is 0.
+    Returns, meaningless where `word_labels` is 0, `[B, T]` each: `hit`; `chance`, the share of
+    cells that would hit; `other_words`, the share of the caption's words for other parts whose
+    peaks would hit (NaN without such words).
     """
     (B, T, h, w), pixel = maps.shape, np.arange(part_labels.shape[1])
     # `[cells, S]`, 1 where a pixel lies in a row or column of cells.
@@ -62,16 +61,14 @@ def pointing_game(maps: jax.Array, word_labels: jax.Array, part_labels: jax.Arra
 
 def summarise(word_labels: np.ndarray, game: dict[str, np.ndarray]) -> dict:
     """The result of `pointing_game` in percent: over all words that name a part, and by part."""
-    values = [np.asarray(game[name], np.float64) for name in ("hit", "chance", "other_words")]
-    parts = {
-        part: [value[word_labels == PARTS.index(part) + 1] for value in values] for part in WORDS
-    }
-    words = _percent([np.concatenate(columns) for columns in zip(*parts.values())])
+    values = np.array([game[name] for name in ("hit", "chance", "other_words")], np.float64)
+    parts = {part: values[:, word_labels == PARTS.index(part) + 1] for part in WORDS}
+    words = _percent(np.concatenate(list(parts.values()), axis=1))
     by_part = {part: _percent(columns) for part, columns in parts.items() if len(columns[0])}
     return {"mean": words.pop("accuracy")} | words | by_part
 
 
-def _percent(columns: list[np.ndarray]) -> dict:
+def _percent(columns: np.ndarray) -> dict:
     """Means of accuracy, chance and other words, each over the words that have a value."""
     finite = [column[np.isfinite(column)] for column in columns]
     means = [float(100 * column.mean()) if len(column) else None for column in finite]

@@ -78,9 +78,8 @@ def draw_mismatching(pairs: Pairs, n: int, protocol: Protocol, seed: int) -> np.
     pool, count = np.flatnonzero(ids != ids[n]), protocol.num_candidates - 1
     if len(pool) < (1 if protocol.with_replacement else count):
         raise UserError(
-            f"R-precision wants {count} mismatching captions and there are only "
-            f"{len(pool)}: lower config.eval.num_candidates or raise "
-            "config.eval.num_images"
+            f"R-precision wants {count} mismatching captions and there are only {len(pool)}: "
+            "lower config.eval.num_candidates or raise config.eval.num_images"
         )
     rng = np.random.default_rng((seed, n))
     return rng.choice(pool, count, replace=protocol.with_replacement)
@@ -89,8 +88,7 @@ def draw_mismatching(pairs: Pairs, n: int, protocol: Protocol, seed: int) -> np.
 def summarise(hits: np.ndarray, protocol: Protocol) -> dict:
     """Mean and standard deviation over folds of `fold_size` images, in percent.
 
-    Images that fill no whole fold count in neither; with fewer images than one fold, all of them
-    are the only fold and the deviation is 0.
+    Images that fill no whole fold do not count; fewer images than one fold are the only fold.
     """
     folds = max(1, len(hits) // protocol.fold_size)
     used = hits[: folds * protocol.fold_size]

@@ -29,22 +29,19 @@ def retrieval(images: np.ndarray, sentences: np.ndarray, class_ids: np.ndarray) 
 def true_ranks(queries: np.ndarray, targets: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
     """The place of each query's own target among all targets by cosine, int `[N]`, from 1.
 
-    Args:
-      queries, targets: `[N, D]`; row n of one belongs to row n of the other.
-      class_ids: int `[N]`. Other targets of the query's class do not compete: they may fit it just
-        as well. Class -1 is none.
+    Row n of the queries `[N, D]` belongs to row n of the targets `[N, D]`. Other targets of the
+    query's class, int `[N]`, do not compete: they may fit it just as well. Class -1 is none.
     """
     queries, targets = (unit(np.asarray(vectors, np.float64)) for vectors in (queries, targets))
-    result = []
+    ranks = np.zeros(len(queries), int)
     for first in range(0, len(queries), BLOCK):
         places = np.arange(first, min(first + BLOCK, len(queries)))
         scores = queries[places] @ targets.T
-        own = scores[np.arange(len(places)), places][:, None]
+        own = scores[places - first, places][:, None]
         same = (class_ids[places, None] == class_ids[None]) & (class_ids[places, None] >= 0)
-        scores[same] = -np.inf
-        scores[np.arange(len(places)), places] = -np.inf
-        result.append(1 + (scores >= own - TIE).sum(1))
-    return np.concatenate(result)
+        same[places - first, places] = True
+        ranks[places] = 1 + ((scores >= own - TIE) & ~same).sum(1)
+    return ranks
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
