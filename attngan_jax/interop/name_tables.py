@@ -40,19 +40,11 @@ MATRIX = Layout(lambda x: x[:, :, 0, 0].T, lambda x: x.T[:, :, None, None])
 
 
 class Row(NamedTuple):
-    """One array of a network.
+    """One array of a network."""
 
-    Attributes:
-      pt: its name in the PyTorch state_dict.
-      flax: its path in the variables, "params/..." or "batch_stats/..."; BatchNorm's count of
-        batches has none ("").
-      shape: its shape in PyTorch's layout.
-      layout: one of the layouts above.
-    """
-
-    pt: str
-    flax: str
-    shape: Shape
+    pt: str  # name in the PyTorch state_dict
+    flax: str  # path, "params/..." or "batch_stats/..."; "" for BatchNorm's count of batches
+    shape: Shape  # in PyTorch's layout
     layout: Layout = SAME
 
 
@@ -65,13 +57,11 @@ def layer(pt: str, flax: str, shape: Shape, bias: bool = False) -> list[Row]:
 
 def norm(pt: str, flax: str, features: int) -> list[Row]:
     """BatchNorm, in PyTorch's order."""
-    return [
-        Row(f"{pt}.weight", f"params/{flax}/scale", (features,)),
-        Row(f"{pt}.bias", f"params/{flax}/bias", (features,)),
-        Row(f"{pt}.running_mean", f"batch_stats/{flax}/mean", (features,)),
-        Row(f"{pt}.running_var", f"batch_stats/{flax}/var", (features,)),
-        Row(f"{pt}.num_batches_tracked", "", ()),
-    ]
+    params, stats = f"params/{flax}", f"batch_stats/{flax}"
+    arrays = dict(weight=f"{params}/scale", bias=f"{params}/bias")
+    arrays |= dict(running_mean=f"{stats}/mean", running_var=f"{stats}/var")
+    rows = [Row(f"{pt}.{name}", path, (features,)) for name, path in arrays.items()]
+    return [*rows, Row(f"{pt}.num_batches_tracked", "", ())]
 
 
 def conv_norm(pt: str, flax: str, shape: Shape, members: tuple = (0, 1)) -> list[Row]:
@@ -83,7 +73,7 @@ def conv_norm(pt: str, flax: str, shape: Shape, members: tuple = (0, 1)) -> list
 def generator_rows(d: Dimensions, single_image: bool = False) -> list[Row]:
     """`G_NET`, or `G_DCGAN`, which makes the last image only."""
     C, condition, stages = d["gf_dim"], d["condition_dim"], d["num_stages"]
-    ups = _log2(d["base_size"]) - 2
+    ups = d["base_size"].bit_length() - 3  # doublings from 4 pixels on
     width = C << ups
     rows = layer("ca_net.fc", "conditioning/dense", (4 * condition, d["embedding_dim"]), bias=True)
     rows += layer("h_net1.fc.0", "initial/dense", (32 * width, condition + d["z_dim"]))
@@ -132,7 +122,7 @@ def generator_dimensions(shapes: Shapes) -> Dimensions:
 
 def discriminator_rows(d: Dimensions) -> list[Row]:
     """`D_NET64`, `D_NET128`, `D_NET256`, and so on; below 64 pixels the first block is shorter."""
-    C, downs = d["df_dim"], _log2(d["image_size"]) - 2
+    C, downs = d["df_dim"], d["image_size"].bit_length() - 3  # halvings, down to 4 pixels
     first = min(downs, 4)  # halvings in the first block of layers, which is named after its end
     width = C << max(0, 4 - downs)
     rows = layer(f"img_code_s{2**first}.0", "stem", (width, 3, 4, 4))
@@ -189,17 +179,16 @@ def text_encoder_dimensions(shapes: Shapes) -> Dimensions:
 @functools.cache
 def inception_convolutions() -> dict[str, Shape]:
     """Inception-v3's convolutions: torchvision's names, in its order."""
-    created: list[str] = []
+    shapes = {}
 
     def init():
         variables = InceptionV3().init(jax.random.key(0), jnp.zeros((1, 299, 299, 3)), train=False)
         flat = traverse_util.flatten_dict(variables["params"], sep=".")
-        created.extend(name for name in flat if name.endswith(".conv.kernel"))
-        return flat
+        shapes.update({name: array.shape for name, array in flat.items() if array.ndim == 4})
 
-    shapes = {name: kernel.shape for name, kernel in jax.eval_shape(init).items()}
-    in_order = {name.removesuffix(".conv.kernel"): shapes[name] for name in created}
-    return {name: (O, I, H, W) for name, (H, W, I, O) in in_order.items()}
+    jax.eval_shape(init)  # what it returned would be sorted by name
+    kernels = {name.removesuffix(".conv.kernel"): shape for name, shape in shapes.items()}
+    return {name: (O, I, H, W) for name, (H, W, I, O) in kernels.items()}
 
 
 def inception_rows(below: str = "") -> list[Row]:
@@ -215,13 +204,13 @@ def image_encoder_rows(d: Dimensions) -> list[Row]:
 
     The released code has no small trunk: its blocks get our names, and the shapes of the file.
     """
+    D = d["embedding_dim"]
     if d["trunk"] == "cnn":
         rows, local, pooled = [], d["local_features"], d["pooled_features"]
         for name, shape in d["cnn_blocks"].items():
             rows += conv_norm(f"cnn.{name}", f"cnn/{name}", shape, ("conv", "bn"))
     else:
         rows, local, pooled = inception_rows("inception/"), LOCAL_FEATURES, POOLED_FEATURES
-    D = d["embedding_dim"]
     rows.append(Row("emb_features.weight", "params/regions/kernel", (D, local, 1, 1), MATRIX))
     return rows + layer("emb_cnn_code", "code", (D, pooled), bias=True)
 
@@ -267,22 +256,15 @@ def _size(shapes: Shapes, name: str, axis: int) -> int:
     return shape[axis] if axis < len(shape) else 0
 
 
-def _log2(n: int) -> int:
-    return n.bit_length() - 1
-
-
 class Table(NamedTuple):
-    """The two functions of a network."""
-
     rows: Callable[[Dimensions], list[Row]]
     dimensions: Callable[[Shapes], Dimensions]
 
 
+_dcgan_rows = functools.partial(generator_rows, single_image=True)
 TABLES = {
     "generator": Table(generator_rows, generator_dimensions),
-    "generator_dcgan": Table(
-        functools.partial(generator_rows, single_image=True), generator_dimensions
-    ),
+    "generator_dcgan": Table(_dcgan_rows, generator_dimensions),
     "discriminator": Table(discriminator_rows, discriminator_dimensions),
     "text_encoder": Table(text_encoder_rows, text_encoder_dimensions),
     "image_encoder": Table(image_encoder_rows, image_encoder_dimensions),
