@@ -1,6 +1,7 @@
 """The released code's files of one trained model become a workdir, as one's own run leaves it."""
 
 import dataclasses
+import functools
 import json
 import os
 import shutil
@@ -34,21 +35,14 @@ FilePath = str | Path
 
 
 class OriginalModel(NamedTuple):
-    """A model of the released code, float32, checked against the config.
+    """A model of the released code, float32, checked against the config."""
 
-    Attributes:
-      vocabulary: of the captions that it was trained with.
-      generator, text_encoder, image_encoder: variables; the image encoder may be missing (None).
-      discriminators: image size -> variables, for those that were given.
-      files: what each was read from, with its SHA-256.
-    """
-
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary  # of the captions that it was trained with
     generator: Variables
     text_encoder: Variables
     image_encoder: Variables | None
-    discriminators: dict[int, Variables]
-    files: dict[str, str]
+    discriminators: dict[int, Variables]  # by image size, those that were given
+    files: dict[str, str]  # the names of all files that were read -> SHA-256
 
 
 def read_original(
@@ -70,21 +64,17 @@ def read_original(
     except ValueError as error:
         raise UserError(f"{captions}: {error}") from error
 
-    def read(kind: str, path: FilePath) -> tuple[Variables, Mapping[str, Any]]:
-        return _read_network(config, kind, path, len(vocabulary))
-
+    read = functools.partial(_read_network, config, len(vocabulary))
     files = [generator, text_encoder, captions, *discriminators]
     files += [image_encoder] if image_encoder else []
-    sizes = image_sizes(config)
-    by_size: dict[int, Variables] = {}
+    sizes, by_size = image_sizes(config), {}
     for path in discriminators:
         variables, dimensions = read("discriminator", path)
         size = dimensions["image_size"]
         if size not in sizes or size in by_size:
-            what = "a second one" if size in by_size else f"and the config has {list(sizes)}"
-            raise UserError(
-                f"{path} is the discriminator of {size} pixels, {what}: give one file per stage"
-            )
+            what = f"{path} is the discriminator of {size} pixels"
+            why = "a second one" if size in by_size else f"and the config has {list(sizes)}"
+            raise UserError(f"{what}, {why}: give one file per stage")
         by_size[size] = variables
     kind = "generator_dcgan" if config.generator.single_image else "generator"
     return OriginalModel(
@@ -98,7 +88,7 @@ def read_original(
 
 
 def _read_network(
-    config: Config, kind: str, path: FilePath, num_words: int
+    config: Config, num_words: int, kind: str, path: FilePath
 ) -> tuple[Variables, Mapping[str, Any]]:
     """A network's variables and dimensions."""
     state_dict = read_state_dict(path)
@@ -114,7 +104,8 @@ def _read_network(
     ]
     if differing:
         raise UserError(f"{path} does not fit the config: {'; '.join(differing)}")
-    return jax.tree.map(_float32, variables), dimensions
+    variables = jax.tree.map(lambda a: a if a.dtype.kind == "i" else a.astype("f4"), variables)
+    return variables, dimensions
 
 
 def _wanted(config: Config, kind: str, num_words: int) -> dict[str, tuple[str, Any]]:
@@ -136,10 +127,6 @@ def _wanted(config: Config, kind: str, num_words: int) -> dict[str, tuple[str, A
     if section == "discriminator":
         wanted["unconditional"] = ("generator.single_image", not config.generator.single_image)
     return wanted | {name: (f"{section}.{name}", config[section][name]) for name in names}
-
-
-def _float32(array: np.ndarray) -> np.ndarray:
-    return array if array.dtype.kind == "i" else array.astype(np.float32)
 
 
 def write_workdir(
@@ -198,28 +185,22 @@ def _save(
 ) -> None:
     """Saves a stage with the `given` networks' variables; those that are None start afresh."""
 
-    def others(key):  # orthogonal kernels take long to initialize: none for what is given
+    @jax.jit  # which drops the initialization of what is given: orthogonal kernels take long
+    def start(key, given, fields):
         state = task.create_train_state(key)
-        return _with_networks(state, given, empty=True, **dict.fromkeys(fields))
+        networks = {name: _with_variables(getattr(state, name), given[name]) for name in given}
+        return dataclasses.replace(state, **networks, **fields)
 
-    state = jax.jit(others)(stage_key(task.config.seed, task.name, -1))
-    state = _with_networks(state, given, step=jnp.int32(step), **fields)
+    fields["step"] = jnp.int32(step)
+    state = start(stage_key(task.config.seed, task.name, -1), given, fields)
     # The position in the endless training data, as Grain's ElasticIterator writes it.
     position = {"global_next_index": step * task.settings.batch_size}
     with Checkpoints(workdir, task.name) as checkpoints:
         checkpoints.save(step, state, {"iterator": position, "wall_seconds": 0.0})
 
 
-def _with_networks(state: Any, given: Mapping[str, Any], empty: bool = False, **fields: Any) -> Any:
-    """The state with the variables of the networks that are given, or with none for these."""
-
-    def replace(network, variables):
-        if isinstance(network, tuple):
-            return tuple(map(replace, network, variables))
-        if variables is None:
-            return network
-        new = {key: None if empty else variables[key] for key in ("params", "batch_stats")}
-        return dataclasses.replace(network, **new)
-
-    networks = {name: replace(getattr(state, name), given[name]) for name in given}
-    return dataclasses.replace(state, **networks, **fields)
+def _with_variables(network: Any, variables: Any) -> Any:
+    if isinstance(network, tuple):
+        return tuple(map(_with_variables, network, variables))
+    new = {key: variables[key] for key in ("params", "batch_stats")} if variables else {}
+    return dataclasses.replace(network, **new)

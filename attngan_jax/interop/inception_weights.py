@@ -6,12 +6,12 @@ says the family and the file that it came from.
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -25,9 +25,8 @@ from attngan_jax.interop.state_dicts import COUNTERS, Variables, variables_from_
 PUBLISHED = "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth"
 RANDOM = "random"  # the config value that asks for an untrained trunk by name
 FAMILIES = {"torchvision": 1000, "tf-2015": 1008, "cub-50": 50}  # and how many classes each has
-_ADVICE = (
-    "make it with: python -m attngan_jax.convert classifier --source FILE --out FILE.safetensors"
-)
+_COMMAND = "python -m attngan_jax.convert classifier --source FILE --out FILE.safetensors"
+_ADVICE = f"make it with: {_COMMAND}"
 
 
 class InceptionWeights(NamedTuple):
@@ -38,20 +37,13 @@ class InceptionWeights(NamedTuple):
 
 
 class ClassifierWeights(NamedTuple):
-    """Inception-v3 with its last layer, float32.
+    """Inception-v3 with its last layer, float32."""
 
-    Attributes:
-      family: one of `FAMILIES`.
-      variables: {"params", "batch_stats"} of `models.inception.InceptionV3`.
-      kernel: `[2048, classes]`. bias: `[classes]`, zeros for "tf-2015", which is used without.
-      sha256: of all these numbers, whichever file they came in.
-    """
-
-    family: str
-    variables: Variables
-    kernel: np.ndarray
-    bias: np.ndarray
-    sha256: str
+    family: str  # one of `FAMILIES`
+    variables: Variables  # of `models.inception.InceptionV3`
+    kernel: np.ndarray  # [2048, classes]
+    bias: np.ndarray  # [classes], zeros for "tf-2015", which is used without
+    sha256: str  # of all these numbers, whichever file they came in
 
 
 def read_inception_weights(path: storage.PathLike) -> InceptionWeights:
@@ -59,19 +51,16 @@ def read_inception_weights(path: storage.PathLike) -> InceptionWeights:
 
     Raises `UserError` for a file that can't be read, is damaged, or is of another network.
     """
+    what = f"the Inception weights {path}"
     try:
         digest = sha256(path)
     except OSError as error:
-        raise UserError(
-            f"the Inception weights {path} cannot be read ({storage.strerror(error)}): "
-            f"download {PUBLISHED}"
-        ) from error
+        why = storage.strerror(error)
+        raise UserError(f"{what} cannot be read ({why}): download {PUBLISHED}") from error
     named = re.search(r"-([0-9a-f]{8})\.pth$", str(path))  # as PyTorch's own downloads are
     if named and not digest.startswith(named[1]):
-        raise UserError(
-            f"the Inception weights {path} are damaged: their SHA-256 starts with "
-            f"{digest[:8]}; download {PUBLISHED} again"
-        )
+        begin = f"their SHA-256 starts with {digest[:8]}"
+        raise UserError(f"{what} are damaged: {begin}; download {PUBLISHED} again")
     return InceptionWeights(_trunk("torchvision Inception-v3", read_state_dict(path)), digest)
 
 
@@ -93,24 +82,18 @@ def chosen_inception_weights(choice: str) -> InceptionWeights | None:
 
 def _trunk(what: str, state_dict: Mapping[str, np.ndarray]) -> Variables:
     """The variables of all but the classifier and the auxiliary classifier."""
-    trunk = {
-        name: array.astype(np.float32) if array.dtype.kind != "i" else array
-        for name, array in state_dict.items()
-        if not name.startswith(("AuxLogits.", "fc."))
-    }
-    variables = variables_from_rows(what, inception_rows(), trunk)
-    variables.pop(COUNTERS, None)
-    return variables
+    names = [name for name in state_dict if not name.startswith(("AuxLogits.", "fc."))]
+    trunk = variables_from_rows(what, inception_rows(), {name: state_dict[name] for name in names})
+    trunk.pop(COUNTERS, None)
+    return jax.tree.map(lambda array: array.astype(np.float32), trunk)
 
 
 def convert_classifier(source: str | Path, out: storage.PathLike) -> str:
     """Converts torchvision's .pth, the graph of 2015-12-05 (.pb) or a TF-slim checkpoint.
 
-    Args:
-      source: the file; of a checkpoint its prefix, such as `model.ckpt-5000`.
-      out: the file to write, whole or not at all.
-
-    Returns the family. Raises `UserError` for a file that can't be read, or is none of these.
+    A checkpoint's `source` is its prefix, such as `model.ckpt-5000`; `out` is written whole or not
+    at all. Returns the family. Raises `UserError` for a file that can't be read, or is none of
+    these.
     """
     from attngan_jax.interop import tensorflow_files
 
@@ -127,9 +110,8 @@ def convert_classifier(source: str | Path, out: storage.PathLike) -> str:
     try:
         storage.write_bytes(storage.path(out), content)
     except OSError as error:
-        raise UserError(
-            f"{out} cannot be written ({storage.strerror(error)}): choose another --out"
-        ) from error
+        why = storage.strerror(error)
+        raise UserError(f"{out} cannot be written ({why}): choose another --out") from error
     return family
 
 
@@ -140,13 +122,11 @@ def read_classifier(path: storage.PathLike) -> ClassifierWeights:
         tensors = safetensors.numpy.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     except OSError as error:
-        raise UserError(
-            f"the classifier {path} cannot be read ({storage.strerror(error)}): {_ADVICE}"
-        ) from error
+        why = f"cannot be read ({storage.strerror(error)})"
+        raise UserError(f"the classifier {path} {why}: {_ADVICE}") from error
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise UserError(
-            f"the classifier {path} is no whole .safetensors file: {_ADVICE}"
-        ) from error
+        why = "is no whole .safetensors file"
+        raise UserError(f"the classifier {path} {why}: {_ADVICE}") from error
     family = header.get("__metadata__", {}).get("family")
     if family not in FAMILIES:
         raise UserError(f"the file {path} does not say which classifier it is: {_ADVICE}")
@@ -174,10 +154,10 @@ def _check_classifier(family: str, arrays: Mapping[str, np.ndarray], path) -> No
 
 
 def _is_old_checkpoint(path: Path) -> bool:
-    """A TF-slim checkpoint of before 2016 is one file, a table that starts with no zip's bytes."""
+    """A TF-slim checkpoint of before 2016 is one file, a table, which ends with this number."""
     try:
         with open(path, "rb") as file:
-            file.seek(-8, os.SEEK_END)
-            return file.read() == (0xDB4775248B80FB57).to_bytes(8, "little")  # a table's last bytes
+            file.seek(-8, 2)
+            return file.read() == (0xDB4775248B80FB57).to_bytes(8, "little")
     except OSError:
         return False

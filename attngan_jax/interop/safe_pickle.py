@@ -1,9 +1,10 @@
 """Unpickling of untrusted files: plain data, and calls of a few trusted functions.
 
 Python's unpickler calls whatever a file names, and believes every length. Here a pickle is checked
-first, opcode by opcode and without building anything: it may have the opcodes of plain data only, as many bytes
-as it announces, and no dict keys or attributes that could do harm. Then it is read, with a
-`find_class` that knows the given functions alone. Memory and time are in proportion to the file.
+first, opcode by opcode and without building anything: it may have the opcodes of plain data only,
+as many bytes as it announces, and no dict keys or attributes that could do harm. Then it is read,
+with a `find_class` that knows the given functions alone. Memory and time are in proportion to the
+file.
 """
 
 import io

@@ -56,7 +56,7 @@ def variables_from_state_dict(kind: str, state_dict: StateDict) -> Variables:
     """The released code's weights, by name in PyTorch's layouts, as variables of our network.
 
     Returns {"params", "batch_stats"}, nested dicts of NumPy arrays of the same dtypes, and in one
-    case `COUNTERS`. Raises `UserError` if names are missing or surplus, or shapes contradict each other.
+    case `COUNTERS`. Raises as `dimensions_from_state_dict` does.
     """
     rows = _table(kind).rows(dimensions_from_state_dict(kind, state_dict))
     return variables_from_rows(kind, rows, state_dict)
@@ -135,7 +135,9 @@ def _raise_misfit(what: str, wanted: Mapping[str, Any], found: Mapping[str, Any]
     missing = [name for name in wanted if name not in found]
     surplus = sorted(found.keys() - wanted.keys())
     differing = [name for name in wanted if name in found and found[name] != wanted[name]]
-    misshapen = [f"{name} {list(found[name])} instead of {list(wanted[name])}" for name in differing]
+    misshapen = [
+        f"{name} {list(found[name])} instead of {list(wanted[name])}" for name in differing
+    ]
     problems = [_listed("missing", missing), _listed("surplus", surplus)]
     if not missing:  # the shapes that are wanted could not be read off otherwise
         problems.append(_listed("misshapen", misshapen))
