@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from attngan_jax import storage
 from attngan_jax.configuration import Config, save_workdir_config
@@ -32,6 +31,7 @@ from attngan_jax.training.state import stage_key
 from attngan_jax.workdir import Workdir
 
 FilePath = str | Path
+Task = DamsmTask | AttnganTask
 
 
 class OriginalModel(NamedTuple):
@@ -54,16 +54,11 @@ def read_original(
     image_encoder: FilePath | None = None,
     discriminators: Sequence[FilePath] = (),
 ) -> OriginalModel:
-    """Reads the files; the discriminators may come in any order.
-
-    Raises `UserError` for a file that can't be read, is of another network, or does not fit the
-    config.
-    """
+    """Reads the files, discriminators in any order; `UserError` for one that does not fit."""
     try:
         vocabulary = Vocabulary([END, *read_caption_words(captions)[1:]])
     except ValueError as error:
         raise UserError(f"{captions}: {error}") from error
-
     read = functools.partial(_read_network, config, len(vocabulary))
     files = [generator, text_encoder, captions, *discriminators]
     files += [image_encoder] if image_encoder else []
@@ -90,7 +85,6 @@ def read_original(
 def _read_network(
     config: Config, num_words: int, kind: str, path: FilePath
 ) -> tuple[Variables, Mapping[str, Any]]:
-    """A network's variables and dimensions."""
     state_dict = read_state_dict(path)
     try:
         dimensions = dimensions_from_state_dict(kind, state_dict)
@@ -167,21 +161,14 @@ def _write(config: Config, workdir: storage.Path, model: OriginalModel, step: in
     gan = {"generator": model.generator, "discriminators": discriminators}
     _save(workdir, attngan, step, gan, ema_params=model.generator["params"])
     model.vocabulary.save(Workdir(workdir).vocabulary)
-    record = {
-        "files": model.files,
-        "image_encoder": model.image_encoder is not None,
-        "discriminators": sorted(model.discriminators),
-    }
+    record = {"files": model.files, "discriminators": sorted(model.discriminators)}
+    record["image_encoder"] = model.image_encoder is not None
     storage.write_text(Workdir(workdir).imported, json.dumps(record, indent=2) + "\n")
     save_workdir_config(config, workdir)
 
 
 def _save(
-    workdir: storage.Path,
-    task: DamsmTask | AttnganTask,
-    step: int,
-    given: Mapping[str, Any],
-    **fields: Any,
+    workdir: storage.Path, task: Task, step: int, given: Mapping[str, Any], **fields: Any
 ) -> None:
     """Saves a stage with the `given` networks' variables; those that are None start afresh."""
 

@@ -18,7 +18,7 @@ import safetensors.numpy
 
 from attngan_jax import storage
 from attngan_jax.errors import UserError
-from attngan_jax.interop.name_tables import POOLED_FEATURES, inception_rows
+from attngan_jax.interop.name_tables import POOLED_FEATURES, inception_rows, layer
 from attngan_jax.interop.state_dict_files import read_state_dict, sha256
 from attngan_jax.interop.state_dicts import COUNTERS, Variables, variables_from_rows
 
@@ -73,11 +73,9 @@ def chosen_inception_weights(choice: str) -> InceptionWeights | None:
         return None
     if choice:
         return read_inception_weights(choice)
-    raise UserError(
-        "the image encoder starts from ImageNet's Inception-v3: download "
-        f"{PUBLISHED} and pass --config.image_encoder.weights=FILE "
-        f"(--config.image_encoder.weights={RANDOM} trains it from nothing)"
-    )
+    flag = "--config.image_encoder.weights"
+    advice = f"download {PUBLISHED} and pass {flag}=FILE ({flag}={RANDOM} trains it from nothing)"
+    raise UserError(f"the image encoder starts from ImageNet's Inception-v3: {advice}")
 
 
 def _trunk(what: str, state_dict: Mapping[str, np.ndarray]) -> Variables:
@@ -104,8 +102,7 @@ def convert_classifier(source: str | Path, out: storage.PathLike) -> str:
         family, state_dict = "cub-50", tensorflow_files.read_slim_checkpoint(source)
     else:
         family, state_dict = "torchvision", read_state_dict(source)
-    _check_classifier(family, state_dict, source)
-    arrays = {name: np.ascontiguousarray(state_dict[name], np.float32) for name in _shapes(family)}
+    arrays = _classifier_arrays(family, state_dict, source)
     content = safetensors.numpy.save(arrays, {"family": family, "source": source.name})
     try:
         storage.write_bytes(storage.path(out), content)
@@ -130,27 +127,27 @@ def read_classifier(path: storage.PathLike) -> ClassifierWeights:
     family = header.get("__metadata__", {}).get("family")
     if family not in FAMILIES:
         raise UserError(f"the file {path} does not say which classifier it is: {_ADVICE}")
-    _check_classifier(family, tensors, path)
+    arrays = _classifier_arrays(family, tensors, path)
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode() + tensors[name].tobytes())
     variables = _trunk("Inception-v3 classifier", tensors)
-    kernel, bias = tensors["fc.weight"].T.copy(), tensors["fc.bias"]
+    kernel, bias = arrays["fc.weight"].T.copy(), arrays["fc.bias"]
     return ClassifierWeights(family, variables, kernel, bias, digest.hexdigest())
 
 
-def _shapes(family: str) -> dict[str, tuple[int, ...]]:
-    trunk = {row.pt: row.shape for row in inception_rows() if row.flax}
-    classes = FAMILIES[family]
-    return trunk | {"fc.weight": (classes, POOLED_FEATURES), "fc.bias": (classes,)}
-
-
-def _check_classifier(family: str, arrays: Mapping[str, np.ndarray], path) -> None:
-    for name, shape in _shapes(family).items():
-        found = list(arrays[name].shape) if name in arrays else None
+def _classifier_arrays(
+    family: str, state_dict: Mapping[str, np.ndarray], path: storage.PathLike
+) -> dict[str, np.ndarray]:
+    """The arrays of this classifier alone, float32; `UserError` if one is missing or misshapen."""
+    rows = inception_rows() + layer("fc", "fc", (FAMILIES[family], POOLED_FEATURES), bias=True)
+    wanted = {row.pt: row.shape for row in rows if row.flax}
+    for name, shape in wanted.items():
+        found = list(state_dict[name].shape) if name in state_dict else None
         if found != list(shape):
             what = "is missing" if found is None else f"has the shape {found}, not {list(shape)}"
             raise UserError(f"{path} is not a {family} Inception-v3 classifier: {name} {what}")
+    return {name: np.ascontiguousarray(state_dict[name], np.float32) for name in wanted}
 
 
 def _is_old_checkpoint(path: Path) -> bool:

@@ -19,7 +19,7 @@ from attngan_jax.models.inception import InceptionV3
 LOCAL_FEATURES, POOLED_FEATURES = 768, 2048  # of Inception-v3's Mixed_6e and Mixed_7c
 
 Shape = tuple[int, ...]
-Shapes = Mapping[str, Shape]
+Arrays = Mapping[str, np.ndarray]
 Dimensions = Mapping[str, Any]
 
 
@@ -102,19 +102,19 @@ def _refinement_rows(d: Dimensions, pt: str, flax: str) -> list[Row]:
     return rows + conv_norm(f"{pt}.upsample", f"{flax}/upsample", (2 * C, 2 * C, 3, 3), (1, 2))
 
 
-def generator_dimensions(shapes: Shapes) -> Dimensions:
+def generator_dimensions(arrays: Arrays) -> Dimensions:
     """Dimensions of a `G_NET` or `G_DCGAN`."""
-    ups = _highest(r"h_net1\.upsample(\d+)\.", shapes)
-    condition = _size(shapes, "ca_net.fc.weight", 0) // 4
-    embedding = _size(shapes, "ca_net.fc.weight", 1)
-    context = _size(shapes, "h_net2.att.conv_context.weight", 1)
+    ups = _highest(r"h_net1\.upsample(\d+)\.", arrays)
+    condition = _size(arrays, "ca_net.fc.weight", 0) // 4
+    embedding = _size(arrays, "ca_net.fc.weight", 1)
+    context = _size(arrays, "h_net2.att.conv_context.weight", 1)
     return dict(
-        num_stages=max(1, _highest(r"h_net(\d+)\.", shapes)),
+        num_stages=max(1, _highest(r"h_net(\d+)\.", arrays)),
         base_size=4 * 2**ups,
-        gf_dim=_size(shapes, "h_net1.fc.1.weight", 0) // (32 * 2**ups),
-        z_dim=_size(shapes, "h_net1.fc.0.weight", 1) - condition,
+        gf_dim=_size(arrays, "h_net1.fc.1.weight", 0) // (32 * 2**ups),
+        z_dim=_size(arrays, "h_net1.fc.0.weight", 1) - condition,
         condition_dim=condition,
-        num_residual_blocks=1 + _highest(r"h_net\d+\.residual\.(\d+)\.", shapes, -1),
+        num_residual_blocks=1 + _highest(r"h_net\d+\.residual\.(\d+)\.", arrays, -1),
         embedding_dim=embedding,
         attention=context != condition or context == embedding,
     )
@@ -140,14 +140,14 @@ def discriminator_rows(d: Dimensions) -> list[Row]:
     return rows + layer("COND_DNET.outlogits.0", "conditional_head", head, bias=True)
 
 
-def discriminator_dimensions(shapes: Shapes) -> Dimensions:
+def discriminator_dimensions(arrays: Arrays) -> Dimensions:
     """Dimensions of a discriminator."""
-    features = _size(shapes, "COND_DNET.jointConv.1.weight", 0)
+    features = _size(arrays, "COND_DNET.jointConv.1.weight", 0)
     return dict(
-        image_size=4 * max(2, _highest(r"img_code_s(\d+)\.", shapes)),
+        image_size=4 * max(2, _highest(r"img_code_s(\d+)\.", arrays)),
         df_dim=features // 8,
-        embedding_dim=_size(shapes, "COND_DNET.jointConv.0.weight", 1) - features,
-        unconditional=any(name.startswith("UNCOND_DNET.") for name in shapes),
+        embedding_dim=_size(arrays, "COND_DNET.jointConv.0.weight", 1) - features,
+        unconditional=any(name.startswith("UNCOND_DNET.") for name in arrays),
     )
 
 
@@ -165,12 +165,12 @@ def text_encoder_rows(d: Dimensions) -> list[Row]:
     return rows
 
 
-def text_encoder_dimensions(shapes: Shapes) -> Dimensions:
+def text_encoder_dimensions(arrays: Arrays) -> Dimensions:
     """Dimensions of a text encoder."""
-    gates, features = (_size(shapes, "rnn.weight_hh_l0", axis) for axis in (0, 1))
+    gates, features = (_size(arrays, "rnn.weight_hh_l0", axis) for axis in (0, 1))
     return dict(
-        vocabulary_size=_size(shapes, "encoder.weight", 0),
-        word_dim=_size(shapes, "encoder.weight", 1),
+        vocabulary_size=_size(arrays, "encoder.weight", 0),
+        word_dim=_size(arrays, "encoder.weight", 1),
         embedding_dim=2 * features,
         rnn_type="gru" if features and gates == 3 * features else "lstm",
     )
@@ -215,17 +215,18 @@ def image_encoder_rows(d: Dimensions) -> list[Row]:
     return rows + layer("emb_cnn_code", "code", (D, pooled), bias=True)
 
 
-def image_encoder_dimensions(shapes: Shapes) -> Dimensions:
+def image_encoder_dimensions(arrays: Arrays) -> Dimensions:
     """Dimensions of an image encoder."""
-    found = ((re.fullmatch(r"cnn\.(\w+)\.conv\.weight", name), shapes[name]) for name in shapes)
-    blocks = {match[1]: shape for match, shape in found if match and len(shape) == 4}
+    found = {name: re.fullmatch(r"cnn\.(\w+)\.conv\.weight", name) for name in arrays}
+    shapes = {match[1]: np.shape(arrays[name]) for name, match in found.items() if match}
+    blocks = {name: shape for name, shape in shapes.items() if len(shape) == 4}
     return dict(
         trunk="cnn" if blocks else "inception_v3",
-        cnn_dim=_size(shapes, "cnn.down_0.conv.weight", 0),
+        cnn_dim=_size(arrays, "cnn.down_0.conv.weight", 0),
         cnn_blocks=blocks,
-        local_features=_size(shapes, "emb_features.weight", 1),
-        pooled_features=_size(shapes, "emb_cnn_code.weight", 1),
-        embedding_dim=_size(shapes, "emb_features.weight", 0),
+        local_features=_size(arrays, "emb_features.weight", 1),
+        pooled_features=_size(arrays, "emb_cnn_code.weight", 1),
+        embedding_dim=_size(arrays, "emb_features.weight", 0),
     )
 
 
@@ -251,14 +252,14 @@ def _highest(pattern: str, names: Iterable[str], otherwise: int = 0) -> int:
     return max((int(found[1]) for found in numbers if found), default=otherwise)
 
 
-def _size(shapes: Shapes, name: str, axis: int) -> int:
-    shape = shapes.get(name, ())
+def _size(arrays: Arrays, name: str, axis: int) -> int:
+    shape = np.shape(arrays.get(name, ()))
     return shape[axis] if axis < len(shape) else 0
 
 
 class Table(NamedTuple):
     rows: Callable[[Dimensions], list[Row]]
-    dimensions: Callable[[Shapes], Dimensions]
+    dimensions: Callable[[Arrays], Dimensions]
 
 
 _dcgan_rows = functools.partial(generator_rows, single_image=True)

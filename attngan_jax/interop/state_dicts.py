@@ -9,7 +9,7 @@ import numpy as np
 from flax import traverse_util
 
 from attngan_jax.errors import UserError
-from attngan_jax.interop.name_tables import TABLES, Dimensions, Row, Shape, Table, counts
+from attngan_jax.interop.name_tables import TABLES, Dimensions, Row, Table, counts
 
 # A collection of its own, since no module has it: BatchNorm's counts of batches, by PyTorch's
 # names. It is there only where they are not all 0, which is what its absence stands for. (In the
@@ -47,7 +47,7 @@ def dimensions_from_state_dict(kind: str, state_dict: StateDict) -> Dimensions:
 
     Raises `UserError` if names are missing or surplus, or shapes contradict each other.
     """
-    dimensions = _table(kind).dimensions(_shapes(state_dict))
+    dimensions = _table(kind).dimensions(state_dict)
     _check(kind, TABLES[kind].rows(dimensions), state_dict)
     return dimensions
 
@@ -78,9 +78,7 @@ def variables_from_rows(what: str, rows: Sequence[Row], state_dict: StateDict) -
     return variables
 
 
-def state_dict_from_variables(
-    kind: str, variables: Mapping[str, Mapping[str, Any]]
-) -> dict[str, np.ndarray]:
+def state_dict_from_variables(kind: str, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The inverse of `variables_from_state_dict`, in the order of the released code's state_dict.
 
     Raises `UserError` for variables that are not those of a network of this `kind`.
@@ -113,20 +111,14 @@ def _table(kind: str) -> Table:
     return TABLES[kind]
 
 
-def _shapes(state_dict: StateDict) -> dict[str, Shape]:
-    return {name: np.shape(array) for name, array in state_dict.items()}
-
-
 def _check(what: str, rows: Sequence[Row], state_dict: StateDict) -> None:
     """Raises a `UserError` unless names and shapes are exactly those of the rows."""
-    shapes = _shapes(state_dict)
+    shapes = {name: np.shape(array) for name, array in state_dict.items()}
     wanted = {row.pt: row.shape for row in rows if row.flax or row.pt in shapes}
     if not wanted.keys() & shapes.keys():
-        raise UserError(
-            f"not the state_dict of a {what}: it has no name of one, but "
-            f"{_listed('names like', list(shapes)) or 'is empty'}: these are the "
-            "weights of another network"
-        )
+        names = _listed("names like", list(shapes)) or "is empty"
+        why = f"it has no name of one, but {names}: these are the weights of another network"
+        raise UserError(f"not the state_dict of a {what}: {why}")
     _raise_misfit(f"state_dict of a {what}", wanted, shapes)
 
 
@@ -135,9 +127,7 @@ def _raise_misfit(what: str, wanted: Mapping[str, Any], found: Mapping[str, Any]
     missing = [name for name in wanted if name not in found]
     surplus = sorted(found.keys() - wanted.keys())
     differing = [name for name in wanted if name in found and found[name] != wanted[name]]
-    misshapen = [
-        f"{name} {list(found[name])} instead of {list(wanted[name])}" for name in differing
-    ]
+    misshapen = [f"{n} {list(found[n])} instead of {list(wanted[n])}" for n in differing]
     problems = [_listed("missing", missing), _listed("surplus", surplus)]
     if not missing:  # the shapes that are wanted could not be read off otherwise
         problems.append(_listed("misshapen", misshapen))
