@@ -71,22 +71,15 @@ def test_numpy_scalars_of_every_protocol(file, protocol, scalar):
     assert read == scalar and read.dtype == scalar.dtype.newbyteorder("=")
 
 
-def test_class_ids_of_python_2(file):
-    assert read_class_ids(file(PYTHON_2)) == [200, 200, 7]
-
-
 def test_windows_line_ends_are_repaired(file):
     """CUB's released lists were written in text mode: every name would end in a return."""
+    assert read_class_ids(file(PYTHON_2)) == [200, 200, 7]
     assert read_class_ids(file(PYTHON_2.replace(b"\n", b"\r\n"))) == [200, 200, 7]
     names = b"(lp0\r\nV002.Gull/a_1\r\np1\r\naS'b\\xe9'\r\np2\r\na."
     assert read_filenames(file(names)) == ["002.Gull/a_1", "bé"]
 
 
 WORDS = {0: "<end>", 1: "red", 2: "bird"}
-
-
-def test_caption_words(file):
-    assert read_caption_words(file([[[1, 2], [2]], [[1]], WORDS, {}])) == ["<end>", "red", "bird"]
 
 
 @pytest.mark.parametrize(
@@ -102,18 +95,16 @@ def test_caption_words(file):
     ],
 )
 def test_files_that_hold_no_captions(file, value):
+    assert read_caption_words(file([[[1, 2], [2]], [[1]], WORDS, {}])) == ["<end>", "red", "bird"]
     with pytest.raises(UserError, match="another file|plain data"):
         read_caption_words(file(value))
 
 
-def test_names_and_class_ids_are_not_taken_for_each_other(file):
+def test_other_files_are_named(file):
     with pytest.raises(UserError, match="file names"):
         read_filenames(file([1, 2]))
     with pytest.raises(UserError, match="class numbers"):
         read_class_ids(file(["a"]))
-
-
-def test_missing_file():
     with pytest.raises(UserError, match="No such file"):
         load_metadata("/nowhere/captions.pickle")
 
@@ -193,11 +184,8 @@ def test_every_truncation_is_refused(file):
             refused(file(data[:length]))
 
 
-def test_deeply_nested_keys_are_refused(file):
+def test_nested_keys_are_refused_and_nested_lists_harmless(file):
     assert "key" in refused(file(b"}" + b")" + 10**5 * b"\x85" + b"Ns."))
-
-
-def test_nested_lists_are_harmless(file):
     depth, value = 10**5, load_metadata(file(10**5 * b"]" + (10**5 - 1) * b"a" + b"."))
     while value:
         (value,) = value
