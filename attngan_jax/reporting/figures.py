@@ -199,9 +199,8 @@ def wrapped(text: str, width: int) -> list[str]:
     """The text in lines of at most `width` pixels; a word wider than that is broken."""
     lines, text = [], " ".join(text.split())
     while text:
-        cut = max(
-            (n for n in range(1, len(text) + 1) if _font().getlength(text[:n]) <= width), default=1
-        )
+        fitting = [n for n in range(1, len(text) + 1) if _font().getlength(text[:n]) <= width]
+        cut = max(fitting, default=1)
         if cut < len(text) and " " in text[: cut + 1]:
             cut = text[: cut + 1].rindex(" ")
         lines.append(text[:cut])

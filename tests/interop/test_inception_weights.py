@@ -40,9 +40,15 @@ def assert_trunk(variables, scaled=True):
         np.testing.assert_array_equal(running["norm"]["var"], norm["moving_variance"])
 
 
-def test_torchvisions_trunk(tmp_path):
-    path = tmp_path / "inception.safetensors"
+def test_torchvisions_trunk_and_classifier(tmp_path):
+    path, out = tmp_path / "inception.safetensors", tmp_path / "out.safetensors"
     write_safetensors(path, torchvision())
+    assert inception_weights.convert_classifier(path, out) == "torchvision"
+    classifier = inception_weights.read_classifier(out)
+    assert classifier.family == "torchvision"
+    np.testing.assert_array_equal(classifier.kernel, torchvision()["fc.weight"].T)
+    np.testing.assert_array_equal(classifier.bias, torchvision()["fc.bias"])
+    assert_trunk(classifier.variables)
     weights = inception_weights.chosen_inception_weights(str(path))
     assert weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     images = jnp.zeros((1, 299, 299, 3))
@@ -52,41 +58,25 @@ def test_torchvisions_trunk(tmp_path):
     assert_trunk(weights.variables)
 
 
-def test_half_a_trunk(tmp_path):
-    path = tmp_path / "inception.safetensors"
+def test_trunks_that_are_refused(tmp_path):
+    """Half a trunk, downloads that are not what their names say, no choice, and no file."""
     half = {n: a for n, a in torchvision().items() if not n.startswith(("Mixed_7", "fc"))}
-    write_safetensors(path, half)
-    with pytest.raises(UserError, match="missing Mixed_7a.branch3x3_1.conv.weight"):
-        inception_weights.read_inception_weights(path)
-
-
-def test_a_download_is_checked_against_its_name(tmp_path):
+    write_safetensors(tmp_path / "half.safetensors", half)
     data = (FILES / "network_zip.pth").read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    for name, message in (("0cc3c7bd", "damaged"), (digest[:8], "another network")):
-        path = tmp_path / f"net-{name}.pth"
-        path.write_bytes(data)
+    own = f"net-{hashlib.sha256(data).hexdigest()[:8]}.pth"
+    for name in ("net-0cc3c7bd.pth", own):
+        (tmp_path / name).write_bytes(data)
+    for name, message in (
+        ("half.safetensors", "missing Mixed_7a.branch3x3_1.conv.weight"),
+        ("net-0cc3c7bd.pth", "damaged"),
+        (own, "another network"),
+        ("missing.pth", "cannot be read"),
+    ):
         with pytest.raises(UserError, match=message):
-            inception_weights.read_inception_weights(path)
-
-
-def test_the_choice_of_a_trunk():
-    assert inception_weights.chosen_inception_weights("random") is None
+            inception_weights.chosen_inception_weights(str(tmp_path / name))
     with pytest.raises(UserError, match="image_encoder.weights=FILE"):
         inception_weights.chosen_inception_weights("")
-    with pytest.raises(UserError, match="cannot be read"):
-        inception_weights.chosen_inception_weights("missing.pth")
-
-
-def test_torchvisions_classifier(tmp_path):
-    write_safetensors(tmp_path / "inception.safetensors", torchvision())
-    out = tmp_path / "out.safetensors"
-    family = inception_weights.convert_classifier(tmp_path / "inception.safetensors", out)
-    weights = inception_weights.read_classifier(out)
-    assert family == weights.family == "torchvision"
-    np.testing.assert_array_equal(weights.kernel, torchvision()["fc.weight"].T)
-    np.testing.assert_array_equal(weights.bias, torchvision()["fc.bias"])
-    assert_trunk(weights.variables)
+    assert inception_weights.chosen_inception_weights("random") is None
 
 
 def test_scopes_of_tensorflows_files():
@@ -121,7 +111,7 @@ def test_scopes_of_tensorflows_files():
         assert len(set(map(scope_of, inception_convolutions()))) == len(inception_convolutions())
 
 
-def write_graph(path, fc, scaled=True):
+def write_graph(path, fc, scaled):
     tf = pytest.importorskip("tensorflow")
     graph = tf.compat.v1.GraphDef()
 
@@ -141,21 +131,16 @@ def write_graph(path, fc, scaled=True):
     path.write_bytes(graph.SerializeToString())
 
 
-def test_the_graph_of_2015(tmp_path):
+@pytest.mark.parametrize("scaled", [True, False])  # a norm that does not scale ignores its gamma
+def test_the_graph_of_2015(scaled, tmp_path):
     fc, out = logits(1008), tmp_path / "out.safetensors"
-    write_graph(tmp_path / "graph.pb", fc)
+    write_graph(tmp_path / "graph.pb", fc, scaled)
     family = inception_weights.convert_classifier(tmp_path / "graph.pb", out)
     weights = inception_weights.read_classifier(out)
     assert family == weights.family == "tf-2015" and len(weights.sha256) == 64
     np.testing.assert_array_equal(weights.kernel, fc)
     assert weights.bias.shape == (1008,) and not weights.bias.any()  # it is used without
-    assert_trunk(weights.variables)
-
-
-def test_a_norm_that_does_not_scale_ignores_its_gamma(tmp_path):
-    write_graph(tmp_path / "graph.pb", logits(1008), scaled=False)
-    state_dict = tensorflow_files.read_graph(tmp_path / "graph.pb")
-    assert all((a == 1).all() for name, a in state_dict.items() if name.endswith("bn.weight"))
+    assert_trunk(weights.variables, scaled)
 
 
 @pytest.mark.parametrize("reduction", ["mixed_17x17x1280a", "mixed_8x8x1280a"])
@@ -175,13 +160,9 @@ def test_the_cub_classifier(reduction, tmp_path):
         for part in ("beta", "moving_mean", "moving_variance"):
             variables[f"{scope}/BatchNorm/{part}/{average}"] = norm[part]
     prefix, out = str(tmp_path / "model.ckpt-5000"), tmp_path / "cub.safetensors"
-    tensors = [tf.constant(value) for value in variables.values()]
-    tf.raw_ops.SaveV2(
-        prefix=prefix,
-        tensor_names=list(variables),
-        shape_and_slices=[""] * len(tensors),
-        tensors=tensors,
-    )
+    names, values = list(variables), [tf.constant(value) for value in variables.values()]
+    slices = [""] * len(names)
+    tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=slices, tensors=values)
     assert inception_weights.convert_classifier(prefix, out) == "cub-50"
     weights = inception_weights.read_classifier(out)
     np.testing.assert_array_equal(weights.kernel, fc[:, 1:])
