@@ -48,9 +48,7 @@ def image_grid(images: np.ndarray, columns: int, pad: int = 2) -> np.ndarray:
 def overlay_attention(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
     """An image with a word's attention over it: dimmed where it is low, warm where it is high.
 
-    Args:
-      image: uint8 `[H, W, 3]`, as is the result.
-      attention: `[h, w]`, not negative; enlarged bilinearly, scaled to its own largest value.
+    uint8 `[H, W, 3]`; `attention` is `[h, w]`, not negative, and is scaled to its largest value.
     """
     size = image.shape[1], image.shape[0]
     heat = Image.fromarray(attention.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
@@ -127,11 +125,8 @@ def attention_figure(
     """Writes a PNG of attention maps: a row for each refinement stage, a column for each word.
 
     The first column is the stage's own image. The number after a word is its largest weight.
-
-    Args:
-      images: stage's size -> uint8 `[S, S, 3]`, of one caption.
-      attention: refinement stage's size -> float `[T, h, w]`; a subset of the keys of `images`.
-      words: the T words, without padding (T may be less than the maps' first axis).
+    `images` are uint8 `[S, S, 3]` of one caption, `attention` float `[T, h, w]` of the stages that
+    have it. `words` has no padding: it may have fewer than T.
     """
     tile = max(*attention, WORD_TILE)
     rows: list[Strip] = []

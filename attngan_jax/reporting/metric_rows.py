@@ -25,13 +25,10 @@ Cells = tuple[str, str, str, str, str]  # name, value, spread, protocol and note
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A line of the metric table; `value` is None where the metric is null, and `note` says why.
-
-    `published` is what others report, or why no published number stands beside this one.
-    """
+    """A line of the metric table."""
 
     name: str
-    value: str | None
+    value: str | None  # None where the metric is null, and `note` says why
     spread: str
     protocol: str
     note: str
