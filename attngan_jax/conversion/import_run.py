@@ -144,9 +144,7 @@ def write_workdir(
     unfinished.mkdir(parents=True)
     try:
         _write(config, unfinished, model, step)
-        if workdir.exists():
-            workdir.rmdir()
-        os.rename(unfinished, workdir)
+        os.rename(unfinished, workdir)  # replaces an empty folder
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

@@ -89,9 +89,8 @@ def _trunk(what: str, state_dict: Mapping[str, np.ndarray]) -> Variables:
 def convert_classifier(source: str | Path, out: storage.PathLike) -> str:
     """Converts torchvision's .pth, the graph of 2015-12-05 (.pb) or a TF-slim checkpoint.
 
-    A checkpoint's `source` is its prefix, such as `model.ckpt-5000`; `out` is written whole or not
-    at all. Returns the family. Raises `UserError` for a file that can't be read, or is none of
-    these.
+    A checkpoint's `source` is its prefix, such as `model.ckpt-5000`. Returns the family. Raises
+    `UserError` for a file that can't be read, or is none of these.
     """
     from attngan_jax.interop import tensorflow_files
 

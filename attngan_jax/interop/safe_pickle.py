@@ -48,14 +48,10 @@ def read_pickle(
 ) -> tuple[Any, int]:
     """The value of the pickle at `position` of `data`, and where it ends.
 
-    Args:
-      functions: what the file may call, by "module.name". A file can pass one large argument many
-        times, so that a call has to refuse such arguments, or to be cheap.
-      persistent_load: gives what a persistent id stands for; None refuses them.
-      max_operations: how many opcodes there may be.
-
-    Raises:
-      Refused: the file is damaged, or asks for anything but plain data and these functions.
+    `functions` are what the file may call, by "module.name". A file can pass one large argument
+    many times, so that a call has to refuse such arguments, or to be cheap. `persistent_load`
+    gives what a persistent id stands for. There may be `max_operations` opcodes. Raises `Refused`
+    for a file that is damaged, or asks for anything but plain data and these functions.
     """
     try:
         end = _check(data, position, max_operations)

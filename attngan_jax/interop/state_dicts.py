@@ -12,8 +12,7 @@ from attngan_jax.errors import UserError
 from attngan_jax.interop.name_tables import TABLES, Dimensions, Row, Table, counts
 
 # A collection of its own, since no module has it: BatchNorm's counts of batches, by PyTorch's
-# names. It is there only where they are not all 0, which is what its absence stands for. (In the
-# files of 2018 PyTorch didn't count yet: there the collection is empty.)
+# names, if they are not all 0. (In 2018's files PyTorch didn't count yet: there it is empty.)
 COUNTERS = "num_batches_tracked"
 
 StateDict = Mapping[str, np.ndarray]
@@ -43,7 +42,7 @@ _CAUSES = [
 
 
 def dimensions_from_state_dict(kind: str, state_dict: StateDict) -> Dimensions:
-    """The network's dimensions, read off its weights: those of `*_dimensions` in `name_tables`.
+    """The network's dimensions, by `*_dimensions` of `name_tables`, read off its weights.
 
     Raises `UserError` if names are missing or surplus, or shapes contradict each other.
     """

@@ -1,5 +1,4 @@
-"""Inception-v3 out of TensorFlow's files, under torchvision's names. The only user of TensorFlow
-beside the metric writers, and only while a file is converted."""
+"""Inception-v3 out of TensorFlow's files, under torchvision's names."""
 
 import re
 from collections.abc import Callable, Mapping

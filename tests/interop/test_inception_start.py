@@ -43,16 +43,13 @@ def test_the_weights_become_the_trunk(tmp_path):
     assert record == {"file": str(path), "sha256": sha256(path)}
 
 
-def test_without_weights_nothing_is_begun(tmp_path):
+def test_without_weights_nothing_is_begun(tiny_config, tmp_path):
     workdir = tmp_path / "run"
     with pytest.raises(UserError, match=f"{PUBLISHED}.*image_encoder.weights=FILE"):
         experiment.train_and_evaluate(cub.get_config().lock(), workdir)
     done = tiny_runs.start_command("main", "--config", "configs/cub.py", "--workdir", workdir)
     tiny_runs.assert_one_line(done, 1, PUBLISHED, "--config.image_encoder.weights=FILE")
     assert not workdir.exists()
-
-
-def test_trunks_that_need_no_weights(tiny_config, tmp_path):
     config = cub.get_config()
     config.image_encoder.weights = "random"
     assert warm_start.trunk_weights(config, tmp_path) is None  # untrained, asked for by name

@@ -111,9 +111,10 @@ def test_scopes_of_tensorflows_files():
         assert len(set(map(scope_of, inception_convolutions()))) == len(inception_convolutions())
 
 
-def write_graph(path, fc, scaled):
+@pytest.mark.parametrize("scaled", [True, False])  # a norm that does not scale ignores its gamma
+def test_the_graph_of_2015(scaled, tmp_path):
     tf = pytest.importorskip("tensorflow")
-    graph = tf.compat.v1.GraphDef()
+    graph, fc, out = tf.compat.v1.GraphDef(), logits(1008), tmp_path / "out.safetensors"
 
     def constant(name, value):
         node = graph.node.add(name=name, op="Const")
@@ -128,13 +129,7 @@ def write_graph(path, fc, scaled):
         node.attr["scale_after_normalization"].b = scaled
     constant("softmax/weights", fc)
     constant("softmax/biases", np.ones(fc.shape[1], np.float32))
-    path.write_bytes(graph.SerializeToString())
-
-
-@pytest.mark.parametrize("scaled", [True, False])  # a norm that does not scale ignores its gamma
-def test_the_graph_of_2015(scaled, tmp_path):
-    fc, out = logits(1008), tmp_path / "out.safetensors"
-    write_graph(tmp_path / "graph.pb", fc, scaled)
+    (tmp_path / "graph.pb").write_bytes(graph.SerializeToString())
     family = inception_weights.convert_classifier(tmp_path / "graph.pb", out)
     weights = inception_weights.read_classifier(out)
     assert family == weights.family == "tf-2015" and len(weights.sha256) == 64
