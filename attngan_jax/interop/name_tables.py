@@ -1,7 +1,7 @@
 """The name tables: which array of the released networks is which of this package.
 
 A network's `*_rows` is its table, for given dimensions, which have the names of the config's keys.
-`*_dimensions` reads them off a state_dict's shapes; one that can't be read is 0.
+`_*_dimensions` reads them off a state_dict's shapes; one that can't be read is 0.
 """
 
 import functools
@@ -102,8 +102,7 @@ def _refinement_rows(d: Dimensions, pt: str, flax: str) -> list[Row]:
     return rows + conv_norm(f"{pt}.upsample", f"{flax}/upsample", (2 * C, 2 * C, 3, 3), (1, 2))
 
 
-def generator_dimensions(arrays: Arrays) -> Dimensions:
-    """Dimensions of a `G_NET` or `G_DCGAN`."""
+def _generator_dimensions(arrays: Arrays) -> Dimensions:
     ups = _highest(r"h_net1\.upsample(\d+)\.", arrays)
     condition = _size(arrays, "ca_net.fc.weight", 0) // 4
     embedding = _size(arrays, "ca_net.fc.weight", 1)
@@ -140,8 +139,7 @@ def discriminator_rows(d: Dimensions) -> list[Row]:
     return rows + layer("COND_DNET.outlogits.0", "conditional_head", head, bias=True)
 
 
-def discriminator_dimensions(arrays: Arrays) -> Dimensions:
-    """Dimensions of a discriminator."""
+def _discriminator_dimensions(arrays: Arrays) -> Dimensions:
     features = _size(arrays, "COND_DNET.jointConv.1.weight", 0)
     return dict(
         image_size=4 * max(2, _highest(r"img_code_s(\d+)\.", arrays)),
@@ -165,8 +163,7 @@ def text_encoder_rows(d: Dimensions) -> list[Row]:
     return rows
 
 
-def text_encoder_dimensions(arrays: Arrays) -> Dimensions:
-    """Dimensions of a text encoder."""
+def _text_encoder_dimensions(arrays: Arrays) -> Dimensions:
     gates, features = (_size(arrays, "rnn.weight_hh_l0", axis) for axis in (0, 1))
     return dict(
         vocabulary_size=_size(arrays, "encoder.weight", 0),
@@ -215,8 +212,7 @@ def image_encoder_rows(d: Dimensions) -> list[Row]:
     return rows + layer("emb_cnn_code", "code", (D, pooled), bias=True)
 
 
-def image_encoder_dimensions(arrays: Arrays) -> Dimensions:
-    """Dimensions of an image encoder."""
+def _image_encoder_dimensions(arrays: Arrays) -> Dimensions:
     found = {name: re.fullmatch(r"cnn\.(\w+)\.conv\.weight", name) for name in arrays}
     shapes = {match[1]: np.shape(arrays[name]) for name, match in found.items() if match}
     blocks = {name: shape for name, shape in shapes.items() if len(shape) == 4}
@@ -232,15 +228,11 @@ def image_encoder_dimensions(arrays: Arrays) -> Dimensions:
 
 def counts(params: Mapping) -> Dimensions:
     """The dimensions that a network's names depend on, read off its parameters, whatever it is."""
-
-    def children(parent: Mapping, prefix: str) -> int:
-        return sum(name.startswith(prefix) for name in parent)
-
     return dict(
-        num_stages=1 + children(params, "refine_"),
-        base_size=4 * 2 ** children(params.get("initial", {}), "up_"),
-        num_residual_blocks=children(params.get("refine_1", {}), "residual_"),
-        image_size=8 * 2 ** children(params, "down_"),
+        num_stages=1 + _highest(r"refine_(\d+)", params),
+        base_size=8 * 2 ** _highest(r"up_(\d+)", params.get("initial", {}), -1),
+        num_residual_blocks=1 + _highest(r"residual_(\d+)", params.get("refine_1", {}), -1),
+        image_size=16 * 2 ** _highest(r"down_(\d+)", params, -1),
         unconditional="unconditional_head" in params,
         trunk="cnn" if "cnn" in params else "inception_v3",
         cnn_blocks=dict.fromkeys(params.get("cnn", {}), (0, 0, 0, 0)),
@@ -264,9 +256,9 @@ class Table(NamedTuple):
 
 _dcgan_rows = functools.partial(generator_rows, single_image=True)
 TABLES = {
-    "generator": Table(generator_rows, generator_dimensions),
-    "generator_dcgan": Table(_dcgan_rows, generator_dimensions),
-    "discriminator": Table(discriminator_rows, discriminator_dimensions),
-    "text_encoder": Table(text_encoder_rows, text_encoder_dimensions),
-    "image_encoder": Table(image_encoder_rows, image_encoder_dimensions),
+    "generator": Table(generator_rows, _generator_dimensions),
+    "generator_dcgan": Table(_dcgan_rows, _generator_dimensions),
+    "discriminator": Table(discriminator_rows, _discriminator_dimensions),
+    "text_encoder": Table(text_encoder_rows, _text_encoder_dimensions),
+    "image_encoder": Table(image_encoder_rows, _image_encoder_dimensions),
 }

@@ -42,7 +42,7 @@ _CAUSES = [
 
 
 def dimensions_from_state_dict(kind: str, state_dict: StateDict) -> Dimensions:
-    """The network's dimensions, by `*_dimensions` of `name_tables`, read off its weights.
+    """The network's dimensions, read off its weights.
 
     Raises `UserError` if names are missing or surplus, or shapes contradict each other.
     """

@@ -42,13 +42,11 @@ def file(tmp_path):
 def refused(path):
     """The one line that refuses a file, which may cost neither much memory nor a deep stack."""
     tracemalloc.start()
-    with pytest.raises(UserError) as raised:
+    with pytest.raises(UserError, match=r"\A.*file\.pickle.*\Z") as raised:
         load_metadata(path)
     assert tracemalloc.get_traced_memory()[1] < 100 * path.stat().st_size + 10**6
     tracemalloc.stop()
-    message = str(raised.value)
-    assert str(path) in message and "\n" not in message
-    return message
+    return str(raised.value)
 
 
 @PROTOCOLS
@@ -123,8 +121,7 @@ class Runs:
 def test_code_is_not_run(file, tmp_path, protocol):
     trace = tmp_path / "trace"
     hostile = pickle.dumps([1, Runs(os.mkdir, str(trace))], protocol)
-    message = refused(file(hostile))
-    assert "mkdir" in message and not trace.exists()
+    assert "mkdir" in refused(file(hostile)) and not trace.exists()
     pickle.loads(hostile)
     assert trace.exists()  # so the file was hostile
 
@@ -144,6 +141,11 @@ def test_everything_but_plain_data_is_refused(file, value, protocol):
 
 def counted(opcode, layout, size, rest=b"abc."):
     return b"\x80\x04" + opcode + struct.pack(layout, size) + rest
+
+
+# Text of 1 MB, turned into bytes 2,000 times, which NumPy's numbers have no use for.
+TEXT = b"c_codecs\nencode\nq\x00X" + struct.pack("<I", 10**6) + 10**6 * b"a" + b"q\x01"
+MANY_BYTES = b"\x80\x02(" + TEXT + 2000 * b"h\x00h\x01X\x06\x00\x00\x00latin1\x86R" + b"l."
 
 
 @pytest.mark.parametrize(
@@ -171,7 +173,7 @@ def counted(opcode, layout, size, rest=b"abc."):
         *(counted(opcode, "<Q", 2**62) for opcode in (b"\x8d", b"\x8e", b"\x96", b"\x95")),
         *(counted(opcode, "<Q", 100) for opcode in (b"\x8d", b"\x8e", b"\x96", b"\x95")),
         counted(b"Nr", "<I", 2**32 - 1, b"."),
-        b"Np4294967295\n.",
+        *(b"Np4294967295\n.", MANY_BYTES),
     ],
 )
 def test_damaged_and_hostile_bytes(file, data):
@@ -201,10 +203,3 @@ def test_a_list_named_many_times_costs_as_little_as_once(file):
     assert len(read_caption_words(path)) == 3
     assert tracemalloc.get_traced_memory()[1] < 20 * path.stat().st_size
     tracemalloc.stop()
-
-
-def test_bytes_made_many_times_are_refused(file):
-    """Text of 1 MB, turned into bytes 2,000 times, which NumPy's numbers have no use for."""
-    text = b"c_codecs\nencode\nq\x00X" + struct.pack("<I", 10**6) + 10**6 * b"a" + b"q\x01"
-    call = b"h\x00h\x01X\x06\x00\x00\x00latin1\x86R"
-    refused(file(b"\x80\x02(" + text + 2000 * call + b"l."))

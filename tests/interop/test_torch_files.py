@@ -129,9 +129,8 @@ def read(tmp_path):
 @pytest.fixture
 def refused(read):
     def refused(data):
-        with pytest.raises(UserError, match="weights.pth") as raised:
+        with pytest.raises(UserError, match=r"\A.*weights\.pth.*\Z") as raised:  # one line
             read(data)
-        assert "\n" not in str(raised.value)
         return str(raised.value)
 
     return refused
@@ -147,16 +146,14 @@ def test_the_writer_of_these_tests_writes_what_is_read(read, file):
     np.testing.assert_array_equal(read(file(value))["a"], SHARED.reshape(3, 4)[:, 2:])
 
 
-def test_an_ordered_dict_of_python_2(read):
-    """The released weights: the pairs are the OrderedDict's argument, attributes come after."""
+def test_files_of_old_versions(read, refused):
+    # By Python 2, as the released weights: an OrderedDict's pairs are its argument.
     pairs = [["b", tensor((12,), (1,))], ["a", tensor((), ())]]
     value = Call("collections", "OrderedDict", pairs, state={"_metadata": {"": 1}})
     arrays = read(legacy_file(value))
     assert list(arrays) == ["b", "a"] and arrays["a"] == 0
     np.testing.assert_array_equal(arrays["b"], SHARED)
-
-
-def test_views_of_storages_before_pytorch_0_4(read, refused):
+    # Before PyTorch 0.4 a storage could be a view of another.
     view = storage(view=(("view", 4, 6),))
     value = {"a": tensor((3,), (2,), 1, view)}
     np.testing.assert_array_equal(read(legacy_file(value))["a"], SHARED[[5, 7, 9]])
@@ -206,13 +203,6 @@ def test_code_is_not_run(refused, tmp_path, file, call, monkeypatch):
 def test_impossible_tensors(refused, file, value):
     refused(file({"a": value}))
     refused(file({"whole": PAIR, "a": value}))
-
-
-@FORMATS
-def test_tensors_that_together_are_many_times_larger_than_the_file(refused, file):
-    value = {str(i): tensor((12,), (1,)) for i in range(10**3)}
-    value |= {f"x{i}": tensor((12, 10**3), (1, 0)) for i in range(99)}
-    assert "16 times" in refused(file(value))
 
 
 @FORMATS
@@ -277,13 +267,17 @@ def test_a_zip_bomb_is_refused(refused):
     assert "larger than the file" in refused(bytes(data))
 
 
-def test_a_list_named_many_times_is_copied_once(refused):
-    """10^9 items for whoever makes each of the dicts, and shapes of 1,000 axes."""
+@FORMATS
+def test_values_many_times_larger_than_the_file(refused, file):
+    """Tensors, 10^9 items for whoever makes each of the dicts, and shapes of 1,000 axes."""
+    value = {str(i): tensor((12,), (1,)) for i in range(10**3)}
+    value |= {f"x{i}": tensor((12, 10**3), (1, 0)) for i in range(99)}
+    assert "16 times" in refused(file(value))
     pairs, shape = [[str(i), 0] for i in range(1000)], 1000 * (1,)
     dicts = [Call("collections", "OrderedDict", pairs) for _ in range(10**4)]
     tracemalloc.start()
-    refused(zip_file({"a": dicts}))
-    refused(zip_file({str(i): tensor(shape, shape) for i in range(1000)}))
+    refused(file({"a": dicts}))
+    refused(file({str(i): tensor(shape, shape) for i in range(1000)}))
     assert tracemalloc.get_traced_memory()[1] < 50e6
     tracemalloc.stop()
 
