@@ -74,9 +74,9 @@ def released_classes(config: Config, num_words: int) -> dict[str, tuple[str, str
 def loading_hint(config: Config, num_words: int, paths: Iterable[storage.Path]) -> str:
     """The lines that load the files in PyTorch, for a person to copy."""
     g, text = config.generator, config.text_encoder
+    networks = released_classes(config, num_words)
     lines = ["In PyTorch, with the released code's model.py:"]
     lines += ["  from safetensors.torch import load_file"]
-    networks = released_classes(config, num_words)
     for path in paths:
         name, (call, why) = path.stem, networks[path.stem]
         line = f"{name} = {call}; {name}.load_state_dict(load_file({str(path)!r}))"

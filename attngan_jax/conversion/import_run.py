@@ -129,8 +129,8 @@ def write_workdir(
     """Writes config, vocabulary, the checkpoints of both stages, and `imported.json`, or nothing.
 
     DAMSM counts as trained, AttnGAN as trained for `step` updates. The released files hold no
-    optimiser state, and the generator's file the averaged weights: both start afresh from these.
-    Raises `UserError` if the workdir is there already.
+    optimiser state, and of the generator the averaged weights alone. Raises `UserError` if the
+    workdir is there already.
     """
     workdir = storage.path(workdir)
     if workdir.exists() and any(workdir.iterdir()):

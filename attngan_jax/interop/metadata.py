@@ -35,8 +35,7 @@ def read_caption_words(path: storage.PathLike) -> list[str]:
     """The vocabulary of `captions.pickle`, by index; the word with index 0 is `<end>`.
 
     The file holds `[train, test, index -> word, word -> index]`; `train` and `test` are lists of
-    captions, ten an image (COCO: five), which are lists of word indices. Raises `UserError` for a
-    file that can't be read or holds something else.
+    captions, ten an image (COCO: five), which are lists of word indices. Raises `UserError`.
     """
     value = load_metadata(path)
     is_four = isinstance(value, list) and len(value) == 4 and isinstance(value[2], dict)

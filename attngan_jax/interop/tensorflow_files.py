@@ -23,8 +23,7 @@ def read_graph(path: str | Path) -> dict[str, np.ndarray]:
     """The frozen graph of 2015-12-05 (`classify_image_graph_def.pb`) as a state dict.
 
     Its 1,008 outputs are used without the bias, which becomes zeros: the Inception Score's own
-    code multiplies the pooled features by `softmax/weights` alone. Raises `UserError` for a file
-    that can't be read, or is another graph.
+    code multiplies the pooled features by `softmax/weights` alone. Raises `UserError`.
     """
     import tensorflow as tf
 
@@ -52,10 +51,7 @@ def read_graph(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def read_slim_checkpoint(prefix: str | Path) -> dict[str, np.ndarray]:
-    """The CUB classifier's checkpoint as a state dict: moving averages, logits 1 to 50 of 51.
-
-    Raises `UserError` for a checkpoint that can't be read, or is of another network.
-    """
+    """The CUB classifier's checkpoint as a state dict: moving averages, logits 1 to 50 of 51."""
     import tensorflow as tf
 
     try:

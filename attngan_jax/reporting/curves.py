@@ -71,8 +71,7 @@ def charts(stage: str, scalars: dict[str, Series]) -> tuple[list[Chart], list[Ch
             key, label = (f"{sized[1]}_*", f"{sized[2]} px") if sized else (name, "")
             groups.setdefault(key, []).append((label, series))
     order = {key: place for place, key in enumerate(TITLES)}
-    losses: list[Chart] = []
-    others: list[Chart] = []
+    losses, others = list[Chart](), list[Chart]()
     for key in sorted(groups, key=lambda key: (order.get(key, len(order)), key)):
         words = key.split("/")[-1].removesuffix("_*").replace("_", " ")
         title = STAGE_TITLES.get((stage, key)) or TITLES.get(key, words[:1].upper() + words[1:])

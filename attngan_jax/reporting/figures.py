@@ -1,7 +1,6 @@
 """Figures as PNGs: grids of images, captions under them, attention maps over them.
 
-`sample` writes these figures, training its grids, and a report those of its run, for a paper or a
-talk. Images are uint8 RGB; NumPy and Pillow draw everything.
+Images are uint8 RGB; NumPy and Pillow draw everything.
 """
 
 import functools
