@@ -230,9 +230,9 @@ def counts(params: Mapping) -> Dimensions:
     """The dimensions that a network's names depend on, read off its parameters, whatever it is."""
     return dict(
         num_stages=1 + _highest(r"refine_(\d+)", params),
-        base_size=8 * 2 ** _highest(r"up_(\d+)", params.get("initial", {}), -1),
+        base_size=4 << 1 + _highest(r"up_(\d+)", params.get("initial", {}), -1),
         num_residual_blocks=1 + _highest(r"residual_(\d+)", params.get("refine_1", {}), -1),
-        image_size=16 * 2 ** _highest(r"down_(\d+)", params, -1),
+        image_size=8 << 1 + _highest(r"down_(\d+)", params, -1),
         unconditional="unconditional_head" in params,
         trunk="cnn" if "cnn" in params else "inception_v3",
         cnn_blocks=dict.fromkeys(params.get("cnn", {}), (0, 0, 0, 0)),

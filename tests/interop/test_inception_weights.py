@@ -51,10 +51,9 @@ def test_torchvisions_trunk_and_classifier(tmp_path):
     assert_trunk(classifier.variables)
     weights = inception_weights.chosen_inception_weights(str(path))
     assert weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    images = jnp.zeros((1, 299, 299, 3))
-    init = lambda: InceptionV3().init(jax.random.key(0), images, train=False)  # noqa: E731
-    expected = dict(jax.eval_shape(init))
-    assert jax.tree.map(np.shape, weights.variables) == jax.tree.map(np.shape, expected)
+    key, images = jax.random.key(0), jnp.zeros((1, 299, 299, 3))
+    expected = jax.eval_shape(lambda: InceptionV3().init(key, images, train=False))
+    assert jax.tree.map(np.shape, weights.variables) == jax.tree.map(np.shape, dict(expected))
     assert_trunk(weights.variables)
 
 
