@@ -159,7 +159,7 @@ def _write(config: Config, workdir: storage.Path, model: OriginalModel, step: in
     gan = {"generator": model.generator, "discriminators": discriminators}
     _save(workdir, attngan, step, gan, ema_params=model.generator["params"])
     model.vocabulary.save(Workdir(workdir).vocabulary)
-    record = {"files": model.files, "discriminators": sorted(model.discriminators)}
+    record: dict[str, Any] = {"files": model.files, "discriminators": sorted(model.discriminators)}
     record["image_encoder"] = model.image_encoder is not None
     storage.write_text(Workdir(workdir).imported, json.dumps(record, indent=2) + "\n")
     save_workdir_config(config, workdir)

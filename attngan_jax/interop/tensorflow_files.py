@@ -60,7 +60,8 @@ def read_slim_checkpoint(prefix: str | Path) -> dict[str, np.ndarray]:
     except (tf.errors.OpError, ValueError) as error:
         what = "no checkpoint of TensorFlow that can be read"
         raise UserError(f"{prefix} is {what}: give the path without .index or .data") from error
-    arrays = {f"{slim_scope(name)}/BatchNorm/gamma": None for name in inception_convolutions()}
+    gammas = [f"{slim_scope(name)}/BatchNorm/gamma" for name in inception_convolutions()]
+    arrays: dict[str, Any] = dict.fromkeys(gammas)
     for name in names:  # averages come after their variables; a reduction goes by either size
         known = name.removesuffix("/ExponentialMovingAverage")
         arrays[known.replace("mixed_8x8x1280a", "mixed_17x17x1280a")] = reader.get_tensor(name)
