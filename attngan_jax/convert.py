@@ -13,43 +13,30 @@ from ml_collections import config_flags
 from attngan_jax import cli
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "import: file with get_config().")
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "import, export: folder of the run, new in an import."
-)
-_GENERATOR = flags.DEFINE_string("generator", None, "import: netG*.pth.")
-_TEXT_ENCODER = flags.DEFINE_string("text_encoder", None, "import: text_encoder*.pth.")
-_IMAGE_ENCODER = flags.DEFINE_string(
-    "image_encoder",
-    None,
-    "import: image_encoder*.pth, without which the run can generate, not be trained or scored.",
+_WORKDIR = flags.DEFINE_string("workdir", None, "import, export: the run, new in an import.")
+flags.DEFINE_string("generator", None, "import: netG*.pth.")
+flags.DEFINE_string("text_encoder", None, "import: text_encoder*.pth.")
+flags.DEFINE_string(
+    "image_encoder", None, "import: image_encoder*.pth, needed to train or score the run."
 )
 _DISCRIMINATOR = flags.DEFINE_multi_string(
     "discriminator", [], "import: netD*.pth, the flag once for each; those left away start afresh."
 )
-_CAPTIONS = flags.DEFINE_string("captions", None, "import: captions.pickle, for its words.")
-_STEP = flags.DEFINE_integer(
-    "step",
-    0,
-    "import: updates that AttnGAN counts as trained for. At the config's attngan.num_train_steps "
-    "it is finished.",
-    lower_bound=0,
-)
+flags.DEFINE_string("captions", None, "import: captions.pickle, for its words.")
+_STEP_HELP = "import: AttnGAN's updates so far; at config.attngan.num_train_steps it is finished."
+_STEP = flags.DEFINE_integer("step", 0, _STEP_HELP, lower_bound=0)
 _OUT = flags.DEFINE_string("out", None, "export: folder for the files; classifier: the file.")
-_SOURCE = flags.DEFINE_string(
-    "source",
-    None,
-    "classifier: torchvision's inception_v3 (.pth), the graph of 2015-12-05 (.pb), or the prefix "
-    "of the CUB classifier's checkpoint.",
-)
+_SOURCE_HELP = """classifier: torchvision's inception_v3 (.pth), the graph of 2015-12-05 (.pb), or
+    the prefix of the CUB classifier's checkpoint."""
+_SOURCE = flags.DEFINE_string("source", None, _SOURCE_HELP)
 
 
 def main(argv):
     """Imports or exports, and says what can be done with the result."""
     commands = {"import": _import, "export": _export, "classifier": _classifier}
     if len(argv) != 2 or argv[1] not in commands:
-        raise flags.Error(
-            "say what to do: convert import ..., convert export ... or convert classifier ..."
-        )
+        usage = "convert import ..., convert export ... or convert classifier ..."
+        raise flags.Error(f"say what to do: {usage}")
     commands[argv[1]]()
 
 
@@ -57,15 +44,9 @@ def _import():
     _require("workdir", "config", "generator", "text_encoder", "captions")
     from attngan_jax.conversion.import_run import read_original, write_workdir
 
-    config = _CONFIG.value.lock()
-    model = read_original(
-        config,
-        generator=_GENERATOR.value,
-        text_encoder=_TEXT_ENCODER.value,
-        image_encoder=_IMAGE_ENCODER.value,
-        discriminators=_DISCRIMINATOR.value,
-        captions=_CAPTIONS.value,
-    )
+    config, names = _CONFIG.value.lock(), "generator text_encoder image_encoder captions".split()
+    paths = {name: flags.FLAGS[name].value for name in names}
+    model = read_original(config, discriminators=_DISCRIMINATOR.value, **paths)
     write_workdir(config, _WORKDIR.value, model, _STEP.value)
     print(
         f"{_WORKDIR.value} is a run with these weights and {len(model.vocabulary)} words. "

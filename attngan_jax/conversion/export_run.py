@@ -23,10 +23,8 @@ def export(workdir: storage.PathLike, out: storage.PathLike) -> list[storage.Pat
     and so on, `text_encoder`, `image_encoder`. Raises `UserError` if `workdir` is no run that has
     trained both stages.
     """
-    out = storage.path(out)
-    config = load_workdir_config(workdir)
-    words = Workdir(workdir).vocabulary
-    num_words = len(Vocabulary.load(words))
+    out, words = storage.path(out), Workdir(workdir).vocabulary
+    config, num_words = load_workdir_config(workdir), len(Vocabulary.load(words))
     damsm = restore_stage(DamsmTask(config, num_words), workdir)
     attngan = restore_stage(AttnganTask(config, num_words), workdir)
     kind = "generator_dcgan" if config.generator.single_image else "generator"
@@ -46,10 +44,9 @@ def export(workdir: storage.PathLike, out: storage.PathLike) -> list[storage.Pat
 
 
 def released_classes(config: Config, num_words: int) -> dict[str, tuple[str, str]]:
-    """Which class of the released code's `model.py` takes which file of an export.
+    """The file's stem -> (the call that makes its network in the released `model.py`, "").
 
-    Returns the file's stem -> (the call that makes the network, why the released code has none for
-    it); one of the two is "". Without a class the tensors can still be read in PyTorch.
+    Without such a class: ("", why there is none). The tensors can still be read in PyTorch.
     """
     g, text, sizes = config.generator, config.text_encoder, image_sizes(config)
     jcu = "b_jcu=False" if g.single_image else ""
@@ -58,17 +55,16 @@ def released_classes(config: Config, num_words: int) -> dict[str, tuple[str, str
     dimensions = f"ninput={text.word_dim}, nhidden={text.embedding_dim}"
     calls["text_encoder"] = f"RNN_ENCODER({num_words}, {dimensions})"
     calls["image_encoder"] = f"CNN_ENCODER({text.embedding_dim})"
-    odd = {i: size for i, size in enumerate(sizes) if size not in (64, 128, 256)}
-    misfits = {f"netD{i}": f"it has none of {size} pixels" for i, size in odd.items()}
+    odd = [i for i, size in enumerate(sizes) if size not in (64, 128, 256)]
+    misfits = {f"netD{i}": f"it has none of {sizes[i]} pixels" for i in odd}
     if g.num_stages > 1 and not g.attention:
         misfits["netG"] = "it always has attention"
     if g.num_stages > 3:
         misfits["netG"] = f"it has at most 3 stages, not {g.num_stages}"
     if g.base_size != 64:
         misfits["netG"] = f"its first image is of 64 pixels, not {g.base_size}"
-    if text.sentence_pooling != "last":
-        words = f"the words' {text.sentence_pooling}"
-        misfits["text_encoder"] = f"its sentence is the last states, not {words}"
+    if (pooling := text.sentence_pooling) != "last":
+        misfits["text_encoder"] = f"its sentence is the last states, not the words' {pooling}"
     if config.image_encoder.trunk != "inception_v3":
         misfits["image_encoder"] = "its trunk is Inception-v3"
     calls |= dict.fromkeys(misfits, "")
@@ -78,9 +74,9 @@ def released_classes(config: Config, num_words: int) -> dict[str, tuple[str, str
 def loading_hint(config: Config, num_words: int, paths: Iterable[storage.Path]) -> str:
     """The lines that load the files in PyTorch, for a person to copy."""
     g, text = config.generator, config.text_encoder
+    networks = released_classes(config, num_words)
     lines = ["In PyTorch, with the released code's model.py:"]
     lines += ["  from safetensors.torch import load_file"]
-    networks = released_classes(config, num_words)
     for path in paths:
         name, (call, why) = path.stem, networks[path.stem]
         line = f"{name} = {call}; {name}.load_state_dict(load_file({str(path)!r}))"

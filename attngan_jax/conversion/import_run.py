@@ -1,6 +1,7 @@
 """The released code's files of one trained model become a workdir, as one's own run leaves it."""
 
 import dataclasses
+import functools
 import json
 import os
 import shutil
@@ -10,7 +11,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from attngan_jax import storage
 from attngan_jax.configuration import Config, save_workdir_config
@@ -31,24 +31,18 @@ from attngan_jax.training.state import stage_key
 from attngan_jax.workdir import Workdir
 
 FilePath = str | Path
+Task = DamsmTask | AttnganTask
 
 
 class OriginalModel(NamedTuple):
-    """A model of the released code, float32, checked against the config.
+    """A model of the released code, float32, checked against the config."""
 
-    Attributes:
-      vocabulary: of the captions that it was trained with.
-      generator, text_encoder, image_encoder: variables; the image encoder may be missing (None).
-      discriminators: image size -> variables, for those that were given.
-      files: what each was read from, with its SHA-256.
-    """
-
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary  # of the captions that it was trained with
     generator: Variables
     text_encoder: Variables
     image_encoder: Variables | None
-    discriminators: dict[int, Variables]
-    files: dict[str, str]
+    discriminators: dict[int, Variables]  # by image size, those that were given
+    files: dict[str, str]  # the names of all files that were read -> SHA-256
 
 
 def read_original(
@@ -60,31 +54,22 @@ def read_original(
     image_encoder: FilePath | None = None,
     discriminators: Sequence[FilePath] = (),
 ) -> OriginalModel:
-    """Reads the files; the discriminators may come in any order.
-
-    Raises `UserError` for a file that can't be read, is of another network, or does not fit the
-    config.
-    """
+    """Reads the files, discriminators in any order; `UserError` for one that does not fit."""
     try:
         vocabulary = Vocabulary([END, *read_caption_words(captions)[1:]])
     except ValueError as error:
         raise UserError(f"{captions}: {error}") from error
-
-    def read(kind: str, path: FilePath) -> tuple[Variables, Mapping[str, Any]]:
-        return _read_network(config, kind, path, len(vocabulary))
-
+    read = functools.partial(_read_network, config, len(vocabulary))
     files = [generator, text_encoder, captions, *discriminators]
     files += [image_encoder] if image_encoder else []
-    sizes = image_sizes(config)
-    by_size: dict[int, Variables] = {}
+    sizes, by_size = image_sizes(config), {}
     for path in discriminators:
         variables, dimensions = read("discriminator", path)
         size = dimensions["image_size"]
         if size not in sizes or size in by_size:
-            what = "a second one" if size in by_size else f"and the config has {list(sizes)}"
-            raise UserError(
-                f"{path} is the discriminator of {size} pixels, {what}: give one file per stage"
-            )
+            what = f"{path} is the discriminator of {size} pixels"
+            why = "a second one" if size in by_size else f"and the config has {list(sizes)}"
+            raise UserError(f"{what}, {why}: give one file per stage")
         by_size[size] = variables
     kind = "generator_dcgan" if config.generator.single_image else "generator"
     return OriginalModel(
@@ -98,9 +83,8 @@ def read_original(
 
 
 def _read_network(
-    config: Config, kind: str, path: FilePath, num_words: int
+    config: Config, num_words: int, kind: str, path: FilePath
 ) -> tuple[Variables, Mapping[str, Any]]:
-    """A network's variables and dimensions."""
     state_dict = read_state_dict(path)
     try:
         dimensions = dimensions_from_state_dict(kind, state_dict)
@@ -114,7 +98,8 @@ def _read_network(
     ]
     if differing:
         raise UserError(f"{path} does not fit the config: {'; '.join(differing)}")
-    return jax.tree.map(_float32, variables), dimensions
+    variables = jax.tree.map(lambda a: a if a.dtype.kind == "i" else a.astype("f4"), variables)
+    return variables, dimensions
 
 
 def _wanted(config: Config, kind: str, num_words: int) -> dict[str, tuple[str, Any]]:
@@ -138,18 +123,14 @@ def _wanted(config: Config, kind: str, num_words: int) -> dict[str, tuple[str, A
     return wanted | {name: (f"{section}.{name}", config[section][name]) for name in names}
 
 
-def _float32(array: np.ndarray) -> np.ndarray:
-    return array if array.dtype.kind == "i" else array.astype(np.float32)
-
-
 def write_workdir(
     config: Config, workdir: storage.PathLike, model: OriginalModel, step: int = 0
 ) -> None:
     """Writes config, vocabulary, the checkpoints of both stages, and `imported.json`, or nothing.
 
     DAMSM counts as trained, AttnGAN as trained for `step` updates. The released files hold no
-    optimiser state, and the generator's file the averaged weights: both start afresh from these.
-    Raises `UserError` if the workdir is there already.
+    optimiser state, and of the generator the averaged weights alone. Raises `UserError` if the
+    workdir is there already.
     """
     workdir = storage.path(workdir)
     if workdir.exists() and any(workdir.iterdir()):
@@ -163,9 +144,7 @@ def write_workdir(
     unfinished.mkdir(parents=True)
     try:
         _write(config, unfinished, model, step)
-        if workdir.exists():
-            workdir.rmdir()
-        os.rename(unfinished, workdir)
+        os.rename(unfinished, workdir)  # replaces an empty folder
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -180,46 +159,33 @@ def _write(config: Config, workdir: storage.Path, model: OriginalModel, step: in
     gan = {"generator": model.generator, "discriminators": discriminators}
     _save(workdir, attngan, step, gan, ema_params=model.generator["params"])
     model.vocabulary.save(Workdir(workdir).vocabulary)
-    record = {
-        "files": model.files,
-        "image_encoder": model.image_encoder is not None,
-        "discriminators": sorted(model.discriminators),
-    }
+    record: dict[str, Any] = {"files": model.files, "discriminators": sorted(model.discriminators)}
+    record["image_encoder"] = model.image_encoder is not None
     storage.write_text(Workdir(workdir).imported, json.dumps(record, indent=2) + "\n")
     save_workdir_config(config, workdir)
 
 
 def _save(
-    workdir: storage.Path,
-    task: DamsmTask | AttnganTask,
-    step: int,
-    given: Mapping[str, Any],
-    **fields: Any,
+    workdir: storage.Path, task: Task, step: int, given: Mapping[str, Any], **fields: Any
 ) -> None:
     """Saves a stage with the `given` networks' variables; those that are None start afresh."""
 
-    def others(key):  # orthogonal kernels take long to initialize: none for what is given
+    @jax.jit  # which drops the initialization of what is given: orthogonal kernels take long
+    def start(key, given, fields):
         state = task.create_train_state(key)
-        return _with_networks(state, given, empty=True, **dict.fromkeys(fields))
+        networks = {name: _with_variables(getattr(state, name), given[name]) for name in given}
+        return dataclasses.replace(state, **networks, **fields)
 
-    state = jax.jit(others)(stage_key(task.config.seed, task.name, -1))
-    state = _with_networks(state, given, step=jnp.int32(step), **fields)
+    fields["step"] = jnp.int32(step)
+    state = start(stage_key(task.config.seed, task.name, -1), given, fields)
     # The position in the endless training data, as Grain's ElasticIterator writes it.
     position = {"global_next_index": step * task.settings.batch_size}
     with Checkpoints(workdir, task.name) as checkpoints:
         checkpoints.save(step, state, {"iterator": position, "wall_seconds": 0.0})
 
 
-def _with_networks(state: Any, given: Mapping[str, Any], empty: bool = False, **fields: Any) -> Any:
-    """The state with the variables of the networks that are given, or with none for these."""
-
-    def replace(network, variables):
-        if isinstance(network, tuple):
-            return tuple(map(replace, network, variables))
-        if variables is None:
-            return network
-        new = {key: None if empty else variables[key] for key in ("params", "batch_stats")}
-        return dataclasses.replace(network, **new)
-
-    networks = {name: replace(getattr(state, name), given[name]) for name in given}
-    return dataclasses.replace(state, **networks, **fields)
+def _with_variables(network: Any, variables: Any) -> Any:
+    if isinstance(network, tuple):
+        return tuple(map(_with_variables, network, variables))
+    new = {key: variables[key] for key in ("params", "batch_stats")} if variables else {}
+    return dataclasses.replace(network, **new)

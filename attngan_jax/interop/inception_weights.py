@@ -6,28 +6,27 @@ says the family and the file that it came from.
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
 
 from attngan_jax import storage
 from attngan_jax.errors import UserError
-from attngan_jax.interop.name_tables import POOLED_FEATURES, inception_rows
+from attngan_jax.interop.name_tables import POOLED_FEATURES, inception_rows, layer
 from attngan_jax.interop.state_dict_files import read_state_dict, sha256
 from attngan_jax.interop.state_dicts import COUNTERS, Variables, variables_from_rows
 
 PUBLISHED = "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth"
 RANDOM = "random"  # the config value that asks for an untrained trunk by name
 FAMILIES = {"torchvision": 1000, "tf-2015": 1008, "cub-50": 50}  # and how many classes each has
-_ADVICE = (
-    "make it with: python -m attngan_jax.convert classifier --source FILE --out FILE.safetensors"
-)
+_COMMAND = "python -m attngan_jax.convert classifier --source FILE --out FILE.safetensors"
+_ADVICE = f"make it with: {_COMMAND}"
 
 
 class InceptionWeights(NamedTuple):
@@ -38,20 +37,13 @@ class InceptionWeights(NamedTuple):
 
 
 class ClassifierWeights(NamedTuple):
-    """Inception-v3 with its last layer, float32.
+    """Inception-v3 with its last layer, float32."""
 
-    Attributes:
-      family: one of `FAMILIES`.
-      variables: {"params", "batch_stats"} of `models.inception.InceptionV3`.
-      kernel: `[2048, classes]`. bias: `[classes]`, zeros for "tf-2015", which is used without.
-      sha256: of all these numbers, whichever file they came in.
-    """
-
-    family: str
-    variables: Variables
-    kernel: np.ndarray
-    bias: np.ndarray
-    sha256: str
+    family: str  # one of `FAMILIES`
+    variables: Variables  # of `models.inception.InceptionV3`
+    kernel: np.ndarray  # [2048, classes]
+    bias: np.ndarray  # [classes], zeros for "tf-2015", which is used without
+    sha256: str  # of all these numbers, whichever file they came in
 
 
 def read_inception_weights(path: storage.PathLike) -> InceptionWeights:
@@ -59,19 +51,16 @@ def read_inception_weights(path: storage.PathLike) -> InceptionWeights:
 
     Raises `UserError` for a file that can't be read, is damaged, or is of another network.
     """
+    what = f"the Inception weights {path}"
     try:
         digest = sha256(path)
     except OSError as error:
-        raise UserError(
-            f"the Inception weights {path} cannot be read ({storage.strerror(error)}): "
-            f"download {PUBLISHED}"
-        ) from error
+        why = storage.strerror(error)
+        raise UserError(f"{what} cannot be read ({why}): download {PUBLISHED}") from error
     named = re.search(r"-([0-9a-f]{8})\.pth$", str(path))  # as PyTorch's own downloads are
     if named and not digest.startswith(named[1]):
-        raise UserError(
-            f"the Inception weights {path} are damaged: their SHA-256 starts with "
-            f"{digest[:8]}; download {PUBLISHED} again"
-        )
+        begin = f"their SHA-256 starts with {digest[:8]}"
+        raise UserError(f"{what} are damaged: {begin}; download {PUBLISHED} again")
     return InceptionWeights(_trunk("torchvision Inception-v3", read_state_dict(path)), digest)
 
 
@@ -84,33 +73,24 @@ def chosen_inception_weights(choice: str) -> InceptionWeights | None:
         return None
     if choice:
         return read_inception_weights(choice)
-    raise UserError(
-        "the image encoder starts from ImageNet's Inception-v3: download "
-        f"{PUBLISHED} and pass --config.image_encoder.weights=FILE "
-        f"(--config.image_encoder.weights={RANDOM} trains it from nothing)"
-    )
+    flag = "--config.image_encoder.weights"
+    advice = f"download {PUBLISHED} and pass {flag}=FILE ({flag}={RANDOM} trains it from nothing)"
+    raise UserError(f"the image encoder starts from ImageNet's Inception-v3: {advice}")
 
 
 def _trunk(what: str, state_dict: Mapping[str, np.ndarray]) -> Variables:
     """The variables of all but the classifier and the auxiliary classifier."""
-    trunk = {
-        name: array.astype(np.float32) if array.dtype.kind != "i" else array
-        for name, array in state_dict.items()
-        if not name.startswith(("AuxLogits.", "fc."))
-    }
-    variables = variables_from_rows(what, inception_rows(), trunk)
-    variables.pop(COUNTERS, None)
-    return variables
+    names = [name for name in state_dict if not name.startswith(("AuxLogits.", "fc."))]
+    trunk = variables_from_rows(what, inception_rows(), {name: state_dict[name] for name in names})
+    trunk.pop(COUNTERS, None)
+    return jax.tree.map(lambda array: array.astype(np.float32), trunk)
 
 
 def convert_classifier(source: str | Path, out: storage.PathLike) -> str:
     """Converts torchvision's .pth, the graph of 2015-12-05 (.pb) or a TF-slim checkpoint.
 
-    Args:
-      source: the file; of a checkpoint its prefix, such as `model.ckpt-5000`.
-      out: the file to write, whole or not at all.
-
-    Returns the family. Raises `UserError` for a file that can't be read, or is none of these.
+    A checkpoint's `source` is its prefix, such as `model.ckpt-5000`. Returns the family. Raises
+    `UserError` for a file that can't be read, or is none of these.
     """
     from attngan_jax.interop import tensorflow_files
 
@@ -121,15 +101,13 @@ def convert_classifier(source: str | Path, out: storage.PathLike) -> str:
         family, state_dict = "cub-50", tensorflow_files.read_slim_checkpoint(source)
     else:
         family, state_dict = "torchvision", read_state_dict(source)
-    _check_classifier(family, state_dict, source)
-    arrays = {name: np.ascontiguousarray(state_dict[name], np.float32) for name in _shapes(family)}
+    arrays = _classifier_arrays(family, state_dict, source)
     content = safetensors.numpy.save(arrays, {"family": family, "source": source.name})
     try:
         storage.write_bytes(storage.path(out), content)
     except OSError as error:
-        raise UserError(
-            f"{out} cannot be written ({storage.strerror(error)}): choose another --out"
-        ) from error
+        why = storage.strerror(error)
+        raise UserError(f"{out} cannot be written ({why}): choose another --out") from error
     return family
 
 
@@ -140,44 +118,42 @@ def read_classifier(path: storage.PathLike) -> ClassifierWeights:
         tensors = safetensors.numpy.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     except OSError as error:
-        raise UserError(
-            f"the classifier {path} cannot be read ({storage.strerror(error)}): {_ADVICE}"
-        ) from error
+        why = f"cannot be read ({storage.strerror(error)})"
+        raise UserError(f"the classifier {path} {why}: {_ADVICE}") from error
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise UserError(
-            f"the classifier {path} is no whole .safetensors file: {_ADVICE}"
-        ) from error
+        why = "is no whole .safetensors file"
+        raise UserError(f"the classifier {path} {why}: {_ADVICE}") from error
     family = header.get("__metadata__", {}).get("family")
     if family not in FAMILIES:
         raise UserError(f"the file {path} does not say which classifier it is: {_ADVICE}")
-    _check_classifier(family, tensors, path)
+    arrays = _classifier_arrays(family, tensors, path)
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode() + tensors[name].tobytes())
     variables = _trunk("Inception-v3 classifier", tensors)
-    kernel, bias = tensors["fc.weight"].T.copy(), tensors["fc.bias"]
+    kernel, bias = arrays["fc.weight"].T.copy(), arrays["fc.bias"]
     return ClassifierWeights(family, variables, kernel, bias, digest.hexdigest())
 
 
-def _shapes(family: str) -> dict[str, tuple[int, ...]]:
-    trunk = {row.pt: row.shape for row in inception_rows() if row.flax}
-    classes = FAMILIES[family]
-    return trunk | {"fc.weight": (classes, POOLED_FEATURES), "fc.bias": (classes,)}
-
-
-def _check_classifier(family: str, arrays: Mapping[str, np.ndarray], path) -> None:
-    for name, shape in _shapes(family).items():
-        found = list(arrays[name].shape) if name in arrays else None
+def _classifier_arrays(
+    family: str, state_dict: Mapping[str, np.ndarray], path: storage.PathLike
+) -> dict[str, np.ndarray]:
+    """The arrays of this classifier alone, float32; `UserError` if one is missing or misshapen."""
+    rows = inception_rows() + layer("fc", "fc", (FAMILIES[family], POOLED_FEATURES), bias=True)
+    wanted = {row.pt: row.shape for row in rows if row.flax}
+    for name, shape in wanted.items():
+        found = list(state_dict[name].shape) if name in state_dict else None
         if found != list(shape):
             what = "is missing" if found is None else f"has the shape {found}, not {list(shape)}"
             raise UserError(f"{path} is not a {family} Inception-v3 classifier: {name} {what}")
+    return {name: np.ascontiguousarray(state_dict[name], np.float32) for name in wanted}
 
 
 def _is_old_checkpoint(path: Path) -> bool:
-    """A TF-slim checkpoint of before 2016 is one file, a table that starts with no zip's bytes."""
+    """A TF-slim checkpoint of before 2016 is one file, a table, which ends with this number."""
     try:
         with open(path, "rb") as file:
-            file.seek(-8, os.SEEK_END)
-            return file.read() == (0xDB4775248B80FB57).to_bytes(8, "little")  # a table's last bytes
+            file.seek(-8, 2)
+            return file.read() == (0xDB4775248B80FB57).to_bytes(8, "little")
     except OSError:
         return False

@@ -18,23 +18,24 @@ def load_metadata(path: storage.PathLike) -> Any:
     Raises `UserError` for a file that can't be read, is damaged, or holds anything else.
     """
     try:
-        data = _without_carriage_returns(storage.path(path).read_bytes())
+        data = storage.path(path).read_bytes()
+        # The released CUB lists were written in Windows' text mode. Text pickles, of protocol 0,
+        # have no header, and end every line alike.
+        if data[:1] != b"\x80" and data.count(b"\r\n") == data.count(b"\n"):
+            data = data.replace(b"\r\n", b"\n")
         return read_pickle(data, functions=_NUMPY, max_operations=MAX_OPERATIONS)[0]
     except OSError as error:
         raise UserError(f"{path} cannot be read: {storage.strerror(error)}") from error
     except Refused as error:
-        raise UserError(
-            f"{path} is not read: {error}. Take the file that the released code's "
-            "metadata archive holds, or that its data loader wrote"
-        ) from error
+        source = "that the released code's metadata archive holds, or that its data loader wrote"
+        raise UserError(f"{path} is not read: {error}. Take the file {source}") from error
 
 
 def read_caption_words(path: storage.PathLike) -> list[str]:
     """The vocabulary of `captions.pickle`, by index; the word with index 0 is `<end>`.
 
     The file holds `[train, test, index -> word, word -> index]`; `train` and `test` are lists of
-    captions, ten an image (COCO: five), which are lists of word indices. Raises `UserError` for a
-    file that can't be read or holds something else.
+    captions, ten an image (COCO: five), which are lists of word indices. Raises `UserError`.
     """
     value = load_metadata(path)
     is_four = isinstance(value, list) and len(value) == 4 and isinstance(value[2], dict)
@@ -46,8 +47,8 @@ def read_caption_words(path: storage.PathLike) -> list[str]:
     _check(path, isinstance(train, list) and isinstance(test, list), "lists of captions")
     indices = f"captions as lists of word indices below {len(words)}"
     for caption in {id(caption): caption for caption in train + test}.values():  # each list once
-        _check(path, isinstance(caption, list) and all(map(_is_integer, caption)), indices)
-        _check(path, all(0 <= i < len(words) for i in caption), indices)
+        are_integers = isinstance(caption, list) and all(map(_is_integer, caption))
+        _check(path, are_integers and all(0 <= i < len(words) for i in caption), indices)
     return vocabulary
 
 
@@ -74,16 +75,6 @@ def _is_integer(value: Any) -> bool:
 def _check(path: storage.PathLike, condition: Any, wanted: str) -> None:
     if not condition:
         raise UserError(f"{path} does not hold {wanted}: it is another file than its name says")
-
-
-def _without_carriage_returns(data: bytes) -> bytes:
-    """Repairs a text pickle that was written in Windows' text mode, as the released CUB lists were.
-
-    Only protocol 0 has no header and ends every line alike.
-    """
-    lines = data.count(b"\n")
-    is_windows = data[:1] != b"\x80" and data.count(b"\r\n") == lines
-    return data.replace(b"\r\n", b"\n") if is_windows else data
 
 
 class _Dtype:

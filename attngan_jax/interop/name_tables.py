@@ -1,7 +1,7 @@
 """The name tables: which array of the released networks is which of this package.
 
 A network's `*_rows` is its table, for given dimensions, which have the names of the config's keys.
-`*_dimensions` reads them off a state_dict's shapes; one that can't be read is 0.
+`_*_dimensions` reads them off a state_dict's shapes; one that can't be read is 0.
 """
 
 import functools
@@ -19,7 +19,7 @@ from attngan_jax.models.inception import InceptionV3
 LOCAL_FEATURES, POOLED_FEATURES = 768, 2048  # of Inception-v3's Mixed_6e and Mixed_7c
 
 Shape = tuple[int, ...]
-Shapes = Mapping[str, Shape]
+Arrays = Mapping[str, np.ndarray]
 Dimensions = Mapping[str, Any]
 
 
@@ -40,19 +40,11 @@ MATRIX = Layout(lambda x: x[:, :, 0, 0].T, lambda x: x.T[:, :, None, None])
 
 
 class Row(NamedTuple):
-    """One array of a network.
+    """One array of a network."""
 
-    Attributes:
-      pt: its name in the PyTorch state_dict.
-      flax: its path in the variables, "params/..." or "batch_stats/..."; BatchNorm's count of
-        batches has none ("").
-      shape: its shape in PyTorch's layout.
-      layout: one of the layouts above.
-    """
-
-    pt: str
-    flax: str
-    shape: Shape
+    pt: str  # name in the PyTorch state_dict
+    flax: str  # path, "params/..." or "batch_stats/..."; "" for BatchNorm's count of batches
+    shape: Shape  # in PyTorch's layout
     layout: Layout = SAME
 
 
@@ -65,13 +57,11 @@ def layer(pt: str, flax: str, shape: Shape, bias: bool = False) -> list[Row]:
 
 def norm(pt: str, flax: str, features: int) -> list[Row]:
     """BatchNorm, in PyTorch's order."""
-    return [
-        Row(f"{pt}.weight", f"params/{flax}/scale", (features,)),
-        Row(f"{pt}.bias", f"params/{flax}/bias", (features,)),
-        Row(f"{pt}.running_mean", f"batch_stats/{flax}/mean", (features,)),
-        Row(f"{pt}.running_var", f"batch_stats/{flax}/var", (features,)),
-        Row(f"{pt}.num_batches_tracked", "", ()),
-    ]
+    params, stats = f"params/{flax}", f"batch_stats/{flax}"
+    arrays = dict(weight=f"{params}/scale", bias=f"{params}/bias")
+    arrays |= dict(running_mean=f"{stats}/mean", running_var=f"{stats}/var")
+    rows = [Row(f"{pt}.{name}", path, (features,)) for name, path in arrays.items()]
+    return [*rows, Row(f"{pt}.num_batches_tracked", "", ())]
 
 
 def conv_norm(pt: str, flax: str, shape: Shape, members: tuple = (0, 1)) -> list[Row]:
@@ -83,7 +73,7 @@ def conv_norm(pt: str, flax: str, shape: Shape, members: tuple = (0, 1)) -> list
 def generator_rows(d: Dimensions, single_image: bool = False) -> list[Row]:
     """`G_NET`, or `G_DCGAN`, which makes the last image only."""
     C, condition, stages = d["gf_dim"], d["condition_dim"], d["num_stages"]
-    ups = _log2(d["base_size"]) - 2
+    ups = d["base_size"].bit_length() - 3  # doublings from 4 pixels on
     width = C << ups
     rows = layer("ca_net.fc", "conditioning/dense", (4 * condition, d["embedding_dim"]), bias=True)
     rows += layer("h_net1.fc.0", "initial/dense", (32 * width, condition + d["z_dim"]))
@@ -112,19 +102,18 @@ def _refinement_rows(d: Dimensions, pt: str, flax: str) -> list[Row]:
     return rows + conv_norm(f"{pt}.upsample", f"{flax}/upsample", (2 * C, 2 * C, 3, 3), (1, 2))
 
 
-def generator_dimensions(shapes: Shapes) -> Dimensions:
-    """Dimensions of a `G_NET` or `G_DCGAN`."""
-    ups = _highest(r"h_net1\.upsample(\d+)\.", shapes)
-    condition = _size(shapes, "ca_net.fc.weight", 0) // 4
-    embedding = _size(shapes, "ca_net.fc.weight", 1)
-    context = _size(shapes, "h_net2.att.conv_context.weight", 1)
+def _generator_dimensions(arrays: Arrays) -> Dimensions:
+    ups = _highest(r"h_net1\.upsample(\d+)\.", arrays)
+    condition = _size(arrays, "ca_net.fc.weight", 0) // 4
+    embedding = _size(arrays, "ca_net.fc.weight", 1)
+    context = _size(arrays, "h_net2.att.conv_context.weight", 1)
     return dict(
-        num_stages=max(1, _highest(r"h_net(\d+)\.", shapes)),
+        num_stages=max(1, _highest(r"h_net(\d+)\.", arrays)),
         base_size=4 * 2**ups,
-        gf_dim=_size(shapes, "h_net1.fc.1.weight", 0) // (32 * 2**ups),
-        z_dim=_size(shapes, "h_net1.fc.0.weight", 1) - condition,
+        gf_dim=_size(arrays, "h_net1.fc.1.weight", 0) // (32 * 2**ups),
+        z_dim=_size(arrays, "h_net1.fc.0.weight", 1) - condition,
         condition_dim=condition,
-        num_residual_blocks=1 + _highest(r"h_net\d+\.residual\.(\d+)\.", shapes, -1),
+        num_residual_blocks=1 + _highest(r"h_net\d+\.residual\.(\d+)\.", arrays, -1),
         embedding_dim=embedding,
         attention=context != condition or context == embedding,
     )
@@ -132,7 +121,7 @@ def generator_dimensions(shapes: Shapes) -> Dimensions:
 
 def discriminator_rows(d: Dimensions) -> list[Row]:
     """`D_NET64`, `D_NET128`, `D_NET256`, and so on; below 64 pixels the first block is shorter."""
-    C, downs = d["df_dim"], _log2(d["image_size"]) - 2
+    C, downs = d["df_dim"], d["image_size"].bit_length() - 3  # halvings, down to 4 pixels
     first = min(downs, 4)  # halvings in the first block of layers, which is named after its end
     width = C << max(0, 4 - downs)
     rows = layer(f"img_code_s{2**first}.0", "stem", (width, 3, 4, 4))
@@ -150,14 +139,13 @@ def discriminator_rows(d: Dimensions) -> list[Row]:
     return rows + layer("COND_DNET.outlogits.0", "conditional_head", head, bias=True)
 
 
-def discriminator_dimensions(shapes: Shapes) -> Dimensions:
-    """Dimensions of a discriminator."""
-    features = _size(shapes, "COND_DNET.jointConv.1.weight", 0)
+def _discriminator_dimensions(arrays: Arrays) -> Dimensions:
+    features = _size(arrays, "COND_DNET.jointConv.1.weight", 0)
     return dict(
-        image_size=4 * max(2, _highest(r"img_code_s(\d+)\.", shapes)),
+        image_size=4 * max(2, _highest(r"img_code_s(\d+)\.", arrays)),
         df_dim=features // 8,
-        embedding_dim=_size(shapes, "COND_DNET.jointConv.0.weight", 1) - features,
-        unconditional=any(name.startswith("UNCOND_DNET.") for name in shapes),
+        embedding_dim=_size(arrays, "COND_DNET.jointConv.0.weight", 1) - features,
+        unconditional=any(name.startswith("UNCOND_DNET.") for name in arrays),
     )
 
 
@@ -175,12 +163,11 @@ def text_encoder_rows(d: Dimensions) -> list[Row]:
     return rows
 
 
-def text_encoder_dimensions(shapes: Shapes) -> Dimensions:
-    """Dimensions of a text encoder."""
-    gates, features = (_size(shapes, "rnn.weight_hh_l0", axis) for axis in (0, 1))
+def _text_encoder_dimensions(arrays: Arrays) -> Dimensions:
+    gates, features = (_size(arrays, "rnn.weight_hh_l0", axis) for axis in (0, 1))
     return dict(
-        vocabulary_size=_size(shapes, "encoder.weight", 0),
-        word_dim=_size(shapes, "encoder.weight", 1),
+        vocabulary_size=_size(arrays, "encoder.weight", 0),
+        word_dim=_size(arrays, "encoder.weight", 1),
         embedding_dim=2 * features,
         rnn_type="gru" if features and gates == 3 * features else "lstm",
     )
@@ -189,17 +176,16 @@ def text_encoder_dimensions(shapes: Shapes) -> Dimensions:
 @functools.cache
 def inception_convolutions() -> dict[str, Shape]:
     """Inception-v3's convolutions: torchvision's names, in its order."""
-    created: list[str] = []
+    shapes = {}
 
     def init():
         variables = InceptionV3().init(jax.random.key(0), jnp.zeros((1, 299, 299, 3)), train=False)
         flat = traverse_util.flatten_dict(variables["params"], sep=".")
-        created.extend(name for name in flat if name.endswith(".conv.kernel"))
-        return flat
+        shapes.update({name: array.shape for name, array in flat.items() if array.ndim == 4})
 
-    shapes = {name: kernel.shape for name, kernel in jax.eval_shape(init).items()}
-    in_order = {name.removesuffix(".conv.kernel"): shapes[name] for name in created}
-    return {name: (O, I, H, W) for name, (H, W, I, O) in in_order.items()}
+    jax.eval_shape(init)  # what it returned would be sorted by name
+    kernels = {name.removesuffix(".conv.kernel"): shape for name, shape in shapes.items()}
+    return {name: (O, I, H, W) for name, (H, W, I, O) in kernels.items()}
 
 
 def inception_rows(below: str = "") -> list[Row]:
@@ -215,42 +201,38 @@ def image_encoder_rows(d: Dimensions) -> list[Row]:
 
     The released code has no small trunk: its blocks get our names, and the shapes of the file.
     """
+    D = d["embedding_dim"]
     if d["trunk"] == "cnn":
         rows, local, pooled = [], d["local_features"], d["pooled_features"]
         for name, shape in d["cnn_blocks"].items():
             rows += conv_norm(f"cnn.{name}", f"cnn/{name}", shape, ("conv", "bn"))
     else:
         rows, local, pooled = inception_rows("inception/"), LOCAL_FEATURES, POOLED_FEATURES
-    D = d["embedding_dim"]
     rows.append(Row("emb_features.weight", "params/regions/kernel", (D, local, 1, 1), MATRIX))
     return rows + layer("emb_cnn_code", "code", (D, pooled), bias=True)
 
 
-def image_encoder_dimensions(shapes: Shapes) -> Dimensions:
-    """Dimensions of an image encoder."""
-    found = ((re.fullmatch(r"cnn\.(\w+)\.conv\.weight", name), shapes[name]) for name in shapes)
-    blocks = {match[1]: shape for match, shape in found if match and len(shape) == 4}
+def _image_encoder_dimensions(arrays: Arrays) -> Dimensions:
+    found = {name: re.fullmatch(r"cnn\.(\w+)\.conv\.weight", name) for name in arrays}
+    shapes = {match[1]: np.shape(arrays[name]) for name, match in found.items() if match}
+    blocks = {name: shape for name, shape in shapes.items() if len(shape) == 4}
     return dict(
         trunk="cnn" if blocks else "inception_v3",
-        cnn_dim=_size(shapes, "cnn.down_0.conv.weight", 0),
+        cnn_dim=_size(arrays, "cnn.down_0.conv.weight", 0),
         cnn_blocks=blocks,
-        local_features=_size(shapes, "emb_features.weight", 1),
-        pooled_features=_size(shapes, "emb_cnn_code.weight", 1),
-        embedding_dim=_size(shapes, "emb_features.weight", 0),
+        local_features=_size(arrays, "emb_features.weight", 1),
+        pooled_features=_size(arrays, "emb_cnn_code.weight", 1),
+        embedding_dim=_size(arrays, "emb_features.weight", 0),
     )
 
 
 def counts(params: Mapping) -> Dimensions:
     """The dimensions that a network's names depend on, read off its parameters, whatever it is."""
-
-    def children(parent: Mapping, prefix: str) -> int:
-        return sum(name.startswith(prefix) for name in parent)
-
     return dict(
-        num_stages=1 + children(params, "refine_"),
-        base_size=4 * 2 ** children(params.get("initial", {}), "up_"),
-        num_residual_blocks=children(params.get("refine_1", {}), "residual_"),
-        image_size=8 * 2 ** children(params, "down_"),
+        num_stages=1 + _highest(r"refine_(\d+)", params),
+        base_size=4 << 1 + _highest(r"up_(\d+)", params.get("initial", {}), -1),
+        num_residual_blocks=1 + _highest(r"residual_(\d+)", params.get("refine_1", {}), -1),
+        image_size=8 << 1 + _highest(r"down_(\d+)", params, -1),
         unconditional="unconditional_head" in params,
         trunk="cnn" if "cnn" in params else "inception_v3",
         cnn_blocks=dict.fromkeys(params.get("cnn", {}), (0, 0, 0, 0)),
@@ -262,28 +244,21 @@ def _highest(pattern: str, names: Iterable[str], otherwise: int = 0) -> int:
     return max((int(found[1]) for found in numbers if found), default=otherwise)
 
 
-def _size(shapes: Shapes, name: str, axis: int) -> int:
-    shape = shapes.get(name, ())
+def _size(arrays: Arrays, name: str, axis: int) -> int:
+    shape = np.shape(arrays.get(name, ()))
     return shape[axis] if axis < len(shape) else 0
 
 
-def _log2(n: int) -> int:
-    return n.bit_length() - 1
-
-
 class Table(NamedTuple):
-    """The two functions of a network."""
-
     rows: Callable[[Dimensions], list[Row]]
-    dimensions: Callable[[Shapes], Dimensions]
+    dimensions: Callable[[Arrays], Dimensions]
 
 
+_dcgan_rows = functools.partial(generator_rows, single_image=True)
 TABLES = {
-    "generator": Table(generator_rows, generator_dimensions),
-    "generator_dcgan": Table(
-        functools.partial(generator_rows, single_image=True), generator_dimensions
-    ),
-    "discriminator": Table(discriminator_rows, discriminator_dimensions),
-    "text_encoder": Table(text_encoder_rows, text_encoder_dimensions),
-    "image_encoder": Table(image_encoder_rows, image_encoder_dimensions),
+    "generator": Table(generator_rows, _generator_dimensions),
+    "generator_dcgan": Table(_dcgan_rows, _generator_dimensions),
+    "discriminator": Table(discriminator_rows, _discriminator_dimensions),
+    "text_encoder": Table(text_encoder_rows, _text_encoder_dimensions),
+    "image_encoder": Table(image_encoder_rows, _image_encoder_dimensions),
 }

@@ -1,9 +1,10 @@
 """Unpickling of untrusted files: plain data, and calls of a few trusted functions.
 
 Python's unpickler calls whatever a file names, and believes every length. Here a pickle is checked
-first, without making any of its values: it may have the opcodes of plain data only, as many bytes
-as it announces, and no dict keys or attributes that could do harm. Then it is read, with a
-`find_class` that knows the given functions alone. Memory and time are in proportion to the file.
+first, opcode by opcode and without building anything: it may have the opcodes of plain data only,
+as many bytes as it announces, and no dict keys or attributes that could do harm. Then it is read,
+with a `find_class` that knows the given functions alone. Memory and time are in proportion to the
+file.
 """
 
 import io
@@ -20,8 +21,6 @@ _PLAIN = """PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE
     GLOBAL STACK_GLOBAL REDUCE BUILD BINPERSID""".split()
 _OPCODES = {ord(opcode.code): opcode for opcode in pickletools.opcodes if opcode.name in _PLAIN}
 _PUTS, _GETS = ("BINPUT", "MEMOIZE", "LONG_BINPUT", "PUT"), ("BINGET", "LONG_BINGET", "GET")
-# Bytes of the length in front of an argument, by pickletools' TAKEN_FROM_ARGUMENT1, 4, 4U and 8U.
-_PREFIXES = {-2: 1, -3: 4, -4: 4, -5: 8}
 # Kinds of values that may be keys: hashing a deeply nested tuple overflows the C stack.
 _KEYS = {"int", "int_or_bool", "bool", "float", "str", "bytes_or_str", "any"}
 _FUNCTION = pickletools.StackObject("function", object, "what find_class gives")
@@ -49,14 +48,10 @@ def read_pickle(
 ) -> tuple[Any, int]:
     """The value of the pickle at `position` of `data`, and where it ends.
 
-    Args:
-      functions: what the file may call, by "module.name". A file can pass one large argument many
-        times, so that a call has to refuse such arguments, or to be cheap.
-      persistent_load: gives what a persistent id stands for; None refuses them.
-      max_operations: how many opcodes there may be.
-
-    Raises:
-      Refused: the file is damaged, or asks for anything but plain data and these functions.
+    `functions` are what the file may call, by "module.name". A file can pass one large argument
+    many times, so that a call has to refuse such arguments, or to be cheap. `persistent_load`
+    gives what a persistent id stands for. There may be `max_operations` opcodes. Raises `Refused`
+    for a file that is damaged, or asks for anything but plain data and these functions.
     """
     try:
         end = _check(data, position, max_operations)
@@ -84,15 +79,20 @@ class _Unpickler(pickle.Unpickler):
 
 def _check(data: bytes, position: int, max_operations: int) -> int:
     """Follows the opcodes with kinds for values. Returns where the pickle ends."""
+    file = io.BytesIO(data)
+    file.seek(position)
     stack: list[pickletools.StackObject] = []
     below: list[list[pickletools.StackObject]] = []  # what lay on the stack at each mark
     memo: dict[int, pickletools.StackObject] = {}
     for _ in range(max_operations):
-        opcode = _OPCODES.get(data[position])  # an IndexError if the last argument was cut short
-        if opcode is None:
-            code = f"(opcode {data[position]:#04x} at byte {position})"
-            raise Refused(f"it holds an object that is not plain data {code}")
-        number, position = _argument(data, position + 1, opcode)
+        (code,) = file.read(1)  # a ValueError at the end
+        if code not in _OPCODES:
+            where = f"(opcode {code:#04x} at byte {file.tell() - 1})"
+            raise Refused(f"it holds an object that is not plain data {where}")
+        opcode = _OPCODES[code]
+        number = _argument(file, opcode)
+        if opcode.name in ("FRAME", "PUT", "BINPUT", "LONG_BINPUT"):  # which allocate as much
+            require(number <= len(data), f"it is truncated or damaged (at byte {file.tell()})")
         if opcode.name in _PUTS:
             memo[len(memo) if opcode.name == "MEMOIZE" else number] = stack[-1]
         elif opcode.name in _GETS:
@@ -105,27 +105,14 @@ def _check(data: bytes, position: int, max_operations: int) -> int:
         else:
             stack += [_FUNCTION] if opcode.name == "GLOBAL" else opcode.stack_after
         if opcode.name == "STOP":
-            return position
+            return file.tell()
     raise Refused(f"it holds more than {max_operations} objects")
 
 
-def _argument(data: bytes, begin: int, opcode: pickletools.OpcodeInfo) -> tuple[int, int]:
-    """An opcode's argument, if it is an index or a frame's size, and where it ends."""
-    if opcode.arg is None:
-        return 0, begin
-    name, size = opcode.name, opcode.arg.n
-    if size == pickletools.UP_TO_NEWLINE:
-        end = data.index(b"\n", begin) + 1
-        end = data.index(b"\n", end) + 1 if name == "GLOBAL" else end
-        number = int(data[begin:end]) if name in ("PUT", "GET") else 0
-    else:
-        end = begin + _PREFIXES.get(size, size)
-        number = int.from_bytes(data[begin:end], "little")
-        if size in _PREFIXES:
-            return 0, end + number
-    if name in ("FRAME", "PUT", "BINPUT", "LONG_BINPUT"):  # the unpickler allocates as much
-        require(number <= len(data), f"it is truncated or damaged (at byte {begin})")
-    return number, end
+def _argument(file: io.BytesIO, opcode: pickletools.OpcodeInfo) -> Any:
+    if opcode.name in ("STRING", "GLOBAL"):  # pickletools accepts ASCII alone
+        return [file.readline() for _ in range(1 + (opcode.name == "GLOBAL"))]
+    return opcode.arg.reader(file) if opcode.arg else None
 
 
 def _follow(opcode: pickletools.OpcodeInfo, stack: list, below: list) -> list:

@@ -20,14 +20,11 @@ _DTYPES |= dict(I64="i8", I32="i4", I16="i2", I8="i1", U8="u1", BOOL="?")
 
 
 def read_state_dict(path: storage.PathLike) -> dict[str, np.ndarray]:
-    """Reads a network's weights, by name.
+    """A network's weights by name, in the file's order, each with its own memory.
 
-    Args:
-      path: a file of `torch.save(net.state_dict(), path)` (either format; any ending but the
-        following two), `numpy.savez` (`.npz`) or `safetensors` (`.safetensors`).
-
-    Returns name -> array, in the file's order, each with its own memory. Raises `UserError` for a
-    file that can't be read, is damaged, or holds anything else; nothing in it was run.
+    The file is one of `numpy.savez` (`.npz`), `safetensors` (`.safetensors`) or, with any other
+    ending, `torch.save(net.state_dict(), path)`, in either format. Raises `UserError` for a file
+    that can't be read, is damaged, or holds anything else; nothing in it was run.
     """
     readers = {".npz": _read_npz, ".safetensors": _read_safetensors}
     try:
@@ -36,10 +33,9 @@ def read_state_dict(path: storage.PathLike) -> dict[str, np.ndarray]:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {storage.strerror(error)}") from error
     except Refused as error:
-        raise UserError(
-            f"{path} is not read: {error}. Pass a state_dict as PyTorch's .pth, as "
-            ".npz or as .safetensors, and download it again if it is one"
-        ) from error
+        advice = "Pass a state_dict as PyTorch's .pth, as .npz or as .safetensors"
+        advice += ", and download it again if it is one"
+        raise UserError(f"{path} is not read: {error}. {advice}") from error
 
 
 def write_safetensors(path: storage.PathLike, state_dict: Mapping[str, np.ndarray]) -> None:

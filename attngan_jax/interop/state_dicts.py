@@ -9,18 +9,16 @@ import numpy as np
 from flax import traverse_util
 
 from attngan_jax.errors import UserError
-from attngan_jax.interop.name_tables import TABLES, Dimensions, Row, Shape, Table, counts
+from attngan_jax.interop.name_tables import TABLES, Dimensions, Row, Table, counts
 
 # A collection of its own, since no module has it: BatchNorm's counts of batches, by PyTorch's
-# names. It is there only where they are not all 0, which is what its absence stands for. (In the
-# files of 2018 PyTorch didn't count yet: there the collection is empty.)
+# names, if they are not all 0. (In 2018's files PyTorch didn't count yet: there it is empty.)
 COUNTERS = "num_batches_tracked"
 
 StateDict = Mapping[str, np.ndarray]
 Variables = dict[str, dict[str, Any]]
 
 _SHOWN = 3  # names of each kind that an error lists
-
 _DF_DIM = "discriminator.df_dim (DF_DIM)"
 _EMBEDDING = "text_encoder.embedding_dim (EMBEDDING_DIM)"
 # Pattern of a wrong name -> what probably causes it, by config keys. The first match is shown.
@@ -46,45 +44,30 @@ _CAUSES = [
 def dimensions_from_state_dict(kind: str, state_dict: StateDict) -> Dimensions:
     """The network's dimensions, read off its weights.
 
-    Returns:
-      For a generator `num_stages`, `base_size`, `gf_dim`, `z_dim`, `condition_dim`,
-      `num_residual_blocks`, `embedding_dim`, `attention`; for a discriminator `image_size`,
-      `df_dim`, `embedding_dim`, `unconditional`; for a text encoder `vocabulary_size`, `word_dim`,
-      `embedding_dim`, `rnn_type`; for an image encoder `trunk`, `embedding_dim`,
-      `local_features`, `pooled_features`, and for the trunk "cnn" `cnn_dim`, `cnn_blocks`.
-
     Raises `UserError` if names are missing or surplus, or shapes contradict each other.
     """
-    dimensions = _table(kind).dimensions(_shapes(state_dict))
+    dimensions = _table(kind).dimensions(state_dict)
     _check(kind, TABLES[kind].rows(dimensions), state_dict)
     return dimensions
 
 
 def variables_from_state_dict(kind: str, state_dict: StateDict) -> Variables:
-    """The released code's weights as variables of our network.
+    """The released code's weights, by name in PyTorch's layouts, as variables of our network.
 
-    Args:
-      kind: "generator", "generator_dcgan", "discriminator", "text_encoder" or "image_encoder".
-      state_dict: the released code's name -> array, in PyTorch's layouts.
-
-    Returns:
-      {"params", "batch_stats"}, nested dicts of NumPy arrays of the same dtypes; see `COUNTERS`
-      for the one case in which there is more.
-
-    Raises `UserError` if names are missing or surplus, or shapes contradict each other.
+    Returns {"params", "batch_stats"}, nested dicts of NumPy arrays of the same dtypes, and in one
+    case `COUNTERS`. Raises as `dimensions_from_state_dict` does.
     """
-    dimensions = _table(kind).dimensions(_shapes(state_dict))
-    return variables_from_rows(kind, TABLES[kind].rows(dimensions), state_dict)
+    rows = _table(kind).rows(dimensions_from_state_dict(kind, state_dict))
+    return variables_from_rows(kind, rows, state_dict)
 
 
 def variables_from_rows(what: str, rows: Sequence[Row], state_dict: StateDict) -> Variables:
     """As `variables_from_state_dict`, by a table of the caller's; `what` names the network."""
     _check(what, rows, state_dict)
-    flat = {
-        row.flax: np.array(row.layout.to_flax(np.asarray(state_dict[row.pt])), order="C")
-        for row in rows
-        if row.flax
-    }
+    flat = {}
+    for row in filter(lambda row: row.flax, rows):
+        array = row.layout.to_flax(np.asarray(state_dict[row.pt]))
+        flat[row.flax] = np.array(array, order="C")
     variables = {"params": {}, "batch_stats": {}} | traverse_util.unflatten_dict(flat, sep="/")
     counters = [row.pt for row in rows if not row.flax]
     known = {name: np.array(state_dict[name]) for name in counters if name in state_dict}
@@ -94,9 +77,7 @@ def variables_from_rows(what: str, rows: Sequence[Row], state_dict: StateDict) -
     return variables
 
 
-def state_dict_from_variables(
-    kind: str, variables: Mapping[str, Mapping[str, Any]]
-) -> dict[str, np.ndarray]:
+def state_dict_from_variables(kind: str, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The inverse of `variables_from_state_dict`, in the order of the released code's state_dict.
 
     Raises `UserError` for variables that are not those of a network of this `kind`.
@@ -129,20 +110,14 @@ def _table(kind: str) -> Table:
     return TABLES[kind]
 
 
-def _shapes(state_dict: StateDict) -> dict[str, Shape]:
-    return {name: np.shape(array) for name, array in state_dict.items()}
-
-
 def _check(what: str, rows: Sequence[Row], state_dict: StateDict) -> None:
     """Raises a `UserError` unless names and shapes are exactly those of the rows."""
-    shapes = _shapes(state_dict)
+    shapes = {name: np.shape(array) for name, array in state_dict.items()}
     wanted = {row.pt: row.shape for row in rows if row.flax or row.pt in shapes}
     if not wanted.keys() & shapes.keys():
-        raise UserError(
-            f"not the state_dict of a {what}: it has no name of one, but "
-            f"{_listed('names like', list(shapes)) or 'is empty'}: these are the "
-            "weights of another network"
-        )
+        names = _listed("names like", list(shapes)) or "is empty"
+        why = f"it has no name of one, but {names}: these are the weights of another network"
+        raise UserError(f"not the state_dict of a {what}: {why}")
     _raise_misfit(f"state_dict of a {what}", wanted, shapes)
 
 
@@ -150,13 +125,11 @@ def _raise_misfit(what: str, wanted: Mapping[str, Any], found: Mapping[str, Any]
     """Raises a `UserError` with the first few names of each sort, unless shapes are as wanted."""
     missing = [name for name in wanted if name not in found]
     surplus = sorted(found.keys() - wanted.keys())
-    misshapen = [name for name in wanted if name in found and found[name] != wanted[name]]
+    differing = [name for name in wanted if name in found and found[name] != wanted[name]]
+    misshapen = [f"{n} {list(found[n])} instead of {list(wanted[n])}" for n in differing]
     problems = [_listed("missing", missing), _listed("surplus", surplus)]
     if not missing:  # the shapes that are wanted could not be read off otherwise
-        details = [
-            f"{name} {list(found[name])} instead of {list(wanted[name])}" for name in misshapen
-        ]
-        problems.append(_listed("misshapen", details))
+        problems.append(_listed("misshapen", misshapen))
     if any(problems):
         wrong = [*surplus, *missing, *misshapen][:_SHOWN]
         causes = [text for pattern, text in _CAUSES for name in wrong if re.match(pattern, name)]

@@ -1,9 +1,9 @@
-"""Inception-v3 out of TensorFlow's files, under torchvision's names. The only user of TensorFlow
-beside the metric writers, and only while a file is converted."""
+"""Inception-v3 out of TensorFlow's files, under torchvision's names."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,21 +19,11 @@ _SLIM_BLOCKS = """35x35x256a 35x35x288a 35x35x288b 17x17x768a 17x17x768b 17x17x7
     17x17x768e 17x17x1280a 8x8x2048a 8x8x2048b""".split()
 
 
-class _Arrays(dict):
-    """A file's arrays by name; a name that it lacks raises `UserError` with this complaint."""
-
-    complaint = ""
-
-    def __missing__(self, name: str):
-        raise UserError(f"{self.complaint} {name}")
-
-
 def read_graph(path: str | Path) -> dict[str, np.ndarray]:
     """The frozen graph of 2015-12-05 (`classify_image_graph_def.pb`) as a state dict.
 
     Its 1,008 outputs are used without the bias, which becomes zeros: the Inception Score's own
-    code multiplies the pooled features by `softmax/weights` alone. Raises `UserError` for a file
-    that can't be read, or is another graph.
+    code multiplies the pooled features by `softmax/weights` alone. Raises `UserError`.
     """
     import tensorflow as tf
 
@@ -43,54 +33,51 @@ def read_graph(path: str | Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except Exception as error:  # protobuf's own, of a module that is private
-        raise UserError(
-            f"{path} is no graph of TensorFlow, or was cut short: download it again"
-        ) from error
-    arrays = _Arrays()
-    arrays.complaint = f"{path} is not the Inception graph of 2015-12-05: it has no constant"
-    for node in graph.node:
-        if node.op == "Const":
-            arrays[node.name] = tf.make_ndarray(node.attr["value"].tensor)
+        message = f"{path} is no graph of TensorFlow, or was cut short: download it again"
+        raise UserError(message) from error
+    constants = {node.name: node.attr["value"].tensor for node in graph.node if node.op == "Const"}
+    arrays = {name: tf.make_ndarray(tensor) for name, tensor in constants.items()}
     for node in graph.node:  # the old BatchNorm multiplies by gamma only if it is told to
         is_norm = node.op == "BatchNormWithGlobalNormalization"
         if is_norm and not node.attr["scale_after_normalization"].b:
             arrays[f"{node.name}/gamma"] = None
-    state_dict = _convolutions(arrays, graph_scope, "conv2d_params", "batchnorm")
-    weights = arrays["softmax/weights"]
+    try:
+        state_dict = _convolutions(arrays, graph_scope, "conv2d_params", "batchnorm")
+        weights = arrays["softmax/weights"]
+    except KeyError as error:
+        what = "the Inception graph of 2015-12-05: it has no constant"
+        raise UserError(f"{path} is not {what} {error.args[0]}") from error
     return state_dict | {"fc.weight": weights.T, "fc.bias": np.zeros(weights.shape[1], np.float32)}
 
 
 def read_slim_checkpoint(prefix: str | Path) -> dict[str, np.ndarray]:
-    """The CUB classifier's checkpoint as a state dict: moving averages, logits 1 to 50 of 51.
-
-    Raises `UserError` for a checkpoint that can't be read, or is of another network.
-    """
+    """The CUB classifier's checkpoint as a state dict: moving averages, logits 1 to 50 of 51."""
     import tensorflow as tf
 
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         names = sorted(reader.get_variable_to_shape_map())
     except (tf.errors.OpError, ValueError) as error:
-        raise UserError(
-            f"{prefix} is no checkpoint of TensorFlow that can be read: give the path "
-            "without .index or .data"
-        ) from error
-    arrays = _Arrays()
-    arrays.complaint = f"{prefix} is not a TF-slim Inception-v3: it has no"
+        what = "no checkpoint of TensorFlow that can be read"
+        raise UserError(f"{prefix} is {what}: give the path without .index or .data") from error
+    gammas = [f"{slim_scope(name)}/BatchNorm/gamma" for name in inception_convolutions()]
+    arrays: dict[str, Any] = dict.fromkeys(gammas)
     for name in names:  # averages come after their variables; a reduction goes by either size
         known = name.removesuffix("/ExponentialMovingAverage")
         arrays[known.replace("mixed_8x8x1280a", "mixed_17x17x1280a")] = reader.get_tensor(name)
-    for name in inception_convolutions():
-        arrays.setdefault(f"{slim_scope(name)}/BatchNorm/gamma", None)
-    state_dict = _convolutions(arrays, slim_scope, "weights", "BatchNorm")
-    weights, bias = arrays["logits/logits/weights"], arrays["logits/logits/biases"]
+    try:
+        state_dict = _convolutions(arrays, slim_scope, "weights", "BatchNorm")
+        weights, bias = arrays["logits/logits/weights"], arrays["logits/logits/biases"]
+    except KeyError as error:
+        what = "a TF-slim Inception-v3: it has no"
+        raise UserError(f"{prefix} is not {what} {error.args[0]}") from error
     return state_dict | {"fc.weight": weights[:, NO_BACKGROUND].T, "fc.bias": bias[NO_BACKGROUND]}
 
 
 def _convolutions(
-    arrays: _Arrays, scope_of: Callable[[str], str], kernel: str, norm: str
+    arrays: Mapping[str, Any], scope_of: Callable[[str], str], kernel: str, norm: str
 ) -> dict[str, np.ndarray]:
-    """All convolutions with their BatchNorm; a gamma that is None is not used."""
+    """All convolutions with their BatchNorm; a gamma of None is not used. Raises `KeyError`."""
     state_dict: dict[str, np.ndarray] = {}
     for name in inception_convolutions():
         scope = scope_of(name)

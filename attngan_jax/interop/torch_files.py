@@ -17,7 +17,7 @@ import numpy as np
 
 from attngan_jax.interop.safe_pickle import Refused, read_pickle, require
 
-LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the format of 2018
 # Names may share a storage, and a stride of 0 repeats numbers; in a state_dict both are rare.
 MAX_EXPANSION = 16
 MAX_AXES = 32
@@ -43,14 +43,10 @@ class Tensor:
     """How a tensor looks into its storage; offset and strides count numbers, not bytes."""
 
     def __init__(self, storage, offset, shape, strides, requires_grad=False, hooks=(), metadata=()):
-        require(
-            isinstance(storage, Storage)
-            and isinstance(shape, tuple)
-            and isinstance(strides, tuple)
-            and len(shape) == len(strides) <= MAX_AXES
-            and _are_counts(offset, *shape, *strides),
-            "it holds a tensor that is not made of a storage, a shape and strides",
-        )
+        is_view = [type(part) for part in (storage, shape, strides)] == [Storage, tuple, tuple]
+        is_view = is_view and len(shape) == len(strides) <= MAX_AXES
+        message = "it holds a tensor that is not made of a storage, a shape and strides"
+        require(is_view and _are_counts(offset, *shape, *strides), message)
         self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
         self.nbytes = math.prod(shape) * storage.dtype.itemsize
         last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides))
@@ -106,11 +102,9 @@ def read_torch_state_dict(data: bytes) -> dict[str, np.ndarray]:
     message = f"it holds a {type(value).__name__}, not a state_dict"
     require(isinstance(value, dict) and value, message)
     for name, tensor in value.items():
-        require(
-            isinstance(name, str) and isinstance(tensor, Tensor),
-            f"it holds more than a state_dict: {str(name)[:80]!r} is no tensor; save the "
-            "network's state_dict() alone",
-        )
+        found = f"it holds more than a state_dict: {str(name)[:80]!r} is no tensor"
+        is_tensor = isinstance(name, str) and isinstance(tensor, Tensor)
+        require(is_tensor, f"{found}; save the network's state_dict() alone")
     size = sum(tensor.nbytes for tensor in value.values())
     message = f"its tensors are more than {MAX_EXPANSION} times larger than the file"
     require(size <= MAX_EXPANSION * len(data), message)
@@ -128,16 +122,16 @@ def _read_zip(data: bytes) -> tuple[Any, Storages, dict[str, bytes]]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members, names = archive.infolist(), archive.namelist()
-            are_stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
-            require(are_stored, "its members are compressed, which PyTorch's never are")
+            is_compressed = any(member.compress_type for member in members)
+            require(not is_compressed, "its members are compressed, which PyTorch's never are")
             size = sum(member.file_size for member in members)
             require(size <= len(data), "its members claim to be larger than the file")
             pickles = [name for name in names if f"/{name}".endswith("/data.pkl")]
             require(len(pickles) == 1, "it is a zip file, but not one that torch.save wrote")
             folder = pickles[0].removesuffix("data.pkl")
-            byteorder = f"{folder}byteorder"
-            is_little = byteorder not in names or archive.read(byteorder) == b"little"
-            require(is_little, "its numbers are big-endian")
+            order = f"{folder}byteorder"
+            is_big = order in names and archive.read(order) != b"little"
+            require(not is_big, "its numbers are big-endian")
             value, storages, _ = _read_tensors(archive.read(pickles[0]))
             return value, storages, {key: archive.read(f"{folder}data/{key}") for key in storages}
     except DAMAGE as error:
@@ -145,11 +139,11 @@ def _read_zip(data: bytes) -> tuple[Any, Storages, dict[str, bytes]]:
 
 
 def _read_legacy(data: bytes) -> tuple[Any, Storages, dict[str, bytes]]:
-    magic = b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little")
+    magic = b"\x80\x02\x8a\x0a" + MAGIC.to_bytes(10, "little")
     require(data.startswith(magic), "it is not a file that torch.save wrote")
     _, position = read_pickle(data)
     protocol, position = read_pickle(data, position)
-    require(protocol == LEGACY_PROTOCOL, f"it is not in PyTorch's protocol {LEGACY_PROTOCOL}")
+    require(protocol == PROTOCOL, f"it is not in PyTorch's protocol {PROTOCOL}")
     _, position = read_pickle(data, position)  # the sizes of types in C
     value, storages, position = _read_tensors(data, position)
     keys, position = read_pickle(data, position)

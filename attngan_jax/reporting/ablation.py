@@ -26,10 +26,8 @@ VARIANTS = {
     "three_stages": ("three stages, λ 5", 4.36, 67.82),
     "dcgan": ("AttnDCGAN, λ 5", 4.12, 38.45),
 }
-METRICS = {
-    "r_precision": "R-precision",
-    "attribute_accuracy": "Plumage colours right",
-}  # in percent
+# in percent
+METRICS = {"r_precision": "R-precision", "attribute_accuracy": "Plumage colours right"}
 # What the paper claims -> variants, each of which should score higher than the one before it. That
 # attention helps is in the paper's text, without a row of Table 2.
 ORDERINGS = {
@@ -81,13 +79,16 @@ def write_report(folder: storage.PathLike) -> storage.Path:
         figures.save_png(grid, report / "pictures.png")
     workdirs = [workdir for runs in variants.values() for workdir in runs.workdirs.values()]
     configs = [flatten(load_workdir_config(workdir.folder).to_dict()) for workdir in workdirs]
-    html = environment().get_template("ablation.html")
-    text = html.render(
-        table=table(variants),
-        figure=figure,
-        findings=findings(variants),
-        schedule={name: sorted({c[key] for c in configs}) for name, key in SCHEDULE.items()},
-        images="" if grid is None else data_uri(grid),
+    text = (
+        environment()
+        .get_template("ablation.html")
+        .render(
+            table=table(variants),
+            figure=figure,
+            findings=findings(variants),
+            schedule={name: sorted({c[key] for c in configs}) for name, key in SCHEDULE.items()},
+            images="" if grid is None else data_uri(grid),
+        )
     )
     storage.write_text(report / "index.html", text)
     return report / "index.html"
@@ -151,24 +152,20 @@ def markdown(variants: dict[str, Runs]) -> str:
     """The table and what it says about the paper's orderings, for a document."""
     head, lines = table(variants)
     rule = ["---"] * 2 + ["---:"] * (len(head) - 2)
-    text = [f"| {' | '.join(line)} |" for line in (head, rule, *lines)] + [
+    text = [f"| {' | '.join(line)} |" for line in (head, rule, *lines)]
+    text += [
         "",
         "| the paper's ordering | metric | lower | higher | difference | seeds that agree |",
-        "|---|---|---|---|---:|---:|",
     ]
-    link = (
-        "| {claim} | {metric} | {lower} | {higher} | {difference:+.1f} "
-        "| {seeds_that_agree} of {seeds} |"
-    )
+    text += ["|---|---|---|---|---:|---:|"]
+    names = "| {claim} | {metric} | {lower} | {higher} "
+    link = names + "| {difference:+.1f} | {seeds_that_agree} of {seeds} |"
     return "\n".join([*text, *(link.format(**one) for one in findings(variants))]) + "\n"
 
 
 def as_json(variants: dict[str, Runs]) -> str:
     """All numbers of the table, by variant, metric and seed."""
-    numbers = {
-        variant: {metric: runs.summary(metric) for metric in METRICS}
-        for variant, runs in variants.items()
-    }
+    numbers = {name: {m: runs.summary(m) for m in METRICS} for name, runs in variants.items()}
     content = {"variants": numbers, "findings": findings(variants)}
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 

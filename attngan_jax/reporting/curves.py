@@ -16,6 +16,7 @@ SMOOTH_FROM = 40  # points from which on a smoothed line is drawn over the raw o
 MARK_UP_TO = 24  # points that get a dot each
 
 RANKS = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "median_rank": "median rank"}
+FAMILIES = ("torchvision", "tf-2015", "damsm")
 TITLES = {
     "train/damsm_loss": "DAMSM loss",
     "train/word_loss": "Word loss",
@@ -25,11 +26,8 @@ TITLES = {
     "train/d_loss_*": "Discriminator loss by stage",
     "train/kl_loss": "KL loss of conditioning augmentation",
     "eval/r_precision": "R-precision",
-    **{
-        f"eval/{key}_{family}": f"{key.upper()} ({family})"
-        for key in ("fid", "kid")
-        for family in ("torchvision", "tf-2015", "damsm")
-    },
+    **{f"eval/fid_{family}": f"FID ({family})" for family in FAMILIES},
+    **{f"eval/kid_{family}": f"KID ({family})" for family in FAMILIES},
     "eval/retrieval_r1": "Retrieval, mean R@1",
     **{f"eval/image_to_text_{key}": f"Image to text, {rank}" for key, rank in RANKS.items()},
     **{f"eval/text_to_image_{key}": f"Text to image, {rank}" for key, rank in RANKS.items()},
@@ -73,8 +71,7 @@ def charts(stage: str, scalars: dict[str, Series]) -> tuple[list[Chart], list[Ch
             key, label = (f"{sized[1]}_*", f"{sized[2]} px") if sized else (name, "")
             groups.setdefault(key, []).append((label, series))
     order = {key: place for place, key in enumerate(TITLES)}
-    losses: list[Chart] = []
-    others: list[Chart] = []
+    losses, others = list[Chart](), list[Chart]()
     for key in sorted(groups, key=lambda key: (order.get(key, len(order)), key)):
         words = key.split("/")[-1].removesuffix("_*").replace("_", " ")
         title = STAGE_TITLES.get((stage, key)) or TITLES.get(key, words[:1].upper() + words[1:])

@@ -46,15 +46,7 @@ def sample_cards(samples: Samples) -> list[dict]:
 
 
 def explorers(attention: Attention | None) -> list[dict]:
-    """For each caption that has words, its attention maps, to be explored word by word.
-
-    Returns at most `MAX_EXPLORERS` of:
-      caption, words: the text, and its T words without padding.
-      cut: whether words of the caption are missing (unknown ones, or those beyond the limit).
-      strengths: T numbers up to 1, how strongly the last stage attends to each word.
-      selected: the word shown first, the most attended one.
-      stages: as in `_stage`.
-    """
+    """For each of the first captions that have words, its attention maps, to explore by word."""
     if attention is None or not attention.maps:
         return []
     views = []
@@ -64,10 +56,12 @@ def explorers(attention: Attention | None) -> list[dict]:
         scores = figures.attention_scores(maps[max(maps)])
         view = {
             "caption": caption,
-            "words": words,
+            "words": words,  # T, without padding
+            # Whether words of the caption are missing: unknown ones, or those beyond the limit.
             "cut": re.findall(r"\w+", caption.lower()) != words,
+            # How strongly the last stage attends to each word, up to 1.
             "strengths": (scores / max(float(scores.max()), 1e-12)).round(3).tolist(),
-            "selected": int(scores.argmax()),
+            "selected": int(scores.argmax()),  # the word shown first
             "stages": [_stage(i[n], words, maps.get(size)) for size, i in attention.images.items()],
         }
         views.append(view)

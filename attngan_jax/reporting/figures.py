@@ -1,7 +1,6 @@
 """Figures as PNGs: grids of images, captions under them, attention maps over them.
 
-`sample` writes these figures, training its grids, and a report those of its run, for a paper or a
-talk. Images are uint8 RGB; NumPy and Pillow draw everything.
+Images are uint8 RGB; NumPy and Pillow draw everything.
 """
 
 import functools
@@ -48,9 +47,7 @@ def image_grid(images: np.ndarray, columns: int, pad: int = 2) -> np.ndarray:
 def overlay_attention(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
     """An image with a word's attention over it: dimmed where it is low, warm where it is high.
 
-    Args:
-      image: uint8 `[H, W, 3]`, as is the result.
-      attention: `[h, w]`, not negative; enlarged bilinearly, scaled to its own largest value.
+    uint8 `[H, W, 3]`; `attention` is `[h, w]`, not negative, and is scaled to its largest value.
     """
     size = image.shape[1], image.shape[0]
     heat = Image.fromarray(attention.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
@@ -127,11 +124,8 @@ def attention_figure(
     """Writes a PNG of attention maps: a row for each refinement stage, a column for each word.
 
     The first column is the stage's own image. The number after a word is its largest weight.
-
-    Args:
-      images: stage's size -> uint8 `[S, S, 3]`, of one caption.
-      attention: refinement stage's size -> float `[T, h, w]`; a subset of the keys of `images`.
-      words: the T words, without padding (T may be less than the maps' first axis).
+    `images` are uint8 `[S, S, 3]` of one caption, `attention` float `[T, h, w]` of the stages that
+    have it. `words` has no padding: it may have fewer than T.
     """
     tile = max(*attention, WORD_TILE)
     rows: list[Strip] = []
@@ -199,9 +193,8 @@ def wrapped(text: str, width: int) -> list[str]:
     """The text in lines of at most `width` pixels; a word wider than that is broken."""
     lines, text = [], " ".join(text.split())
     while text:
-        cut = max(
-            (n for n in range(1, len(text) + 1) if _font().getlength(text[:n]) <= width), default=1
-        )
+        fitting = [n for n in range(1, len(text) + 1) if _font().getlength(text[:n]) <= width]
+        cut = max(fitting, default=1)
         if cut < len(text) and " " in text[: cut + 1]:
             cut = text[: cut + 1].rindex(" ")
         lines.append(text[:cut])

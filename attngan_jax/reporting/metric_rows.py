@@ -25,13 +25,10 @@ Cells = tuple[str, str, str, str, str]  # name, value, spread, protocol and note
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A line of the metric table; `value` is None where the metric is null, and `note` says why.
-
-    `published` is what others report, or why no published number stands beside this one.
-    """
+    """A line of the metric table."""
 
     name: str
-    value: str | None
+    value: str | None  # None where the metric is null, and `note` says why
     spread: str
     protocol: str
     note: str
@@ -49,10 +46,7 @@ class Bar:
 
 
 def metric_rows(metrics: dict) -> list[Row]:
-    """The table of `metrics.json`, in reading order; shares are in percent there.
-
-    Metrics that are null say why; those that an older file does not know are left out.
-    """
+    """The table of `metrics.json`, in reading order, without what an older file does not know."""
     rows = []
     for key, (name, describe) in METRICS.items():
         compared = published.compare(metrics, key)
@@ -141,15 +135,12 @@ def _r_precision(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
 
 def _retrieval(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
     to_text, to_image = values["image_to_text"], values["text_to_image"]
-    recalls = [
-        f"{way}: R@1 / 5 / 10 {one['r1']:.1f} / {one['r5']:.1f} / {percent(one['r10'])}, "
-        f"median rank {one['median_rank']:g}"
-        for way, one in (("image to caption", to_text), ("caption to image", to_image))
-    ]
-    protocol = (
-        f"{values['num_pairs']:,} real test pairs, each against all others, except pairs of the "
-        f"same class. DAMSM of step {values['step']:,}."
-    )
+    recalls = []
+    for way, one in (("image to caption", to_text), ("caption to image", to_image)):
+        ranks = f"{one['r1']:.1f} / {one['r5']:.1f} / {percent(one['r10'])}"
+        recalls.append(f"{way}: R@1 / 5 / 10 {ranks}, median rank {one['median_rank']:g}")
+    pairs = f"{values['num_pairs']:,} real test pairs, each against all others"
+    protocol = f"{pairs}, except pairs of the same class. DAMSM of step {values['step']:,}."
     note = f"{_sentence(*recalls)} Chance {values['chance_r1']:.2g} %.{_chosen(values)}"
     yield name, percent((to_text["r1"] + to_image["r1"]) / 2), "", protocol, note
 
@@ -185,10 +176,8 @@ def _grounding(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
             maps = f"generator's maps at {network.removeprefix('generator_')} px"
             images = "generated images, with part masks by a segmenter trained only on real images"
             images += segmenter
-        protocol = (
-            "Pointing game: is the peak of the map of a word that names a part inside that part? "
-            f"{one['count']:,} words, on {images}."
-        )
+        game = "Pointing game: is the peak of the map of a word that names a part inside that part?"
+        protocol = f"{game} {one['count']:,} words, on {images}."
         note = f"Chance, a random cell of the map: {percent(one['chance'])}. "
         note += f"Peaks of the caption's other part words: {percent(one['other_words'])}."
         yield f"{name}, {maps}", percent(one["mean"]), "", protocol, note

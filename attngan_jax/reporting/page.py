@@ -13,21 +13,15 @@ from attngan_jax.configuration import flatten
 from attngan_jax.reporting import curves, embedded_images, figures, metric_rows, run_files
 from attngan_jax.workdir import Workdir
 
-STAGE_NAMES = {  # in the order of the work
-    "prepare": "Dataset",
-    "damsm": "DAMSM",
-    "attngan": "AttnGAN",
-    "evaluate": "Evaluation",
-    "eval": "Checkpoint scores",
-}
+STAGE_NAMES = {"prepare": "Dataset", "damsm": "DAMSM", "attngan": "AttnGAN"}  # in this order
+STAGE_NAMES |= {"evaluate": "Evaluation", "eval": "Checkpoint scores"}
 
 
 def write_report(workdir: storage.PathLike) -> storage.Path:
     """Writes the page of a run, finished or still training, and returns its path.
 
-    Beside it, `figures/` gets the same images as PNGs, for a paper or a talk.
-
-    Raises `UserError` for a workdir without a run, or with a broken file.
+    Beside it, `figures/` gets the same images as PNGs. Raises `UserError` for a workdir without a
+    run, or with a broken file.
     """
     run, files = run_files.read_run(workdir), Workdir(workdir)
     figures.write_run_figures(run, files.figures)

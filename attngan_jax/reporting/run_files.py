@@ -32,46 +32,28 @@ class Series:
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """Images of the fixed captions and noise over training.
-
-    Attributes:
-      captions: N of them.
-      real_images: uint8 `[N, S, S, 3]`, the images that the captions describe.
-      steps: the K steps shown, rising.
-      over_time: uint8 `[K, N, S, S, 3]`, the last stage's images at each step.
-      last: stage's size -> uint8 `[N, s, s, 3]`, every stage at the last step.
-    """
+    """Images of N fixed captions and noise vectors over training."""
 
     captions: list[str]
-    real_images: np.ndarray
-    steps: list[int]
-    over_time: np.ndarray
-    last: BySize
+    real_images: np.ndarray  # uint8 [N, S, S, 3], the images that the captions describe
+    steps: list[int]  # the K steps shown, rising
+    over_time: np.ndarray  # uint8 [K, N, S, S, 3], the last stage's images at each step
+    last: BySize  # uint8 [N, s, s, 3], every stage at the last step
 
 
 @dataclasses.dataclass(frozen=True)
 class Attention:
-    """Attention maps of N captions, by the generator or by DAMSM.
-
-    Attributes:
-      captions: N captions. words: the words of each, without padding.
-      images: stage's size -> uint8 `[N, S, S, 3]`; DAMSM has one "stage".
-      maps: size of a stage with attention -> float32 `[N, T, h, w]`.
-    """
+    """Attention maps of N captions, by the generator or by DAMSM."""
 
     captions: list[str]
-    words: list[list[str]]
-    images: BySize
-    maps: BySize
+    words: list[list[str]]  # of each caption, without padding
+    images: BySize  # uint8 [N, S, S, 3]; DAMSM has one "stage"
+    maps: BySize  # of the stages with attention, float32 [N, T, h, w]
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """All of a workdir that a report shows; None or empty where there is nothing yet.
-
-    `interpolations` are strips of images by kind: between two "captions", between two "noise"
-    vectors, or with a word of a caption changed, "swap".
-    """
+    """All of a workdir that a report shows; None or empty where there is nothing yet."""
 
     workdir: storage.Path
     config: dict
@@ -82,6 +64,7 @@ class Run:
     samples: Samples | None
     attention: Attention | None
     damsm_attention: Attention | None
+    # By kind: between two "captions", two "noise" vectors, or with a word changed, "swap".
     interpolations: dict[str, list[Strip]]
 
 
@@ -89,15 +72,14 @@ def read_run(workdir: storage.PathLike) -> Run:
     """Reads a workdir, whichever of its files exist; `UserError` for one that is broken."""
     files = Workdir(workdir)
     config = load_workdir_config(files.folder).to_dict()
-    metrics = read_json(files.metrics)
+    metrics, seconds = read_json(files.metrics), read_json(files.wall_seconds) or {}
     words = files.vocabulary.read_text(encoding="utf-8") if files.vocabulary.exists() else ""
     return Run(
         workdir=files.folder,
         config=config,
         num_words=sum(map(bool, words.splitlines())),
         scalars=read_scalars(files.metrics_log),
-        wall_seconds=(read_json(files.wall_seconds) or {})
-        | ((metrics or {}).get("wall_seconds") or {}),
+        wall_seconds=seconds | ((metrics or {}).get("wall_seconds") or {}),
         metrics=metrics,
         samples=read_samples(files),
         attention=read_attention(files.attention),
@@ -135,19 +117,14 @@ def read_scalars(path: storage.Path) -> dict[str, dict[str, Series]]:
                 stage.setdefault(name, {})[int(entry["step"])] = float(value)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             if number < len(lines):
-                remedy = "remove that line and run the report again"
-                raise UserError(
-                    f"{path}, line {number} is no log entry ({error}): {remedy}"
-                ) from error
-    return {
-        stage: {key: _series(logged[key]) for key in logged} for stage, logged in values.items()
-    }
+                why = f"is no log entry ({error}): remove that line and run the report again"
+                raise UserError(f"{path}, line {number} {why}") from error
+    return {stage: {key: _series(one[key]) for key in one} for stage, one in values.items()}
 
 
 def _series(points: dict[int, float]) -> Series:
-    finite = sorted((step, value) for step, value in points.items() if np.isfinite(value))
-    steps, values = zip(*finite) if finite else ((), ())
-    return Series(np.array(steps, int), np.array(values, float))
+    steps = sorted(step for step, value in points.items() if np.isfinite(value))
+    return Series(np.array(steps, int), np.array([points[step] for step in steps], float))
 
 
 def read_samples(workdir: storage.PathLike | Workdir) -> Samples | None:

@@ -30,27 +30,18 @@ from tests.reference_vectors import state_dict
 WORDS = ["<end>", "a", "red", "bird"]
 GENERATOR = dict(num_stages=2, base_size=8, gf_dim=2, z_dim=3, condition_dim=5)
 GENERATOR |= dict(num_residual_blocks=1)
+TEXT_ENCODER = dict(word_dim=7, embedding_dim=6)
+DISCRIMINATOR = dict(df_dim=2, embedding_dim=6, unconditional=True)
 DIMENSIONS = {  # file -> kind and dimensions
     "netG": ("generator", GENERATOR | {"embedding_dim": 6, "attention": True}),
-    "text_encoder": (
-        "text_encoder",
-        dict(vocabulary_size=4, word_dim=7, embedding_dim=6, rnn_type="lstm"),
-    ),
+    "text_encoder": ("text_encoder", TEXT_ENCODER | {"vocabulary_size": 4, "rnn_type": "lstm"}),
+    "netD0": ("discriminator", DISCRIMINATOR | {"image_size": 8}),
+    "netD1": ("discriminator", DISCRIMINATOR | {"image_size": 16}),
 }
-for _i, _size in enumerate((8, 16)):
-    _dimensions = dict(image_size=_size, df_dim=2, embedding_dim=6, unconditional=True)
-    DIMENSIONS[f"netD{_i}"] = ("discriminator", _dimensions)
-CONFIG = {
-    "compilation_cache_dir": "",
-    **{f"generator.{name}": value for name, value in GENERATOR.items()},
-    "discriminator.df_dim": 2,
-    "text_encoder.word_dim": 7,
-    "text_encoder.embedding_dim": 6,
-    "image_encoder.trunk": "cnn",
-    "image_encoder.cnn_dim": 2,
-    "image_encoder.image_size": 16,
-    "data.max_words": 4,
-}
+CONFIG = {f"generator.{name}": value for name, value in GENERATOR.items()}
+CONFIG |= {f"text_encoder.{name}": value for name, value in TEXT_ENCODER.items()}
+CONFIG |= {"image_encoder.trunk": "cnn", "image_encoder.cnn_dim": 2, "image_encoder.image_size": 16}
+CONFIG |= {"discriminator.df_dim": 2, "data.max_words": 4, "compilation_cache_dir": ""}
 
 
 def make_config(**changes):
@@ -110,17 +101,14 @@ def test_a_run_generates_with_the_weights(workdir, originals):
     trained = TrainedModel.load(workdir)
     assert list(trained.vocabulary.words) == WORDS and trained.step == 0
     assert has_image_encoder(workdir)
-    for network, name in (("generator", "netG"), ("text", "text_encoder"), ("image",) * 2):
-        kind = {"netG": "generator", "image": "image_encoder"}.get(name, name)
-        original = originals["image_encoder" if name == "image" else name]
+    kinds = {"generator": "generator", "text": "text_encoder", "image": "image_encoder"}
+    for network, kind in kinds.items():
+        original = originals["netG" if kind == "generator" else kind]
         expected = variables_from_state_dict(kind, original)
         for collection, values in trained.variables[network].items():
             jax.tree.map(np.testing.assert_array_equal, values, expected[collection])
-    batch = {
-        "caption": np.array([[1, 2, 3, 0]], np.int32),
-        "caption_length": np.array([3], np.int32),
-        "number": np.array([0], np.int32),
-    }
+    batch = {"caption": [[1, 2, 3, 0]], "caption_length": [3], "number": [0]}
+    batch = {name: np.array(value, np.int32) for name, value in batch.items()}
     drawn = trained.generate(trained.variables, batch).images[16]
     assert drawn.shape == (1, 16, 16, 3) and drawn.std() > 0
 

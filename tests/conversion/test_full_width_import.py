@@ -36,16 +36,10 @@ def write_originals(folder):
 def test_it_generates_eight_images_of_256_pixels(tmp_path):
     write_originals(tmp_path)
     run, out = tmp_path / "run", tmp_path / "out"
-    flags = {
-        "workdir": run,
-        "config": "configs/cub.py",
-        "generator": tmp_path / "netG.safetensors",
-        "text_encoder": tmp_path / "text_encoder.safetensors",
-        "captions": tmp_path / "captions.pickle",
-        "config.generator.legacy_mask": True,
-        "config.compilation_cache_dir": tiny_runs.CACHE,
-    }
-    flags = [f"--{name}={value}" for name, value in flags.items()]
+    flags = [f"--workdir={run}", "--config=configs/cub.py", "--config.generator.legacy_mask=True"]
+    flags += [f"--config.compilation_cache_dir={tiny_runs.CACHE}"]
+    flags += [f"--generator={tmp_path}/netG.safetensors", f"--captions={tmp_path}/captions.pickle"]
+    flags += [f"--text_encoder={tmp_path}/text_encoder.safetensors"]
     imported = tiny_runs.start_command("convert", "import", *flags)
     assert imported.returncode == 0, imported.stderr[-3000:]
     flags = [f"--workdir={run}", f"--out={out}", "--num_images=2"]

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from attngan_jax.conversion.export_run import loading_hint, released_classes
-from attngan_jax.training.networks import image_sizes
 
 ENCODERS = ["RNN_ENCODER(5450, ninput=300, nhidden=256)", "CNN_ENCODER(256)"]
 
@@ -18,8 +17,7 @@ def get_config(name, **changes):
 
 
 def hint(config):
-    names = ["netG", "text_encoder", "image_encoder"]
-    names += [f"netD{i}" for i in range(len(image_sizes(config)))]
+    names = released_classes(config, 5450)
     return loading_hint(config, 5450, [Path("out") / f"{name}.safetensors" for name in names])
 
 

@@ -34,14 +34,9 @@ def tensors():
     )
 
 
-def network():
-    """A state_dict as networks have it, with PyTorch's own metadata beside it."""
-    torch.manual_seed(0)
-    return torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.BatchNorm2d(3)).state_dict()
-
-
 if __name__ == "__main__":
-    FILES.mkdir(exist_ok=True)
-    for name, value in {"tensors": tensors(), "network": network()}.items():
+    torch.manual_seed(0)  # a state_dict of modules has PyTorch's own metadata beside it
+    network = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.BatchNorm2d(3))
+    for name, value in {"tensors": tensors(), "network": network.state_dict()}.items():
         torch.save(value, FILES / f"{name}_zip.pth")
         torch.save(value, FILES / f"{name}_legacy.pth", _use_new_zipfile_serialization=False)

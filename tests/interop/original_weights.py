@@ -1,6 +1,8 @@
 """Weights of the released networks, with their names and shapes and seeded numbers."""
 
 import functools
+import types
+from collections.abc import Mapping
 from pathlib import Path
 
 from attngan_jax.interop.name_tables import inception_rows
@@ -10,13 +12,9 @@ FILES = Path(__file__).parent / "files"
 
 
 @functools.cache
-def _weights(network: str):
-    return state_dict(SPEC["specs"][network])
-
-
-def weights(network: str) -> dict:
-    """A network of `spec.json` as a state_dict, whose arrays are shared between the tests."""
-    return dict(_weights(network))
+def weights(network: str) -> Mapping:
+    """A network of `spec.json` as a state_dict, which the tests share."""
+    return types.MappingProxyType(state_dict(SPEC["specs"][network]))
 
 
 def assert_same(first, second):

@@ -29,34 +29,27 @@ def test_the_weights_become_the_trunk(tmp_path):
     weights = warm_start.trunk_weights(config, tmp_path)
     fresh = jax.eval_shape(DamsmTask(config, 5).create_train_state, jax.random.key(0))
     started = warm_start.with_trunk(fresh, weights)
-    assert jax.tree.map(lambda x: (x.shape, x.dtype), started) == jax.tree.map(
-        lambda x: (x.shape, x.dtype), fresh
-    )
-    block = started.image.params["inception"]["Mixed_7c"]["branch1x1"]
-    statistics = started.image.batch_stats["inception"]["Mixed_7c"]["branch1x1"]
-    kernel = torchvision()["Mixed_7c.branch1x1.conv.weight"]
-    np.testing.assert_array_equal(block["conv"]["kernel"][0, 0].T, kernel[:, :, 0, 0])
-    variance = torchvision()["Mixed_7c.branch1x1.bn.running_var"]
-    np.testing.assert_array_equal(statistics["norm"]["var"], variance)
-    assert not jax.tree.leaves(started.image.opt_state)[0].shape  # none for the trunk ...
-    assert set(started.image.opt_state[0].mu) == {"regions", "code"}  # ... which stays as it came
+    types = [jax.tree.map(lambda x: (x.shape, x.dtype), state) for state in (started, fresh)]
+    assert types[0] == types[1]
+    pt, image = torchvision(), started.image
+    kernel = image.params["inception"]["Mixed_7c"]["branch1x1"]["conv"]["kernel"]
+    np.testing.assert_array_equal(kernel.T, pt["Mixed_7c.branch1x1.conv.weight"].swapaxes(2, 3))
+    variance = image.batch_stats["inception"]["Mixed_7c"]["branch1x1"]["norm"]["var"]
+    np.testing.assert_array_equal(variance, pt["Mixed_7c.branch1x1.bn.running_var"])
+    assert not jax.tree.leaves(image.opt_state)[0].shape  # none for the trunk ...
+    assert set(image.opt_state[0].mu) == {"regions", "code"}  # ... which stays as it came
     warm_start.record(weights, config.image_encoder.weights, tmp_path)
-    assert json.loads(Workdir(tmp_path).inception_weights.read_text()) == {
-        "file": str(path),
-        "sha256": sha256(path),
-    }
+    record = json.loads(Workdir(tmp_path).inception_weights.read_text())
+    assert record == {"file": str(path), "sha256": sha256(path)}
 
 
-def test_without_weights_nothing_is_begun(tmp_path):
+def test_without_weights_nothing_is_begun(tiny_config, tmp_path):
     workdir = tmp_path / "run"
     with pytest.raises(UserError, match=f"{PUBLISHED}.*image_encoder.weights=FILE"):
         experiment.train_and_evaluate(cub.get_config().lock(), workdir)
     done = tiny_runs.start_command("main", "--config", "configs/cub.py", "--workdir", workdir)
     tiny_runs.assert_one_line(done, 1, PUBLISHED, "--config.image_encoder.weights=FILE")
     assert not workdir.exists()
-
-
-def test_trunks_that_need_no_weights(tiny_config, tmp_path):
     config = cub.get_config()
     config.image_encoder.weights = "random"
     assert warm_start.trunk_weights(config, tmp_path) is None  # untrained, asked for by name

@@ -40,53 +40,42 @@ def assert_trunk(variables, scaled=True):
         np.testing.assert_array_equal(running["norm"]["var"], norm["moving_variance"])
 
 
-def test_torchvisions_trunk(tmp_path):
-    path = tmp_path / "inception.safetensors"
+def test_torchvisions_trunk_and_classifier(tmp_path):
+    path, out = tmp_path / "inception.safetensors", tmp_path / "out.safetensors"
     write_safetensors(path, torchvision())
+    assert inception_weights.convert_classifier(path, out) == "torchvision"
+    classifier = inception_weights.read_classifier(out)
+    assert classifier.family == "torchvision"
+    np.testing.assert_array_equal(classifier.kernel, torchvision()["fc.weight"].T)
+    np.testing.assert_array_equal(classifier.bias, torchvision()["fc.bias"])
+    assert_trunk(classifier.variables)
     weights = inception_weights.chosen_inception_weights(str(path))
     assert weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    images = jnp.zeros((1, 299, 299, 3))
-    init = lambda: InceptionV3().init(jax.random.key(0), images, train=False)  # noqa: E731
-    expected = dict(jax.eval_shape(init))
-    assert jax.tree.map(np.shape, weights.variables) == jax.tree.map(np.shape, expected)
+    key, images = jax.random.key(0), jnp.zeros((1, 299, 299, 3))
+    expected = jax.eval_shape(lambda: InceptionV3().init(key, images, train=False))
+    assert jax.tree.map(np.shape, weights.variables) == jax.tree.map(np.shape, dict(expected))
     assert_trunk(weights.variables)
 
 
-def test_half_a_trunk(tmp_path):
-    path = tmp_path / "inception.safetensors"
+def test_trunks_that_are_refused(tmp_path):
+    """Half a trunk, downloads that are not what their names say, no choice, and no file."""
     half = {n: a for n, a in torchvision().items() if not n.startswith(("Mixed_7", "fc"))}
-    write_safetensors(path, half)
-    with pytest.raises(UserError, match="missing Mixed_7a.branch3x3_1.conv.weight"):
-        inception_weights.read_inception_weights(path)
-
-
-def test_a_download_is_checked_against_its_name(tmp_path):
+    write_safetensors(tmp_path / "half.safetensors", half)
     data = (FILES / "network_zip.pth").read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    for name, message in (("0cc3c7bd", "damaged"), (digest[:8], "another network")):
-        path = tmp_path / f"net-{name}.pth"
-        path.write_bytes(data)
+    own = f"net-{hashlib.sha256(data).hexdigest()[:8]}.pth"
+    for name in ("net-0cc3c7bd.pth", own):
+        (tmp_path / name).write_bytes(data)
+    for name, message in (
+        ("half.safetensors", "missing Mixed_7a.branch3x3_1.conv.weight"),
+        ("net-0cc3c7bd.pth", "damaged"),
+        (own, "another network"),
+        ("missing.pth", "cannot be read"),
+    ):
         with pytest.raises(UserError, match=message):
-            inception_weights.read_inception_weights(path)
-
-
-def test_the_choice_of_a_trunk():
-    assert inception_weights.chosen_inception_weights("random") is None
+            inception_weights.chosen_inception_weights(str(tmp_path / name))
     with pytest.raises(UserError, match="image_encoder.weights=FILE"):
         inception_weights.chosen_inception_weights("")
-    with pytest.raises(UserError, match="cannot be read"):
-        inception_weights.chosen_inception_weights("missing.pth")
-
-
-def test_torchvisions_classifier(tmp_path):
-    write_safetensors(tmp_path / "inception.safetensors", torchvision())
-    out = tmp_path / "out.safetensors"
-    family = inception_weights.convert_classifier(tmp_path / "inception.safetensors", out)
-    weights = inception_weights.read_classifier(out)
-    assert family == weights.family == "torchvision"
-    np.testing.assert_array_equal(weights.kernel, torchvision()["fc.weight"].T)
-    np.testing.assert_array_equal(weights.bias, torchvision()["fc.bias"])
-    assert_trunk(weights.variables)
+    assert inception_weights.chosen_inception_weights("random") is None
 
 
 def test_scopes_of_tensorflows_files():
@@ -121,9 +110,10 @@ def test_scopes_of_tensorflows_files():
         assert len(set(map(scope_of, inception_convolutions()))) == len(inception_convolutions())
 
 
-def write_graph(path, fc, scaled=True):
+@pytest.mark.parametrize("scaled", [True, False])  # a norm that does not scale ignores its gamma
+def test_the_graph_of_2015(scaled, tmp_path):
     tf = pytest.importorskip("tensorflow")
-    graph = tf.compat.v1.GraphDef()
+    graph, fc, out = tf.compat.v1.GraphDef(), logits(1008), tmp_path / "out.safetensors"
 
     def constant(name, value):
         node = graph.node.add(name=name, op="Const")
@@ -138,24 +128,13 @@ def write_graph(path, fc, scaled=True):
         node.attr["scale_after_normalization"].b = scaled
     constant("softmax/weights", fc)
     constant("softmax/biases", np.ones(fc.shape[1], np.float32))
-    path.write_bytes(graph.SerializeToString())
-
-
-def test_the_graph_of_2015(tmp_path):
-    fc, out = logits(1008), tmp_path / "out.safetensors"
-    write_graph(tmp_path / "graph.pb", fc)
+    (tmp_path / "graph.pb").write_bytes(graph.SerializeToString())
     family = inception_weights.convert_classifier(tmp_path / "graph.pb", out)
     weights = inception_weights.read_classifier(out)
     assert family == weights.family == "tf-2015" and len(weights.sha256) == 64
     np.testing.assert_array_equal(weights.kernel, fc)
     assert weights.bias.shape == (1008,) and not weights.bias.any()  # it is used without
-    assert_trunk(weights.variables)
-
-
-def test_a_norm_that_does_not_scale_ignores_its_gamma(tmp_path):
-    write_graph(tmp_path / "graph.pb", logits(1008), scaled=False)
-    state_dict = tensorflow_files.read_graph(tmp_path / "graph.pb")
-    assert all((a == 1).all() for name, a in state_dict.items() if name.endswith("bn.weight"))
+    assert_trunk(weights.variables, scaled)
 
 
 @pytest.mark.parametrize("reduction", ["mixed_17x17x1280a", "mixed_8x8x1280a"])
@@ -175,13 +154,9 @@ def test_the_cub_classifier(reduction, tmp_path):
         for part in ("beta", "moving_mean", "moving_variance"):
             variables[f"{scope}/BatchNorm/{part}/{average}"] = norm[part]
     prefix, out = str(tmp_path / "model.ckpt-5000"), tmp_path / "cub.safetensors"
-    tensors = [tf.constant(value) for value in variables.values()]
-    tf.raw_ops.SaveV2(
-        prefix=prefix,
-        tensor_names=list(variables),
-        shape_and_slices=[""] * len(tensors),
-        tensors=tensors,
-    )
+    names, values = list(variables), [tf.constant(value) for value in variables.values()]
+    slices = [""] * len(names)
+    tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=slices, tensors=values)
     assert inception_weights.convert_classifier(prefix, out) == "cub-50"
     weights = inception_weights.read_classifier(out)
     np.testing.assert_array_equal(weights.kernel, fc[:, 1:])

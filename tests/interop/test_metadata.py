@@ -42,13 +42,11 @@ def file(tmp_path):
 def refused(path):
     """The one line that refuses a file, which may cost neither much memory nor a deep stack."""
     tracemalloc.start()
-    with pytest.raises(UserError) as raised:
+    with pytest.raises(UserError, match=r"\A.*file\.pickle.*\Z") as raised:
         load_metadata(path)
     assert tracemalloc.get_traced_memory()[1] < 100 * path.stat().st_size + 10**6
     tracemalloc.stop()
-    message = str(raised.value)
-    assert str(path) in message and "\n" not in message
-    return message
+    return str(raised.value)
 
 
 @PROTOCOLS
@@ -71,22 +69,15 @@ def test_numpy_scalars_of_every_protocol(file, protocol, scalar):
     assert read == scalar and read.dtype == scalar.dtype.newbyteorder("=")
 
 
-def test_class_ids_of_python_2(file):
-    assert read_class_ids(file(PYTHON_2)) == [200, 200, 7]
-
-
 def test_windows_line_ends_are_repaired(file):
     """CUB's released lists were written in text mode: every name would end in a return."""
+    assert read_class_ids(file(PYTHON_2)) == [200, 200, 7]
     assert read_class_ids(file(PYTHON_2.replace(b"\n", b"\r\n"))) == [200, 200, 7]
     names = b"(lp0\r\nV002.Gull/a_1\r\np1\r\naS'b\\xe9'\r\np2\r\na."
     assert read_filenames(file(names)) == ["002.Gull/a_1", "bé"]
 
 
 WORDS = {0: "<end>", 1: "red", 2: "bird"}
-
-
-def test_caption_words(file):
-    assert read_caption_words(file([[[1, 2], [2]], [[1]], WORDS, {}])) == ["<end>", "red", "bird"]
 
 
 @pytest.mark.parametrize(
@@ -102,18 +93,16 @@ def test_caption_words(file):
     ],
 )
 def test_files_that_hold_no_captions(file, value):
+    assert read_caption_words(file([[[1, 2], [2]], [[1]], WORDS, {}])) == ["<end>", "red", "bird"]
     with pytest.raises(UserError, match="another file|plain data"):
         read_caption_words(file(value))
 
 
-def test_names_and_class_ids_are_not_taken_for_each_other(file):
+def test_other_files_are_named(file):
     with pytest.raises(UserError, match="file names"):
         read_filenames(file([1, 2]))
     with pytest.raises(UserError, match="class numbers"):
         read_class_ids(file(["a"]))
-
-
-def test_missing_file():
     with pytest.raises(UserError, match="No such file"):
         load_metadata("/nowhere/captions.pickle")
 
@@ -132,8 +121,7 @@ class Runs:
 def test_code_is_not_run(file, tmp_path, protocol):
     trace = tmp_path / "trace"
     hostile = pickle.dumps([1, Runs(os.mkdir, str(trace))], protocol)
-    message = refused(file(hostile))
-    assert "mkdir" in message and not trace.exists()
+    assert "mkdir" in refused(file(hostile)) and not trace.exists()
     pickle.loads(hostile)
     assert trace.exists()  # so the file was hostile
 
@@ -153,6 +141,11 @@ def test_everything_but_plain_data_is_refused(file, value, protocol):
 
 def counted(opcode, layout, size, rest=b"abc."):
     return b"\x80\x04" + opcode + struct.pack(layout, size) + rest
+
+
+# Text of 1 MB, turned into bytes 2,000 times, which NumPy's numbers have no use for.
+TEXT = b"c_codecs\nencode\nq\x00X" + struct.pack("<I", 10**6) + 10**6 * b"a" + b"q\x01"
+MANY_BYTES = b"\x80\x02(" + TEXT + 2000 * b"h\x00h\x01X\x06\x00\x00\x00latin1\x86R" + b"l."
 
 
 @pytest.mark.parametrize(
@@ -180,7 +173,7 @@ def counted(opcode, layout, size, rest=b"abc."):
         *(counted(opcode, "<Q", 2**62) for opcode in (b"\x8d", b"\x8e", b"\x96", b"\x95")),
         *(counted(opcode, "<Q", 100) for opcode in (b"\x8d", b"\x8e", b"\x96", b"\x95")),
         counted(b"Nr", "<I", 2**32 - 1, b"."),
-        b"Np4294967295\n.",
+        *(b"Np4294967295\n.", MANY_BYTES),
     ],
 )
 def test_damaged_and_hostile_bytes(file, data):
@@ -193,11 +186,8 @@ def test_every_truncation_is_refused(file):
             refused(file(data[:length]))
 
 
-def test_deeply_nested_keys_are_refused(file):
+def test_nested_keys_are_refused_and_nested_lists_harmless(file):
     assert "key" in refused(file(b"}" + b")" + 10**5 * b"\x85" + b"Ns."))
-
-
-def test_nested_lists_are_harmless(file):
     depth, value = 10**5, load_metadata(file(10**5 * b"]" + (10**5 - 1) * b"a" + b"."))
     while value:
         (value,) = value
@@ -213,10 +203,3 @@ def test_a_list_named_many_times_costs_as_little_as_once(file):
     assert len(read_caption_words(path)) == 3
     assert tracemalloc.get_traced_memory()[1] < 20 * path.stat().st_size
     tracemalloc.stop()
-
-
-def test_bytes_made_many_times_are_refused(file):
-    """Text of 1 MB, turned into bytes 2,000 times, which NumPy's numbers have no use for."""
-    text = b"c_codecs\nencode\nq\x00X" + struct.pack("<I", 10**6) + 10**6 * b"a" + b"q\x01"
-    call = b"h\x00h\x01X\x06\x00\x00\x00latin1\x86R"
-    refused(file(b"\x80\x02(" + text + 2000 * call + b"l."))

@@ -19,10 +19,9 @@ ARRAYS = {
 }
 
 
-def refused(path, word="\\S"):
-    with pytest.raises(UserError, match=word) as raised:
+def refused(path, word=""):
+    with pytest.raises(UserError, match=rf"\A.*{path}.*{word}.*\Z"):  # one line
         read_state_dict(path)
-    assert str(path) in str(raised.value) and "\n" not in str(raised.value)
 
 
 def in_c_order(arrays):
@@ -50,20 +49,15 @@ def test_safetensors_are_those_of_pytorch(tmp_path):
 def test_npz(tmp_path):
     np.savez(tmp_path / "a.npz", **ARRAYS)
     assert_same(in_c_order(read_state_dict(tmp_path / "a.npz")), in_c_order(ARRAYS))
-
-
-def test_npz_with_objects_is_not_unpickled(tmp_path):
-    np.savez(tmp_path / "a.npz", a=np.array([{"an": "object"}], dtype=object))
-    refused(tmp_path / "a.npz")
+    np.savez(tmp_path / "objects.npz", a=np.array([{"an": "object"}], dtype=object))
+    refused(tmp_path / "objects.npz")  # not unpickled
 
 
 def test_npz_bombs(tmp_path):
     np.savez_compressed(tmp_path / "a.npz", a=np.zeros(10**7))
     refused(tmp_path / "a.npz", "times larger")
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        header, {"descr": "<f4", "fortran_order": False, "shape": (2**45,)}
-    )
+    header, claim = io.BytesIO(), {"descr": "<f4", "fortran_order": False, "shape": (2**45,)}
+    np.lib.format.write_array_header_1_0(header, claim)
     with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
         archive.writestr("a.npy", header.getvalue() + b"1234")
     refused(tmp_path / "b.npz")

@@ -35,20 +35,14 @@ TENSORS = dict(  # what make_files.py told PyTorch to save
     parameter=np.array([0.5, -0.5], np.float32),
 )
 BOTH_FORMATS = pytest.mark.parametrize("form", ["zip", "legacy"])
-BOTH_FILES = pytest.mark.parametrize("name", ["tensors", "network"])
 
 
 @BOTH_FORMATS
-def test_tensors_of_every_kind(form):
+def test_tensors_of_every_kind_in_memory_of_their_own(form):
     tensors = read_state_dict(FILES / f"tensors_{form}.pth")
     np.testing.assert_allclose(tensors["float32"], TENSORS["float32"], rtol=1e-6)
     expected = {name: np.array(array, order="C") for name, array in TENSORS.items()}
     assert_same(tensors, expected | {"float32": tensors["float32"]})
-
-
-@BOTH_FORMATS
-def test_arrays_are_contiguous_and_apart(form):
-    tensors = read_state_dict(FILES / f"tensors_{form}.pth")
     assert all(array.flags.c_contiguous and array.flags.writeable for array in tensors.values())
     tensors["shared"][:] = -1
     assert (tensors["shared_part"] > 0).all() and (tensors["strided"] > 0).all()
@@ -77,8 +71,6 @@ class StorageId(tuple):
 
 
 class Writer(pickle._Pickler):
-    """A pickler for `Call` and `StorageId`, with PyTorch's protocol 2."""
-
     def persistent_id(self, value):
         return tuple(value) if isinstance(value, StorageId) else None
 
@@ -137,15 +129,15 @@ def read(tmp_path):
 @pytest.fixture
 def refused(read):
     def refused(data):
-        with pytest.raises(UserError, match="weights.pth") as raised:
+        with pytest.raises(UserError, match=r"\A.*weights\.pth.*\Z") as raised:  # one line
             read(data)
-        assert "\n" not in str(raised.value)
         return str(raised.value)
 
     return refused
 
 
 FORMATS = pytest.mark.parametrize("file", [zip_file, legacy_file])
+PAIR = tensor((2,), (1,))
 
 
 @FORMATS
@@ -154,16 +146,14 @@ def test_the_writer_of_these_tests_writes_what_is_read(read, file):
     np.testing.assert_array_equal(read(file(value))["a"], SHARED.reshape(3, 4)[:, 2:])
 
 
-def test_an_ordered_dict_of_python_2(read):
-    """The released weights: the pairs are the OrderedDict's argument, attributes come after."""
+def test_files_of_old_versions(read, refused):
+    # By Python 2, as the released weights: an OrderedDict's pairs are its argument.
     pairs = [["b", tensor((12,), (1,))], ["a", tensor((), ())]]
     value = Call("collections", "OrderedDict", pairs, state={"_metadata": {"": 1}})
     arrays = read(legacy_file(value))
     assert list(arrays) == ["b", "a"] and arrays["a"] == 0
     np.testing.assert_array_equal(arrays["b"], SHARED)
-
-
-def test_views_of_storages_before_pytorch_0_4(read, refused):
+    # Before PyTorch 0.4 a storage could be a view of another.
     view = storage(view=(("view", 4, 6),))
     value = {"a": tensor((3,), (2,), 1, view)}
     np.testing.assert_array_equal(read(legacy_file(value))["a"], SHARED[[5, 7, 9]])
@@ -212,28 +202,30 @@ def test_code_is_not_run(refused, tmp_path, file, call, monkeypatch):
 )
 def test_impossible_tensors(refused, file, value):
     refused(file({"a": value}))
-    refused(file({"whole": tensor((2,), (1,)), "a": value}))
-
-
-@FORMATS
-def test_tensors_that_together_are_many_times_larger_than_the_file(refused, file):
-    value = {str(i): tensor((12,), (1,)) for i in range(10**3)}
-    value |= {f"x{i}": tensor((12, 10**3), (1, 0)) for i in range(99)}
-    assert "16 times" in refused(file(value))
+    refused(file({"whole": PAIR, "a": value}))
 
 
 @FORMATS
 @pytest.mark.parametrize(
     "value",
     [
-        *({}, [], 3, None, {"a": 3}, {"a": storage()}, {3: tensor((2,), (1,))}),
-        *({"state_dict": {"a": tensor((2,), (1,))}}, [tensor((2,), (1,))]),
+        *(
+            {},
+            [],
+            3,
+            None,
+            {"a": 3},
+            {"a": storage()},
+            {3: PAIR},
+            {"state_dict": {"a": PAIR}},
+            [PAIR],
+        ),
         Call("collections", "OrderedDict", [[3, 4]]),
         Call("collections", "OrderedDict", [[((1,),), 4]]),
         Call("collections", "OrderedDict", "no call"),
         {"a": Call("torch._utils", "_rebuild_parameter", ((1,),))},
         # One storage of two types.
-        {"a": tensor((2,), (1,)), "b": tensor((), (), 0, storage(6, kind="DoubleStorage"))},
+        {"a": PAIR, "b": tensor((), (), 0, storage(6, kind="DoubleStorage"))},
     ],
 )
 def test_files_that_hold_no_state_dict(refused, file, value):
@@ -241,7 +233,7 @@ def test_files_that_hold_no_state_dict(refused, file, value):
 
 
 @BOTH_FORMATS
-@BOTH_FILES
+@pytest.mark.parametrize("name", ["tensors", "network"])
 def test_every_truncation_is_refused(refused, form, name):
     data = (FILES / f"{name}_{form}.pth").read_bytes()
     for length in [*range(0, len(data), 7), len(data) - 1]:
@@ -264,30 +256,30 @@ def test_damage_is_refused_or_changes_numbers_only(read, form):
 
 
 def test_a_zip_bomb_is_refused(refused):
-    """200 MB of zeros in 200 kB."""
+    """200 MB of zeros in 200 kB, and a member that only claims to be large."""
     count = 50_000_000
     value = {"a": tensor((count,), (1,), 0, storage(count))}
     bomb = zip_file(value, {"0": bytes(4 * count)}, zipfile.ZIP_DEFLATED)
-    assert len(bomb) < 300_000
-    assert "compressed" in refused(bomb)
-
-
-def test_a_list_named_many_times_is_copied_once(refused):
-    """10^9 items for whoever makes each of the dicts, and shapes of 1,000 axes."""
-    pairs, shape = [[str(i), 0] for i in range(1000)], 1000 * (1,)
-    dicts = [Call("collections", "OrderedDict", pairs) for _ in range(10**4)]
-    tracemalloc.start()
-    refused(zip_file({"a": dicts}))
-    refused(zip_file({str(i): tensor(shape, shape) for i in range(1000)}))
-    assert tracemalloc.get_traced_memory()[1] < 50e6
-    tracemalloc.stop()
-
-
-def test_a_member_that_claims_to_be_large(refused):
+    assert len(bomb) < 300_000 and "compressed" in refused(bomb)
     data = bytearray(zip_file({"a": tensor((12,), (1,))}))
     entry = data.rindex(b"PK\x01\x02")  # the central directory's last entry: the storage
     data[entry + 20 : entry + 28] = struct.pack("<II", 2**31, 2**31)
     assert "larger than the file" in refused(bytes(data))
+
+
+@FORMATS
+def test_values_many_times_larger_than_the_file(refused, file):
+    """Tensors, 10^9 items for whoever makes each of the dicts, and shapes of 1,000 axes."""
+    value = {str(i): tensor((12,), (1,)) for i in range(10**3)}
+    value |= {f"x{i}": tensor((12, 10**3), (1, 0)) for i in range(99)}
+    assert "16 times" in refused(file(value))
+    pairs, shape = [[str(i), 0] for i in range(1000)], 1000 * (1,)
+    dicts = [Call("collections", "OrderedDict", pairs) for _ in range(10**4)]
+    tracemalloc.start()
+    refused(file({"a": dicts}))
+    refused(file({str(i): tensor(shape, shape) for i in range(1000)}))
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
 
 
 MAGIC = pickled(0x1950A86A20F9469CFC6C)

@@ -39,7 +39,7 @@ CONFIG = {
     "data": {"dataset": "procedural_birds"},
     "damsm": {"num_train_steps": 40},
     "attngan": {"num_train_steps": 300, "damsm_weight": 5.0},
-    "generator": {"base_size": 4, "num_stages": 3},
+    "generator": {"base_size": 8, "num_stages": 3},
 }
 
 
