@@ -25,6 +25,20 @@ Batch = dict[str, np.ndarray]
 Record = Mapping[str, Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class EvenSubset:
+    """`count` evenly spaced records of a split, so that they are not all of one class."""
+
+    split: Sequence[Record]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, n: int) -> Record:
+        return self.split[n * len(self.split) // self.count]
+
+
 def train_iterator(
     dataset,
     config: Config,
@@ -58,7 +72,7 @@ def train_iterator(
 
 
 def eval_batches(
-    split: Sequence[Record],
+    split: Sequence[Record] | EvenSubset,
     config: Config,
     *,
     vocabulary: Vocabulary,
@@ -162,7 +176,7 @@ class ExampleMaker:
         return images | {key: np.asarray(value, np.int32) for key, value in integers.items()}
 
 
-def _numbered(split: Sequence[Record]) -> grain.MapDataset:
+def _numbered(split: Sequence[Record] | EvenSubset) -> grain.MapDataset:
     """Records with their `index`, and the `epoch` where they are repeated."""
     return grain.MapDataset.source(split).map_with_index(functools.partial(_add_number, len(split)))
 
@@ -208,17 +222,3 @@ class _ContiguousShares(grain.MapDataset):
         place_in_share, process = divmod(place, self._process_count)
         share = self._batch_size // self._process_count
         return self._parent[batch * self._batch_size + process * share + place_in_share]
-
-
-@dataclasses.dataclass(frozen=True)
-class EvenSubset:
-    """`count` evenly spaced records of a split, so that they are not all of one class."""
-
-    split: Sequence[Record]
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, n: int) -> Record:
-        return self.split[n * len(self.split) // self.count]
