@@ -111,8 +111,9 @@ def measure_generated(
         for name, network in networks.items()
         if name != "score"
     }
-    splits, seed, kept = settings.inception_splits, subject.config.seed, []
-    score = InceptionScore(num_images, splits, seed) if "score" in networks else None
+    kept, score, seed = [], None, subject.config.seed
+    if "score" in networks:
+        score = InceptionScore(num_images, settings.inception_splits, seed)
     mapped = BatchedMap(function, subject.config, subject.dataset, size)
     for rows, outputs in mapped.rows(variables, subject.dataset.test, num_images, "Test captions"):
         kept.append(rows)

@@ -100,11 +100,13 @@ def _newest_and_used(run: Workdir, step: int | None) -> tuple[int | None, int | 
 def _load(run: Workdir, step: int | None, settings: dict) -> measurements.Subject:
     """The run and its dataset, and the classifiers that are read from files."""
     trained = TrainedModel.load(run.folder, step)
-    config = trained.config.copy_and_resolve_references()
-    with config.unlocked():
-        config.eval.update(settings)
-    check(config)
-    trained = dataclasses.replace(trained, config=config)
+    config = trained.config
+    if settings:
+        config = config.copy_and_resolve_references()
+        with config.unlocked():
+            config.eval.update(settings)
+        check(config)
+        trained = dataclasses.replace(trained, config=config)
     dataset = dataclasses.replace(datasets.load(config), vocabulary=trained.vocabulary)
     load = functools.cache(Classifier.load)  # one object where both are one file
     paths = {"fid": config.eval.fid_weights, "score": config.eval.inception_score_weights}
