@@ -63,7 +63,7 @@ def relevance_without_contexts(alpha, s, region_features, words) -> jax.Array:
     """The same as `relevance`, with `s [M, T, R]` of Eq. 7, cheaper where R < D.
 
     `c.e = sum_j alpha_j s_j` and `|c|^2 = alpha' (v v') alpha` need no array `[M, T, D]`, only
-    products of the `[M, T, R]` that exist anyway: a third of the time at R = 64 and D = 256.
+    products of the `[M, T, R]` that exist anyway: half the time at R = 64 and D = 256.
     """
     products = jnp.einsum("rd,qd->rq", region_features, region_features, precision=PRECISION)
     half = jnp.einsum("mtr,rq->mtq", alpha, products, precision=PRECISION)
@@ -104,7 +104,7 @@ def word_scores(
         if R < D:
             r = relevance_without_contexts(alpha, s, v, words)
         else:
-            r = relevance(alpha, v, words)
+            r = relevance(alpha, v, words)  # R(c_i, e_i)
         return jax.nn.logsumexp(jnp.where(word_mask, gamma2 * r, NEGATIVE), axis=1)  # Eq. 10
 
     if block_size == B:

@@ -24,9 +24,9 @@ def word_attention(
     """
     N = hidden.shape[1]
     scores = jnp.einsum("bnc,btc->bnt", hidden, words, preferred_element_type=jnp.float32)
-    mask = word_mask[:, None, :]
+    mask = word_mask[:, None, :]  # the same for all pixels
     if legacy_mask:
         mask = jnp.tile(word_mask, (N, 1)).reshape(scores.shape)
-    attention = jax.nn.softmax(jnp.where(mask, scores, NEGATIVE), axis=-1)
+    attention = jax.nn.softmax(jnp.where(mask, scores, NEGATIVE), axis=-1)  # beta, over words
     context = jnp.einsum("bnt,btc->bnc", attention.astype(words.dtype), words)
     return context, attention

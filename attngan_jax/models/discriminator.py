@@ -19,7 +19,7 @@ class Discriminator(nn.Module):
       image_size: side of the images, a power of two from 8.
       unconditional: whether there is a head that ignores the sentence (AttnDCGAN has none).
       max_width: no layer has more channels; None as in the released code, whose parameters grow
-        fourfold with the side of the image: at df_dim 64, 72 M for 256 pixels, 281 M for 512.
+        fourfold with the side of the image: at df_dim 64, 72 M for 256 pixels, 282 M for 512.
     """
 
     df_dim: int
@@ -33,7 +33,7 @@ class Discriminator(nn.Module):
         num_downs = self.image_size.bit_length() - 3
         if 4 * 2**num_downs != self.image_size or num_downs < 1:
             raise ValueError(f"image_size is a power of two from 8, not {self.image_size}")
-        # 64 pixels: 1, 2, 4, 8 times df_dim. 256: 1, 2, 4, 8, 16, 32, then 16, 8.
+        # Times df_dim, for 64 pixels: 1, 2, 4, 8. For 256: 1, 2, 4, 8, 16, 32, then 16, 8.
         first = max(0, 4 - num_downs)
         down = [self._width(2**i) for i in range(first, first + num_downs)]
         squeeze = [self._width(2**i) for i in reversed(range(3, num_downs - 1))]
@@ -63,6 +63,7 @@ class Discriminator(nn.Module):
         `mask` bool `[B]` leaves examples out of the BatchNorm statistics.
         """
         (B, H, W, _), D = features.shape, sentence.shape[-1]
+        # The sentence is the same at every pixel.
         tiled = jnp.broadcast_to(sentence[:, None, None, :], (B, H, W, D))
         h = jnp.concatenate([features, tiled.astype(features.dtype)], axis=-1)
         h = leaky_relu(self.joint(h, train=train, mask=mask))  # `jointConv`

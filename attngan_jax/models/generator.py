@@ -36,6 +36,7 @@ class ConditioningAugmentation(nn.Module):
         """`sentence [B, D]`, `noise [B, condition_dim]` -> condition, mean, log_variance."""
         x = dense(4 * self.condition_dim, dtype=self.dtype, name="dense")(sentence)
         mean, log_variance = jnp.split(glu(x).astype(jnp.float32), 2, axis=-1)
+        # Reparametrised, so that gradients reach mean and variance.
         return mean + noise * jnp.exp(0.5 * log_variance), mean, log_variance
 
 
@@ -58,7 +59,7 @@ class InitialStage(nn.Module):
         x = dense(2 * C * 4 * 4, use_bias=False, dtype=self.dtype, name="dense")(x)
         x = glu(BatchNorm(self.axis_name, dtype=self.dtype, name="norm")(x, train=train))
         # The features are channel-major as in PyTorch, so that its weights fit.
-        h = x.reshape(-1, C, 4, 4).transpose(0, 2, 3, 1)
+        h = x.reshape(-1, C, 4, 4).transpose(0, 2, 3, 1)  # [B, 4, 4, C]
         for i in range(num_ups):
             C //= 2
             h = UpBlock(C, self.axis_name, self.dtype, name=f"up_{i}")(h, train=train)
@@ -97,7 +98,7 @@ class RefinementStage(nn.Module):
     def refine(self, hidden, context, *, train: bool):
         """`[B, H, W, gf_dim]` twice -> `[B, 2H, 2W, gf_dim]`."""
         fields = dict(axis_name=self.axis_name, dtype=self.dtype)
-        h = jnp.concatenate([hidden, context], axis=-1)
+        h = jnp.concatenate([hidden, context], axis=-1)  # 2 gf_dim channels
         for i in range(self.num_residual_blocks):
             h = ResidualBlock(**fields, name=f"residual_{i}")(h, train=train)
         return UpBlock(self.gf_dim, **fields, name="upsample")(h, train=train)

@@ -31,6 +31,7 @@ class SmallTrunk(nn.Module):
         for i in range(3):
             h = down(h, self.width * 2**i, f"down_{i}")
         summary = down(h, 4 * self.width, "summary")
+        # Not averaged over the pixels: where a colour stands says whose colour it is.
         return h, summary.reshape(len(summary), -1)
 
 
@@ -67,7 +68,8 @@ class ImageEncoder(nn.Module):
             raise ValueError(f"image encoder trunk is 'cnn' or 'inception_v3', not {self.trunk!r}")
         local, pooled = trunk(images, train=train)
         D, dense = self.embedding_dim, dict(dtype=self.dtype, kernel_init=embedding_init)
+        # At every pixel: the 1x1 convolution `emb_features`. Once: the layer `emb_cnn_code`.
         region_features = nn.Dense(D, use_bias=False, **dense, name="regions")(local)
         image_embedding = nn.Dense(D, **dense, name="code")(pooled)
-        region_features = region_features.reshape(len(images), -1, D)
+        region_features = region_features.reshape(len(images), -1, D)  # [B, R, D]
         return region_features.astype(jnp.float32), image_embedding.astype(jnp.float32)

@@ -66,7 +66,7 @@ _STEM: Branch = [
     "max",
 ]
 _BLOCKS: dict[str, list[Branch]] = {
-    "Mixed_5b": _block_a(32),
+    "Mixed_5b": _block_a(32),  # 35 x 35 pixels
     "Mixed_5c": _block_a(64),
     "Mixed_5d": _block_a(64),
     "Mixed_6a": [
@@ -74,7 +74,7 @@ _BLOCKS: dict[str, list[Branch]] = {
         [("branch3x3dbl_1", 64), ("branch3x3dbl_2", 96, 3, 3), ("branch3x3dbl_3", 96, 3, 3, 2)],
         ["max"],
     ],
-    "Mixed_6b": _block_c(128),
+    "Mixed_6b": _block_c(128),  # 17 x 17 pixels from here
     "Mixed_6c": _block_c(160),
     "Mixed_6d": _block_c(160),
     "Mixed_6e": _block_c(192),
@@ -88,7 +88,7 @@ _BLOCKS: dict[str, list[Branch]] = {
         ],
         ["max"],
     ],
-    "Mixed_7b": _block_e("average"),
+    "Mixed_7b": _block_e("average"),  # 8 x 8 pixels; Mixed_7c is the same, or with another pool
 }
 
 
@@ -125,9 +125,10 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x, *, train: bool):
         """`[B, H, W, C] -> [B, H', W', sum of the branches' features]`."""
-        fields = dict(axis_name=self.axis_name, dtype=self.dtype)
-        outputs = [_chain(b, x, train, self.padding_counts, **fields) for b in self.branches]
-        return jnp.concatenate(outputs, axis=-1)
+        fields = dict(
+            axis_name=self.axis_name, dtype=self.dtype, padding_counts=self.padding_counts
+        )
+        return jnp.concatenate([_chain(b, x, train, **fields) for b in self.branches], axis=-1)
 
 
 def _chain(branch: Branch, x: jax.Array, train: bool, padding_counts: bool, **fields) -> jax.Array:
@@ -163,16 +164,15 @@ class InceptionV3(nn.Module):
         Images are resized to 299 x 299 bilinearly, without antialiasing or corner alignment
         (`nn.Upsample` of the released code).
         """
-        fields = dict(axis_name=self.axis_name, dtype=self.dtype)
+        fields = dict(
+            axis_name=self.axis_name, dtype=self.dtype, padding_counts=self.padding_counts
+        )
         x = resize(images, INPUT_SIZE).astype(self.dtype)
-        x = _chain(_STEM, x, train, self.padding_counts, **fields)
+        x = _chain(_STEM, x, train, **fields)  # [B, 35, 35, 192]
         last = _block_e("same_max" if self.last_pool_max else "average")
         features = {}
         for name, branches in (_BLOCKS | {"Mixed_7c": last}).items():
-            x = Block(branches, **fields, padding_counts=self.padding_counts, name=name)(
-                x, train=train
-            )
-            features[name] = x
+            x = features[name] = Block(branches, **fields, name=name)(x, train=train)
         return features["Mixed_6e"], x.mean((1, 2), dtype=jnp.float32)
 
 

@@ -40,7 +40,7 @@ class BatchNorm(nn.Module):
     """Batch normalisation with PyTorch's conventions, over one device or the whole mesh.
 
     Differs from `flax.linen.BatchNorm`: the running variance is the unbiased one. Statistics and
-    normalisation are computed in float32 whatever the compute dtype.
+    normalisation are float32 whatever the compute dtype.
 
     Attributes:
       axis_name: mesh axis to take the batch statistics over; None for this device's examples alone.
@@ -63,15 +63,17 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, C, jnp.float32)
         x = x.astype(jnp.promote_types(self.dtype, jnp.float32))
         if train:
+            # `init` runs outside the mesh, where the axis has no meaning.
             axis_name = None if self.is_initializing() else self.axis_name
             mean, var, count = batch_statistics(x, mask, axis_name)
         else:
             mean, var = running_mean.value, running_var.value
         if train and not self.is_initializing():
-            unbiased = var * (count / jnp.maximum(count - 1.0, 1.0))
+            unbiased = var * (count / jnp.maximum(count - 1.0, 1.0))  # n / (n - 1)
             for running, new in ((running_mean, mean), (running_var, unbiased)):
                 new = jax.lax.stop_gradient(new)
                 running.value = (1.0 - self.momentum) * running.value + self.momentum * new
+        # scale (x - mean) / sqrt(var + epsilon) + bias, as one multiplication and sum a value.
         gain = scale * jax.lax.rsqrt(var + self.epsilon)
         return (x * gain + (bias - mean * gain)).astype(self.dtype)
 
@@ -82,14 +84,16 @@ def batch_statistics(x: jax.Array, mask: jax.Array | None, axis_name: str | None
     where = None if mask is None else mask.reshape(-1, *[1] * len(axes))
     examples = len(x) if mask is None else mask.sum()
     count = jnp.float32(x[0, ..., 0].size * examples)
+    # Sums and sums of squares in one pass, and in one exchange between the devices.
     sums = x.sum(axes, where=where), (x * x).sum(axes, where=where), count
     if axis_name is not None:
         with jax.named_scope("statistics"):  # the purpose, for training/ahead_of_time.py
             sums = jax.lax.psum(sums, axis_name)
     total, squares, count = sums
-    count = jnp.maximum(count, 1.0)  # the only example of a device may be left out by the mask
+    count = jnp.maximum(count, 1.0)  # the mask may leave out all examples there are
     mean = total / count
-    return mean, jnp.maximum(squares / count - mean * mean, 0.0), count
+    var = squares / count - mean * mean  # E[x^2] - E[x]^2, which rounding may make negative
+    return mean, jnp.maximum(var, 0.0), count
 
 
 class ConvNorm(nn.Module):
@@ -110,7 +114,12 @@ class ConvNorm(nn.Module):
 
 
 class UpsampledConv(nn.Module):
-    """3x3 convolution of the image upsampled by two, by nearest neighbour (in `upBlock`)."""
+    """3x3 convolution of the image upsampled by two, by nearest neighbour (in `upBlock`).
+
+    The upsampled image is never made. Neighbours repeat in it, so that an output pixel sees only
+    2 x 2 input pixels: which taps of the kernel fall together depends on the parity of its row and
+    column. Four 2x2 convolutions, interleaved, give the same sums with 4/9 of the multiplications.
+    """
 
     features: int
     dtype: Dtype = jnp.float32
@@ -118,41 +127,27 @@ class UpsampledConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[B, H, W, C] -> [B, 2H, 2W, features]`."""
-        shape = (3, 3, x.shape[-1], self.features)
-        kernel = self.param("kernel", kernel_init, shape, jnp.float32)
-        return upsampled_conv(x.astype(self.dtype), kernel.astype(self.dtype))
+        B, H, W, C = x.shape
+        kernel = self.param("kernel", kernel_init, (3, 3, C, self.features), jnp.float32)
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        layout = ("NHWC", "HWIO", "NHWC")
 
+        def fold(kernel, axis):
+            # Output 2i sees inputs i - 1, i, i; output 2i + 1 sees i, i, i + 1.
+            first, middle, last = jnp.split(kernel, 3, axis)
+            even, odd = [first, middle + last], [first + middle, last]
+            return jnp.concatenate(even, axis), jnp.concatenate(odd, axis)
 
-def upsampled_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`x [B, H, W, C]` upsampled and convolved with `[3, 3, C, O]` -> `[B, 2H, 2W, O]`.
-
-    The upsampled image is never made. Neighbours repeat in it, so that an output pixel sees only
-    2 x 2 input pixels: which taps of the kernel fall together depends on the parity of its row and
-    column. Four 2x2 convolutions, interleaved, give the same sums with 4/9 of the multiplications.
-    """
-
-    def fold(kernel, axis):  # kernels of the even and of the odd outputs along this axis
-        first, middle, last = jnp.split(kernel, 3, axis)
-        return (
-            jnp.concatenate([first, middle + last], axis),
-            jnp.concatenate([first + middle, last], axis),
-        )
-
-    rows = []
-    for row, row_kernel in enumerate(fold(kernel, 0)):
-        columns = [
-            jax.lax.conv_general_dilated(
-                x,
-                parity_kernel,
-                (1, 1),
-                ((1 - row, row), (1 - column, column)),
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            )
-            for column, parity_kernel in enumerate(fold(row_kernel, 1))
-        ]
-        rows.append(jnp.stack(columns, axis=3))
-    B, H, W, _ = x.shape
-    return jnp.stack(rows, axis=2).reshape(B, 2 * H, 2 * W, -1)
+        rows = []
+        for row, row_kernel in enumerate(fold(kernel, 0)):
+            columns = []
+            for column, taps in enumerate(fold(row_kernel, 1)):
+                # Zeros above even rows and below odd ones, left and right in the same way.
+                padding = ((1 - row, row), (1 - column, column))
+                y = jax.lax.conv_general_dilated(x, taps, (1, 1), padding, dimension_numbers=layout)
+                columns.append(y)
+            rows.append(jnp.stack(columns, axis=3))  # [B, H, W, 2, features]
+        return jnp.stack(rows, axis=2).reshape(B, 2 * H, 2 * W, self.features)
 
 
 class UpBlock(nn.Module):

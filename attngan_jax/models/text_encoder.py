@@ -39,7 +39,8 @@ class Recurrence(nn.Module):
         def weight(name, *shape, init=uniform):
             return self.param(name, init, shape, jnp.float32).astype(self.dtype)
 
-        inputs = x @ weight("input_kernel", x.shape[-1], gates * F)
+        # The share of the inputs for all words at once; the loop has only the recurrent product.
+        inputs = x @ weight("input_kernel", x.shape[-1], gates * F)  # [B, T, gates F]
         inputs += weight("input_bias", gates * F, init=with_forget_bias)
         recurrent_kernel = weight("recurrent_kernel", F, gates * F)
         recurrent_bias = weight("recurrent_bias", gates * F)
@@ -47,13 +48,14 @@ class Recurrence(nn.Module):
         def step(state, scanned):
             inputs, is_word = scanned
             new = cell(inputs, state[0] @ recurrent_kernel + recurrent_bias, state)
+            # At padding the old state stays.
             state = tuple(jnp.where(is_word[:, None], n, s) for n, s in zip(new, state))
             return state, jnp.where(is_word[:, None], state[0], 0.0)
 
         # The state is float32 whatever the compute dtype: it sums up a whole sentence.
         zeros = jnp.zeros((x.shape[0], F), jnp.float32)
         state = (zeros, zeros) if is_lstm else (zeros,)
-        scanned = (inputs.swapaxes(0, 1), word_mask.swapaxes(0, 1))
+        scanned = (inputs.swapaxes(0, 1), word_mask.swapaxes(0, 1))  # word by word: [T, B, ...]
         state, outputs = jax.lax.scan(step, state, scanned, reverse=self.reverse)
         return outputs.swapaxes(0, 1), state[0]
 
@@ -68,7 +70,7 @@ def _gru_cell(inputs, recurrent, state):
     input_r, input_z, input_n = jnp.split(inputs.astype(jnp.float32), 3, axis=-1)
     r, z, n = jnp.split(recurrent.astype(jnp.float32), 3, axis=-1)
     r, z = nn.sigmoid(input_r + r), nn.sigmoid(input_z + z)
-    n = jnp.tanh(input_n + r * n)  # the reset gate acts behind the product, as in PyTorch
+    n = jnp.tanh(input_n + r * n)  # the reset gate acts after the product, as in PyTorch
     return ((1.0 - z) * n + z * state[0],)
 
 
@@ -126,7 +128,7 @@ class TextEncoder(nn.Module):
         if self.sentence_pooling == "mean":
             num_words = jnp.maximum(word_mask.sum(1, keepdims=True), 1)
             return words, words.sum(1) / num_words
-        return words, jnp.where(word_mask[..., None], words, -1.0).max(1)
+        return words, jnp.where(word_mask[..., None], words, -1.0).max(1)  # features are in (-1, 1)
 
 
 # By `config.text_encoder.rnn_type`. Another encoder is one module, with TextEncoder's `__call__`,
