@@ -17,9 +17,7 @@ from ml_collections import config_flags
 from attngan_jax import cli
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File with get_config().")
-_TOPOLOGY = flags.DEFINE_string(
-    "topology", None, "Chips, such as v5e:2x4 or v4:2x2x2.", required=True
-)
+_TOPOLOGY = flags.DEFINE_string("topology", None, "Chips, such as v5e:2x4.", required=True)
 _BATCH = flags.DEFINE_integer(
     "per_device_batch",
     None,

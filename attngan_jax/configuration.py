@@ -96,9 +96,7 @@ def load_workdir_config(workdir: storage.PathLike) -> Config:
         raise UserError(
             f"{path} is not valid JSON ({error}): restore it, or start in another --workdir"
         ) from error
-    known = get_config().to_dict()
-    _check_sections(known, values, path)
-    filled = _with_defaults(values, known)
+    filled = _filled(values, get_config().to_dict(), path)
     added = flatten(filled).keys() - flatten(values).keys()
     for name in added & SCHEMA.keys():
         before = SCHEMA[name].before
@@ -120,29 +118,25 @@ def load_workdir_config(workdir: storage.PathLike) -> Config:
     return ml_collections.ConfigDict(filled).lock()
 
 
-def _check_sections(known: dict, values: Any, path: storage.Path, name: str = "") -> None:
-    """Raises `UserError` unless `values` has sections and values where `known` has them."""
-    wrong = ""
+def _filled(values: Any, known: dict, path: storage.Path, name: str = "") -> dict:
+    """`values` and, for keys that it lacks, those of `known`, whose sections it must have."""
+    wrong = [
+        f"{name and name + '.'}{key} should be a value"
+        for key, value in known.items()
+        if isinstance(values, dict) and isinstance(values.get(key), dict) > isinstance(value, dict)
+    ]
     if not isinstance(values, dict):
-        wrong = f"{name or 'the whole of it'} should be a section of keys"
-    else:
-        for key, value in known.items():
-            if isinstance(value, dict) and key in values:
-                _check_sections(value, values[key], path, f"{name}{key}")
-            elif isinstance(values.get(key), dict):
-                wrong = f"{name and name + '.'}{key} should be a value"
+        wrong = [f"{name or 'the whole of it'} should be a section of keys"]
     if wrong:
-        raise UserError(f"{path} is damaged ({wrong}): restore it, or start in another --workdir")
-
-
-def _with_defaults(values: dict, known: dict) -> dict:
-    filled = {
-        key: _with_defaults(values.get(key, {}), value)
+        raise UserError(
+            f"{path} is damaged ({wrong[0]}): restore it, or start in another --workdir"
+        )
+    return values | {
+        key: _filled(values.get(key, {}), value, path, key)
         if isinstance(value, dict)
         else values.get(key, value)
         for key, value in known.items()
     }
-    return filled | {key: value for key, value in values.items() if key not in known}
 
 
 @functools.cache

@@ -16,9 +16,7 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "import: file with get
 _WORKDIR = flags.DEFINE_string("workdir", None, "import, export: the run, new in an import.")
 flags.DEFINE_string("generator", None, "import: netG*.pth.")
 flags.DEFINE_string("text_encoder", None, "import: text_encoder*.pth.")
-flags.DEFINE_string(
-    "image_encoder", None, "import: image_encoder*.pth, needed to train or score the run."
-)
+flags.DEFINE_string("image_encoder", None, "import: image_encoder*.pth, to train or score the run.")
 _DISCRIMINATOR = flags.DEFINE_multi_string(
     "discriminator", [], "import: netD*.pth, the flag once for each; those left away start afresh."
 )

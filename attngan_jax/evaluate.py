@@ -22,9 +22,7 @@ config_flags.DEFINE_config_dict(
 _FOLLOW = flags.DEFINE_bool(
     "follow", False, "Score each new checkpoint of a run that is being trained, until the last one."
 )
-_EVERY = flags.DEFINE_float(
-    "every_seconds", 30.0, "How often --follow looks for one.", lower_bound=0.1
-)
+_EVERY = flags.DEFINE_float("every_seconds", 30.0, "How often --follow looks.", lower_bound=0.1)
 cli.define_process_flags()
 flags.mark_flag_as_required("workdir")
 

@@ -58,8 +58,6 @@ class RetrievalScore:
     def __call__(self, state: DamsmState) -> dict[str, float]:
         found = retrieval(*self._map.collect(state.encoders, self._pairs))
         found = {name: found[name] for name in ("image_to_text", "text_to_image")}
-        scalars = {
-            f"eval/{d}_{name}": x for d, scores in found.items() for name, x in scores.items()
-        }
+        scalars = {f"eval/{d}_{name}": x for d, own in found.items() for name, x in own.items()}
         r1 = np.mean([scores["r1"] for scores in found.values()])
         return scalars | {"eval/retrieval_r1": float(r1)}

@@ -60,9 +60,7 @@ def evaluate(
     made, statistics, score = measurements.measure_generated(subject, num_images)
     # DAMSM's features are this run's own; Inception's are of the dataset, for all its runs.
     folders = {"damsm": run.reference, "fid": dataset.folder / "reference"}
-    references = {
-        name: measurements.measure_reference(subject, name, folders[name]) for name in statistics
-    }
+    references = {n: measurements.measure_reference(subject, n, folders[n]) for n in statistics}
 
     def write() -> dict:
         metrics = {"step": trained.step, "newest_step": newest}

@@ -65,15 +65,13 @@ class DamsmTask:
         mask = networks.word_mask(batch)
         images = networks.normalise(batch[f"image_{self.image_sizes[0]}"])
         key = stage_key(self.config.seed, self.name, state.step)
-        dropout_keys = parallel.example_keys(key, len(mask))
+        keys = parallel.example_keys(key, len(mask))
         trained, pretrained = split_trunk(state.image.params)
 
         def loss_fn(text_params, image_params):
             variables = {"params": text_params}
             captions = (batch["caption"], mask)
-            words, sentence = self.text_encoder.apply(
-                variables, *captions, dropout_keys=dropout_keys
-            )
+            words, sentence = self.text_encoder.apply(variables, *captions, dropout_keys=keys)
             variables = state.image.variables | {"params": image_params | pretrained}
             embeddings, batch_stats = self.apply(self.image_encoder, variables, images, train=True)
             captions = (words, sentence, mask, batch["class_id"])
