@@ -90,7 +90,7 @@ def measure_generated(
     of "damsm" and "fid"; the Inception Score of "score".
     """
     trained, birds, networks = subject.trained, subject.birds, subject.networks
-    settings, size = subject.config.eval, subject.image_size
+    config, size = subject.config, subject.image_size
     distinct = list(dict.fromkeys(networks.values()))  # a network that serves twice runs once
 
     def function(variables, batch):
@@ -107,14 +107,14 @@ def measure_generated(
     own = [network.variables for network in distinct]
     variables = {"trained": trained.variables, "birds": birds, "networks": own}
     sums = {
-        name: Accumulator(network.features, num_images, keep=settings.kid_images)
+        name: Accumulator(network.features, num_images, keep=config.eval.kid_images)
         for name, network in networks.items()
         if name != "score"
     }
-    kept, score, seed = [], None, subject.config.seed
+    kept, score = [], None
     if "score" in networks:
-        score = InceptionScore(num_images, settings.inception_splits, seed)
-    mapped = BatchedMap(function, subject.config, subject.dataset, size)
+        score = InceptionScore(num_images, config.eval.inception_splits, config.seed)
+    mapped = BatchedMap(function, config, subject.dataset, size)
     for rows, outputs in mapped.rows(variables, subject.dataset.test, num_images, "Test captions"):
         kept.append(rows)
         for name, accumulator in sums.items():
