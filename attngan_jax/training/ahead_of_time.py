@@ -123,6 +123,7 @@ def compile_check(
     configuration.check(config)
     chip, devices = topology_devices(topology)
     mesh = parallel.make_mesh(devices)
+    config.platform = "tpu"  # whose layout the networks have
     if per_device_batch is not None:
         config.damsm.batch_size = config.attngan.batch_size = per_device_batch * mesh.size
     stages = {stage: {"global_batch": config[stage].batch_size} for stage in TASKS}
