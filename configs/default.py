@@ -71,7 +71,7 @@ def _data() -> Section:
     data.data_dir = Free("data", path="any")  # where they are built and read; or gs://BUCKET/PATH
     # This machine's copies of datasets on gs://.
     data.cache_dir = Free("~/.cache/attngan_jax/data", path="local")
-    # Folder to build them from, where they are not drawn; as prepare's --source.
+    # Folder to build them from, for datasets that need one; as prepare's --source.
     data.source = Free("", path="local")
     data.max_left_out = Free(0.01, at_most=1)  # share of unusable images; with more the build stops
     data.min_word_count = 1  # words that occur less often in the captions get no number
@@ -93,9 +93,9 @@ def _data() -> Section:
 
 
 def _procedural_birds() -> Section:
-    """The birds that the program draws."""
+    """Birds that are drawn from a seed."""
     birds = Section(decides="damsm")
-    birds.image_size = 64  # pixels that the birds are drawn at
+    birds.image_size = 64  # side of the images
     birds.num_species = 900  # of train and test together
     birds.test_species = 100  # never drawn in training
     birds.images_per_species = 10  # in train and in test
@@ -107,7 +107,9 @@ def _folder() -> Section:
     """Images of one's own."""
     folder = Section(decides="damsm")
     folder.title = "pictures"  # of a collection of one's own; another title, another dataset
-    folder.test_fraction = Key(0.1, at_most=1)  # of the images that don't say their split
+    folder.test_fraction = Key(
+        0.1, above=0, at_most=0.99
+    )  # of the images that don't say their split
     folder.seed = Key(1, at_least=0)  # of the choice of these
     return folder
 
@@ -153,16 +155,16 @@ def _damsm() -> Section:
     damsm.gamma1 = 4.0  # Eq. 9; the paper has 5
     damsm.gamma2 = 5.0  # Eq. 10
     damsm.gamma3 = 10.0  # Eq. 11
-    damsm.accumulation_steps = 1  # pieces that the batch goes through the image encoder in
+    damsm.accumulation_steps = 1  # microbatches of a batch, in the image encoder
     damsm.checkpoint_every_steps = Free(2_000)  # a killed run loses at most so many
-    # By which one stage 2 takes; "": the newest.
+    # The score that chooses stage 2's encoders; "": the newest ones.
     damsm.best_checkpoint = Key("eval/retrieval_r1", before="", choices=DAMSM_SCORES)
-    damsm.retrieval_pairs = 1_000  # of the test split, which that is measured on
+    damsm.retrieval_pairs = 1_000  # pairs of the test split that it is measured on
     return damsm
 
 
 def _generator() -> Section:
-    """The network that draws, Eq. 1."""
+    """The generator, Eq. 1."""
     generator = Section(decides="attngan")
     generator.num_stages = 3  # m
     # Of the first stage's image; each further stage doubles it.
@@ -178,7 +180,7 @@ def _generator() -> Section:
 
 
 def _discriminator() -> Section:
-    """The networks that judge, one for each stage."""
+    """The discriminators, one for each stage."""
     discriminator = Section(decides="attngan")
     discriminator.df_dim = 64  # channels after the first convolution
     # Of any layer; the width doubles while the image is halved. 0: no limit, as the released code.
@@ -190,7 +192,8 @@ def _attngan() -> Section:
     """Stage 2: the generator against its discriminators."""
     gan = Section(decides="attngan")
     gan.batch_size = Key(20, at_least=2)  # global; mismatched pairs need a second example
-    gan.num_train_steps = Key(265_800, may_grow=True)  # 600 epochs of 8,855 images
+    # 600 epochs of 8,855 images. The cosine below is that of the latest number.
+    gan.num_train_steps = Key(265_800, may_grow=True)
     gan.generator_learning_rate = 2e-4  # at the start
     gan.discriminator_learning_rate = 2e-4  # of every stage's, at the start
     # Both fall to this by a cosine; 1: constant.
@@ -199,14 +202,14 @@ def _attngan() -> Section:
     gan.adam_b2 = Key(0.999, at_most=0.999999)  # as in stage 1
     gan.ema_decay = Key(0.999, at_most=1)  # of the generator's parameters
     gan.damsm_weight = 5.0  # lambda, Eq. 3
-    # What a logit costs; see losses/adversarial.py.
+    # Of the logits; see losses/adversarial.py.
     gan.adversarial_loss = Key("bce", registry="attngan_jax.losses.adversarial:ADVERSARIAL_LOSSES")
     gan.kl_weight = 1.0  # of conditioning augmentation's KL term
-    gan.accumulation_steps = 1  # pieces that the batch goes through each network in
+    gan.accumulation_steps = 1  # microbatches of a batch, in each network
     gan.checkpoint_every_steps = Free(2_000)  # a killed run loses at most so many
-    # The newest is used; "eval/r_precision": the best by that.
+    # Of the checkpoint that is used: the best by "eval/r_precision"; "": the newest.
     gan.best_checkpoint = Free("", choices=("", "eval/r_precision"))
-    # Which that is measured on, of the test split, at every checkpoint.
+    # Images that this is measured on, of the test split, at every checkpoint.
     gan.scored_images = Free(500)
     gan.sample_every_steps = Free(2_000)  # images of fixed captions for the report
     return gan
@@ -222,7 +225,7 @@ def _eval() -> Section:
     # Of another class, where there are classes; or "image".
     evaluation.mismatch = Key("class", choices=("class", "image"))
     evaluation.with_replacement = False  # whether a mismatching caption may be drawn twice
-    # "paper" or "dm_gan": the five above as that paper has them (evaluation/r_precision.py).
+    # "paper" or "dm_gan": the five above as that paper has them (docs/evaluation.md).
     evaluation.protocol = Key("own", choices=("own", "paper", "dm_gan"))
     evaluation.inception_splits = 10  # of the Inception Score
     # File of `convert classifier`; "": no score.
@@ -232,7 +235,7 @@ def _eval() -> Section:
     # Whose real images they compare with; or "train".
     evaluation.reference_split = Key("test", choices=("train", "test"))
     evaluation.kid_images = 5_000  # of either kind at most, at even distances
-    evaluation.part_judge_steps = 250  # of the judge of parts, where the data has their masks
+    evaluation.part_judge_steps = 250  # of the part segmenter, where the data has masks
     evaluation.judge_steps = 500  # of the attribute classifier, where the data has attributes
     evaluation.judge_batch_size = 64  # real images in each of its steps
     return evaluation

@@ -57,6 +57,8 @@ def released_classes(config: Config, num_words: int) -> dict[str, tuple[str, str
     calls["image_encoder"] = f"CNN_ENCODER({text.embedding_dim})"
     odd = [i for i, size in enumerate(sizes) if size not in (64, 128, 256)]
     misfits = {f"netD{i}": f"it has none of {sizes[i]} pixels" for i in odd}
+    if limit := config.discriminator.max_width:
+        misfits |= {f"netD{i}": f"its width has no limit, here {limit}" for i in range(len(sizes))}
     if g.num_stages > 1 and not g.attention:
         misfits["netG"] = "it always has attention"
     if g.num_stages > 3:

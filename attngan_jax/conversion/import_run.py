@@ -91,9 +91,14 @@ def _read_network(
         variables = variables_from_state_dict(kind, state_dict)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+    wanted = _wanted(config, kind, num_words)
+    if kind == "discriminator":  # how wide it would be depends on its size
+        full = config.discriminator.df_dim << max(3, dimensions["image_size"].bit_length() - 4)
+        widest = min(full, config.discriminator.max_width or full)
+        wanted["max_width"] = ("discriminator.max_width", widest)
     differing = [
         f"{name} is {dimensions[name]} there and {value} by {key}"
-        for name, (key, value) in _wanted(config, kind, num_words).items()
+        for name, (key, value) in wanted.items()
         if dimensions[name] != value
     ]
     if differing:

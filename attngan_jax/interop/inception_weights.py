@@ -61,7 +61,12 @@ def read_inception_weights(path: storage.PathLike) -> InceptionWeights:
     if named and not digest.startswith(named[1]):
         begin = f"their SHA-256 starts with {digest[:8]}"
         raise UserError(f"{what} are damaged: {begin}; download {PUBLISHED} again")
-    return InceptionWeights(_trunk("torchvision Inception-v3", read_state_dict(path)), digest)
+    state_dict = read_state_dict(path)
+    shapes = {name: np.shape(state_dict[name]) for name in state_dict if name.startswith("fc.")}
+    if shapes and shapes != {"fc.weight": (1000, 2048), "fc.bias": (1000,)}:
+        found = ", ".join(f"{name} {list(shape)}" for name, shape in sorted(shapes.items()))
+        raise UserError(f"{path}: {found}: these are not the shapes of 1000 classes")
+    return InceptionWeights(_trunk("torchvision Inception-v3", state_dict), digest)
 
 
 def chosen_inception_weights(choice: str) -> InceptionWeights | None:

@@ -123,16 +123,22 @@ def discriminator_rows(d: Dimensions) -> list[Row]:
     """`D_NET64`, `D_NET128`, `D_NET256`, and so on; below 64 pixels the first block is shorter."""
     C, downs = d["df_dim"], d["image_size"].bit_length() - 3  # halvings, down to 4 pixels
     first = min(downs, 4)  # halvings in the first block of layers, which is named after its end
-    width = C << max(0, 4 - downs)
-    rows = layer(f"img_code_s{2**first}.0", "stem", (width, 3, 4, 4))
+
+    def width(times: int) -> int:
+        return min(times * C, d["max_width"])
+
+    begin = max(0, 4 - downs)
+    rows = layer(f"img_code_s{2**first}.0", "stem", (width(1 << begin), 3, 4, 4))
     for i in range(downs - 1):
         block, member = (2**first, 3 * i + 2) if i < first - 1 else (2 ** (i + 2), 0)
-        shape = (width << i + 1, width << i, 4, 4)
+        shape = (width(1 << begin + i + 1), width(1 << begin + i), 4, 4)
         rows += conv_norm(f"img_code_s{block}", f"down_{i}", shape, (member, member + 1))
     for i in range(downs - 4):
-        F = C << downs - 2 - i
-        rows += conv_norm(f"img_code_s{2**downs}_{i + 1}", f"squeeze_{i}", (F, 2 * F, 3, 3))
-    head, joint = (1, 8 * C, 4, 4), (8 * C, 8 * C + d["embedding_dim"], 3, 3)
+        times = 1 << downs - 2 - i
+        shape = (width(times), width(2 * times), 3, 3)
+        rows += conv_norm(f"img_code_s{2**downs}_{i + 1}", f"squeeze_{i}", shape)
+    F = width(8)
+    head, joint = (1, F, 4, 4), (F, F + d["embedding_dim"], 3, 3)
     if d["unconditional"]:
         rows += layer("UNCOND_DNET.outlogits.0", "unconditional_head", head, bias=True)
     rows += conv_norm("COND_DNET.jointConv", "joint", joint)
@@ -141,9 +147,13 @@ def discriminator_rows(d: Dimensions) -> list[Row]:
 
 def _discriminator_dimensions(arrays: Arrays) -> Dimensions:
     features = _size(arrays, "COND_DNET.jointConv.1.weight", 0)
+    image_size = 4 * max(2, _highest(r"img_code_s(\d+)\.", arrays))
+    stem = _size(arrays, f"img_code_s{min(16, image_size // 4)}.0.weight", 0)
+    widths = [_size(arrays, name, 0) for name in arrays if "img_code" in name]
     return dict(
-        image_size=4 * max(2, _highest(r"img_code_s(\d+)\.", arrays)),
-        df_dim=features // 8,
+        image_size=image_size,
+        df_dim=stem * image_size // 64 if image_size < 64 else stem,
+        max_width=max(widths, default=0),
         embedding_dim=_size(arrays, "COND_DNET.jointConv.0.weight", 1) - features,
         unconditional=any(name.startswith("UNCOND_DNET.") for name in arrays),
     )

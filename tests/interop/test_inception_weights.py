@@ -61,11 +61,14 @@ def test_trunks_that_are_refused(tmp_path):
     """Half a trunk, downloads that are not what their names say, no choice, and no file."""
     half = {n: a for n, a in torchvision().items() if not n.startswith(("Mixed_7", "fc"))}
     write_safetensors(tmp_path / "half.safetensors", half)
+    other = {"fc.weight": np.ones((1008, 2048), "f4"), "fc.bias": np.ones(1008, "f4")}
+    write_safetensors(tmp_path / "classes.safetensors", torchvision() | other)
     data = (FILES / "network_zip.pth").read_bytes()
     own = f"net-{hashlib.sha256(data).hexdigest()[:8]}.pth"
     for name in ("net-0cc3c7bd.pth", own):
         (tmp_path / name).write_bytes(data)
     for name, message in (
+        ("classes.safetensors", r"fc.weight \[1008, 2048\]: these are not the shapes of 1000"),
         ("half.safetensors", "missing Mixed_7a.branch3x3_1.conv.weight"),
         ("net-0cc3c7bd.pth", "damaged"),
         (own, "another network"),

@@ -19,16 +19,24 @@ from tests import reference_vectors
 
 GENERATOR = dict(base_size=64, gf_dim=8, z_dim=12, condition_dim=10, num_residual_blocks=2)
 GENERATOR |= dict(embedding_dim=32, attention=True, num_stages=3)
-DISCRIMINATOR = dict(df_dim=4, embedding_dim=32, unconditional=True)
+
+
+def discriminator(image_size, max_width=None, **other):
+    """Dimensions; without a limit the width is 4 at 64 pixels and doubles five times to 256."""
+    max_width = max_width or max(32, image_size // 2)
+    common = dict(df_dim=4, embedding_dim=32, unconditional=True, image_size=image_size)
+    return common | {"max_width": max_width} | other
+
+
 TEXT_ENCODER = dict(vocabulary_size=50, word_dim=300, embedding_dim=32)
 INCEPTION = dict(trunk="inception_v3", embedding_dim=32, cnn_dim=0, cnn_blocks={})
 DIMENSIONS = {  # of the released networks in spec.json
     "generator": GENERATOR,
     "generator_2stage": GENERATOR | {"num_stages": 2},
     "generator_dcgan": GENERATOR,
-    "discriminator_64": DISCRIMINATOR | {"image_size": 64},
-    "discriminator_128": DISCRIMINATOR | {"image_size": 128},
-    "discriminator_256": DISCRIMINATOR | {"image_size": 256},
+    "discriminator_64": discriminator(64),
+    "discriminator_128": discriminator(128),
+    "discriminator_256": discriminator(256),
     "text_encoder_lstm": TEXT_ENCODER | {"rnn_type": "lstm"},
     "text_encoder_gru": TEXT_ENCODER | {"rnn_type": "gru"},
     "image_encoder": INCEPTION | {"local_features": 768, "pooled_features": 2048},
@@ -75,8 +83,9 @@ def test_released_networks_in_and_out(network, kind):
         # With one stage there is no residual block to count, and no attention to be seen.
         ("generator", GENERATOR | dict(num_stages=1, base_size=16, num_residual_blocks=0)),
         ("generator_dcgan", GENERATOR | dict(num_stages=1, num_residual_blocks=0)),
-        *(("discriminator", DISCRIMINATOR | {"image_size": size}) for size in (8, 16, 32, 512)),
-        ("discriminator", DISCRIMINATOR | {"image_size": 256, "unconditional": False}),
+        *(("discriminator", discriminator(size)) for size in (8, 16, 32, 512)),
+        *(("discriminator", discriminator(512, max_width)) for max_width in (16, 48, 64)),
+        ("discriminator", discriminator(256, unconditional=False)),
     ],
 )
 def test_other_shapes_of_our_networks_in_and_out(kind, dimensions):
