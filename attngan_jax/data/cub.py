@@ -49,10 +49,8 @@ class Cub(PhotographBuilder):
         folders = self._find_folders(source, dl_manager)
         birds, text = _find(folders, *_BIRDS), _find_text(folders)
         if birds is None or text is None:
-            lacking = ["CUB_200_2011/ with images.txt, bounding_boxes.txt and images/"] * (
-                not birds
-            )
-            lacking += ["text/<class>/<image>.txt"] * (not text)
+            layout = "CUB_200_2011/ with images.txt, bounding_boxes.txt and images/"
+            lacking = [layout] * (not birds) + ["text/<class>/<image>.txt"] * (not text)
             raise self.source_error(f"{source} lacks {' and '.join(lacking)}")
         boxes, notes = read_boxes(birds), Notes()
         numbers: dict[str, list[tuple[str, int | None]]] = {"train": [], "test": []}

@@ -106,11 +106,9 @@ def measure_generated(
 
     own = [network.variables for network in distinct]
     variables = {"trained": trained.variables, "birds": birds, "networks": own}
-    sums = {
-        name: Accumulator(network.features, num_images, keep=config.eval.kid_images)
-        for name, network in networks.items()
-        if name != "score"
-    }
+    features = {name: c.features for name, c in networks.items() if name != "score"}
+    keep = config.eval.kid_images
+    sums = {name: Accumulator(f, num_images, keep=keep) for name, f in features.items()}
     kept, score = [], None
     if "score" in networks:
         score = InceptionScore(num_images, config.eval.inception_splits, config.seed)
@@ -134,13 +132,8 @@ def measure_reference(subject: Subject, name: str, folder: storage.Path) -> Stat
     split_name, features = config.eval.reference_split, network.features
     split = getattr(subject.dataset, split_name)
     provenance = {name: config.data[name] for name in ("dataset", "crop_to_box", "resize_ratio")}
-    provenance |= {
-        "records": subject.dataset.folder.parts[-3:],
-        "split": split_name,
-        "num_images": len(split),
-        "image_size": size,
-        "sample": config.eval.kid_images,
-    }
+    provenance |= {"split": split_name, "num_images": len(split), "image_size": size}
+    provenance |= {"records": subject.dataset.folder.parts[-3:], "sample": config.eval.kid_images}
     cache = ReferenceCache(folder, features, provenance)
     statistics = multihost.on_first(cache.load, "cache")
     if multihost.from_first(lambda: statistics is None, "cached"):
@@ -177,10 +170,9 @@ class ReferenceCache:
         except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             if storage.describe_error(error):  # of an object store
                 raise
-            raise UserError(
-                f"the reference statistics {self.path} cannot be used "
-                f"({' '.join(str(error).split())}): delete that file, and they are computed again"
-            ) from error
+            problem = f"cannot be used ({' '.join(str(error).split())})"
+            repair = "delete that file, and they are computed again"
+            raise UserError(f"the reference statistics {self.path} {problem}: {repair}") from error
 
     def save(self, statistics: Statistics) -> None:
         """Writes the file, whole or not at all."""

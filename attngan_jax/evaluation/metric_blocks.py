@@ -84,13 +84,10 @@ def distances(
 ) -> dict:
     """FID and KID in one kind of features, under these names with a suffix."""
     fid, kid = fid_kid.distances(made, reference)
-    common = {
-        "image_size": subject.image_size,
-        "reference_split": subject.config.eval.reference_split,
-        "num_images": made.num_images,
-        "reference": reference.images,
-        "reference_images": reference.num_images,
-    } | vars(made.features)
+    split = subject.config.eval.reference_split
+    common: dict = {"image_size": subject.image_size, "reference_split": split}
+    common |= {"num_images": made.num_images, "reference": reference.images}
+    common |= {"reference_images": reference.num_images} | vars(made.features)
     counts = {"num_images": len(made.sample), "reference_images": len(reference.sample)}
     return {f"fid{suffix}": {"value": fid} | common, f"kid{suffix}": kid | common | counts}
 

@@ -110,10 +110,9 @@ def _load(run: Workdir, step: int | None, settings: dict) -> measurements.Subjec
     paths = {"fid": config.eval.fid_weights, "score": config.eval.inception_score_weights}
     networks = {name: load(path) for name, path in paths.items() if path}
     if "fid" in networks and (family := networks["fid"].features.family) not in FID_FAMILIES:
-        raise UserError(
-            f"config.eval.fid_weights is a classifier of the family {family}, in whose features "
-            f"no FID is known: give one of {', '.join(FID_FAMILIES)}"
-        )
+        problem = f"of the family {family}, in whose features no FID is known"
+        known = ", ".join(FID_FAMILIES)
+        raise UserError(f"config.eval.fid_weights is a classifier {problem}: give one of {known}")
     networks = {"damsm": measurements.damsm_classifier(trained)} | networks
     return measurements.Subject(config, trained, dataset, networks)
 

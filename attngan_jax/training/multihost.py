@@ -38,23 +38,18 @@ def initialise(
     """
     given = (coordinator, num_processes, process_index)
     if None in given and given != (None, None, None):
-        raise UserError(
-            "--coordinator, --num_processes and --process_index belong together: give all three, "
-            "or --distributed alone where jax finds them by itself"
-        )
+        hint = "give all three, or --distributed alone where jax finds them by itself"
+        flags = "--coordinator, --num_processes and --process_index"
+        raise UserError(f"{flags} belong together: {hint}")
     if num_processes is not None and process_index not in range(num_processes):
-        raise UserError(
-            f"--process_index is {process_index} of --num_processes={num_processes}: "
-            f"the processes are numbered from 0 to {num_processes - 1}"
-        )
+        problem = f"--process_index is {process_index} of --num_processes={num_processes}"
+        raise UserError(f"{problem}: the processes are numbered from 0 to {num_processes - 1}")
     try:
         jax.distributed.initialize(*given, shutdown_timeout_seconds=SHUTDOWN_WAIT)
     except (RuntimeError, ValueError) as error:
-        raise UserError(
-            f"the processes did not find each other ({' '.join(str(error).split())[:200]}): "
-            "start all of them, with one --coordinator=HOST:PORT that all can reach, or "
-            "--distributed on a TPU"
-        ) from error
+        problem = f"did not find each other ({' '.join(str(error).split())[:200]})"
+        ways = "one --coordinator=HOST:PORT that all can reach, or --distributed on a TPU"
+        raise UserError(f"the processes {problem}: start all of them, with {ways}") from error
     counts = jax.process_count(), jax.local_device_count(), jax.device_count()
     logging.info("process %d of %d, %d of %d devices", jax.process_index(), *counts)
     if not is_first():

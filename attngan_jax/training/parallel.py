@@ -38,10 +38,8 @@ def make_mesh(devices=None) -> Mesh:
 def check_batch_size(batch_size: int, mesh: Mesh, key: str) -> None:
     """Raises `UserError` for a global batch that the devices don't divide."""
     if batch_size % mesh.size:
-        raise UserError(
-            f"{key} is {batch_size}, which {mesh.size} devices do not divide: choose a multiple "
-            f"of {mesh.size}"
-        )
+        problem = f"{key} is {batch_size}, which {mesh.size} devices do not divide"
+        raise UserError(f"{problem}: choose a multiple of {mesh.size}")
 
 
 def check_stage(config: Config, stage: str, mesh: Mesh) -> None:
@@ -78,7 +76,6 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """Arrays that are the same in all processes, on every device of the mesh."""
-
     sharding = replicated(mesh)
 
     def put(x):

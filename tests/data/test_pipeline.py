@@ -60,8 +60,7 @@ def _train(num_batches, *, state=None, process=(0, 1), dataset=DATASET, **settin
     """Training batches and the state after them; other settings are those of `config.data`."""
     known = {"batch_size": 6, "seed": 0, "max_words": 5, "image_sizes": (8, 16)}
     known = {key: settings.pop(key, value) for key, value in known.items()}
-    hosts = dict(zip(("process_index", "process_count"), process))
-    iterator = pipeline.train_iterator(dataset, _config(**settings), **known, **hosts)
+    iterator = pipeline.train_iterator(dataset, _config(**settings), **known, share=process)
     if state is not None:
         iterator.set_state(json.loads(json.dumps(state)))
     batches = [next(iterator) for _ in range(num_batches)]
@@ -259,7 +258,7 @@ def test_evaluation_images_and_labels_are_the_central_crop():
 def test_evaluation_does_not_depend_on_workers_or_hosts():
     whole = list(_evaluate(num_examples=40))
     workers = list(_evaluate(num_examples=40, data={"num_workers": 2}))
-    shares = [_evaluate(num_examples=40, process_index=host, process_count=2) for host in range(2)]
+    shares = [_evaluate(num_examples=40, share=(host, 2)) for host in range(2)]
     np.testing.assert_equal(whole, workers)
     np.testing.assert_equal(whole, _concatenated(shares))
 
