@@ -3,6 +3,7 @@
 150 species to train on and 50 others to test on, which is not CUB's own train_test_split.txt.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -130,10 +131,8 @@ def read_boxes(birds: Path) -> Boxes:
     boxes: dict[str, tuple[float, ...]] = {}
     for line in _lines(birds / "bounding_boxes.txt"):
         number, *values = line.split()
-        try:
+        with contextlib.suppress(ValueError):  # then the image counts as one without a box
             boxes[number] = tuple(map(float, values))
-        except ValueError:
-            continue  # the image counts as one without a box
     names: Boxes = {}
     for line in _lines(birds / "images.txt"):
         number, _, name = line.strip().partition(" ")

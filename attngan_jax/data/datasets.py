@@ -128,7 +128,7 @@ def _build(folder: Path, config: Config, source: str) -> bool:
             for leftover in leftovers + [folder] * folder.exists():
                 logging.warning("%s is half built: removing it and building again", leftover)
                 shutil.rmtree(leftover)
-            bucket_cache.forget(folder)
+            bucket_cache.list_file(folder).unlink(missing_ok=True)  # what is built is copied anew
             builder = get_builder(config, source)  # forgets what it read from there
             builder.download_and_prepare()
         if not _vocabulary(builder, config):

@@ -189,14 +189,11 @@ def _batches(
     """The share of a host in each global batch of `examples`."""
     threads, workers = config.data.read_threads, config.data.num_workers
     buffer_size = max(threads, config.data.prefetch_batches)
-    iterator = grain.experimental.ElasticIterator(
-        _ContiguousShares(examples, batch_size, share[1]),
-        batch_size,
-        grain.sharding.ShardOptions(*share),
-        read_options=grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer_size),
-        multiprocessing_options=grain.MultiprocessingOptions(workers) if workers else None,
-    )
-    return iter(iterator)
+    reading = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer_size)
+    processes = grain.MultiprocessingOptions(workers) if workers else None
+    options: dict = dict(read_options=reading, multiprocessing_options=processes)
+    source, shard = _ContiguousShares(examples, batch_size, share[1]), grain.sharding.ShardOptions
+    return iter(grain.experimental.ElasticIterator(source, batch_size, shard(*share), **options))
 
 
 class _ContiguousShares(grain.MapDataset):

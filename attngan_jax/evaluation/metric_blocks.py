@@ -72,11 +72,8 @@ def _attributes(rows: dict) -> dict:
     def mean(names, key):
         return float(np.mean([scores[name][key] for name in names if name in scores]))
 
-    return {
-        "mean": mean(BODY_COLORS, "accuracy"),
-        "chance": mean(BODY_COLORS, "chance"),
-        "mean_with_beak": mean(COLOR_ATTRIBUTES, "accuracy"),
-    } | scores
+    means = {"mean": mean(BODY_COLORS, "accuracy"), "chance": mean(BODY_COLORS, "chance")}
+    return means | {"mean_with_beak": mean(COLOR_ATTRIBUTES, "accuracy")} | scores
 
 
 def distances(

@@ -112,7 +112,8 @@ def _options(best: str) -> ocp.CheckpointManagerOptions:
     kept = [policies.LatestN(n=KEEP)]
     if best:
         options |= {"best_fn": score, "best_mode": "max"}
-        kept.append(policies.BestN(score, n=1, keep_checkpoints_without_metrics=False))
+        only = dict(n=1, keep_checkpoints_without_metrics=False)
+        kept.append(policies.BestN(get_metric_fn=score, **only))
     # Not `max_to_keep`, which would delete the newest where it is not among the best.
     options["preservation_policy"] = policies.AnyPreservationPolicy(kept)
     if multihost.is_alone():  # other processes may be reading as well

@@ -44,9 +44,8 @@ class Metrics:
             if self._is_copied:
                 self.event_folder = pathlib.Path(tempfile.mkdtemp(prefix="events-"))
             self._writer = metric_writers.create_default_writer(str(self.event_folder))
-        self._progress = periodic_actions.ReportProgress(
-            num_train_steps=num_train_steps, every_secs=20, writer=self._writer
-        )
+        options: dict = dict(num_train_steps=num_train_steps, writer=self._writer)
+        self._progress = periodic_actions.ReportProgress(every_secs=20, **options)
 
     def add(self, step: int, metrics: dict) -> None:
         """Adds the scalars of a step, without waiting for the device."""
