@@ -19,7 +19,7 @@ from PIL.Image import Resampling
 
 from attngan_jax.configuration import Config
 from attngan_jax.data import transforms
-from attngan_jax.data.vocabulary import Vocabulary
+from attngan_jax.data.vocabulary import Vocabulary, tokenise
 
 Batch = dict[str, np.ndarray]
 Record = Mapping[str, Any]
@@ -165,7 +165,7 @@ class ExampleMaker:
         """The images of a view and caption `number`; one without a known word is `<end>` alone."""
         crop = transforms.render(image, view, max(self.image_sizes))
         levels = transforms.pyramid(crop, self.image_sizes)
-        words = self.vocabulary.tokenise(record["captions"][number].decode("utf-8"))
+        words = tokenise(record["captions"][number].decode("utf-8"))
         numbers, rule = self.vocabulary.encode(words), self.config.overflow_rule
         caption, length = transforms.pad_caption(numbers, self.max_words, rng, rule)
         integers = {"caption": caption, "caption_length": max(length, 1)}

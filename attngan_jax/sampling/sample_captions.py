@@ -14,7 +14,7 @@ from tqdm import tqdm
 from attngan_jax import storage
 from attngan_jax.configuration import Config
 from attngan_jax.data.transforms import pad_caption
-from attngan_jax.data.vocabulary import Vocabulary
+from attngan_jax.data.vocabulary import Vocabulary, tokenise
 from attngan_jax.errors import UserError
 from attngan_jax.reporting import figures
 from attngan_jax.sampling.trained_model import GeneratedImages, TrainedModel
@@ -106,7 +106,7 @@ def encode(
         if not caption.strip():
             example = '--caption "a small red bird with black wings"'
             raise UserError(f"a caption is empty: describe an image, for example {example}")
-        words = vocabulary.tokenise(caption)
+        words = tokenise(caption)
         numbers, unknown = vocabulary.encode(words), ", ".join(vocabulary.unknown(words))
         if not numbers:
             known = f"{len(vocabulary) - 1} words, such as {', '.join(vocabulary.words[1:9])}"

@@ -28,21 +28,19 @@ _is_alone = False
 _step_numbers = itertools.count()  # over both stages: no number may come twice
 
 
-def initialise(
-    coordinator: str | None, num_processes: int | None, process_index: int | None
-) -> None:
+def initialise(coordinator: str | None, num_processes: int | None, index: int | None) -> None:
     """Joins this process to the others of its run; before any other use of jax.
 
     Takes HOST:PORT of the first process, the number of processes and this one's number from 0; or
     three times None where jax finds them by itself (TPU, Slurm, Kubernetes).
     """
-    given = (coordinator, num_processes, process_index)
+    given = (coordinator, num_processes, index)
     if None in given and given != (None, None, None):
         hint = "give all three, or --distributed alone where jax finds them by itself"
         flags = "--coordinator, --num_processes and --process_index"
         raise UserError(f"{flags} belong together: {hint}")
-    if num_processes is not None and process_index not in range(num_processes):
-        problem = f"--process_index is {process_index} of --num_processes={num_processes}"
+    if num_processes is not None and index not in range(num_processes):
+        problem = f"--process_index is {index} of --num_processes={num_processes}"
         raise UserError(f"{problem}: the processes are numbered from 0 to {num_processes - 1}")
     try:
         jax.distributed.initialize(*given, shutdown_timeout_seconds=SHUTDOWN_WAIT)
