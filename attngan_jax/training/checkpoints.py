@@ -90,10 +90,10 @@ class Checkpoints(contextlib.AbstractContextManager):
         try:
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
         except (ValueError, KeyError, FileNotFoundError) as error:
-            problem = f"or is damaged ({' '.join(str(error).split())[:200]})"
-            problem = f"checkpoint {self.folder}/{step} does not fit this config {problem}"
+            reason = " ".join(str(error).split())[:200]
+            problem = f"{self.folder}/{step} does not fit this config or is damaged ({reason})"
             hint = "delete that folder to go on from the one before it"
-            raise UserError(f"{problem}: {hint}") from error
+            raise UserError(f"checkpoint {problem}: {hint}") from error
         return restored["state"], restored["progress"]
 
     def __exit__(self, *_) -> None:
@@ -105,10 +105,8 @@ _are_finite = jax.jit(lambda state: jax.tree.map(lambda x: jnp.isfinite(x).all()
 
 def _options(best: str) -> ocp.CheckpointManagerOptions:
     """Keeps the newest checkpoints and, with `best`, the one with that score highest."""
-
     score = operator.methodcaller("get", best, -math.inf)  # of a step's scores
-    options: dict[str, Any] = {}
-    policies = ocp.checkpoint_managers
+    options, policies = dict[str, Any](), ocp.checkpoint_managers
     kept = [policies.LatestN(n=KEEP)]
     if best:
         options |= {"best_fn": score, "best_mode": "max"}
