@@ -72,7 +72,7 @@ def fetch(source: storage.Path, folder: Path) -> None:
                 raise UserError(f"{source / name} has {size:,} bytes and {arrived}")
             storage.write_bytes(folder / name, content)
             here[name] = there[name]
-            storage.write_text(_list_file(folder), json.dumps(here) + "\n")
+            storage.write_text(list_file(folder), json.dumps(here) + "\n")
 
 
 def publish(folder: Path, target: storage.Path) -> None:
@@ -97,16 +97,15 @@ def publish(folder: Path, target: storage.Path) -> None:
         if missing:
             there = facts(target)
             copied = {name: there[name] for name in here}
-            storage.write_text(_list_file(folder), json.dumps(copied) + "\n")
+            storage.write_text(list_file(folder), json.dumps(copied) + "\n")
 
 
 def facts(source: storage.Path) -> Facts:
     """Size and MD5 (base64; None for objects that were composed) of a dataset's objects."""
     storage.check_is_reachable("config.data.data_dir", source)
     prefix = os.fspath(source).removeprefix(storage.SCHEME).partition("/")[2].rstrip("/") + "/"
-    found = {blob.name.removeprefix(prefix): blob for blob in storage.blobs(source)}
-    names = (n for n in found if not n.startswith("reference/") and not n.endswith("/"))
-    return {name: [found[name].size, found[name].md5_hash] for name in names}
+    found = {b.name.removeprefix(prefix): [b.size, b.md5_hash] for b in storage.blobs(source)}
+    return {name: fact for name, fact in found.items() if not name.startswith("reference/")}
 
 
 def is_finished(there: Facts) -> bool:
@@ -120,23 +119,19 @@ def _rank(name: str) -> int:
     return 2 if is_vocabulary else int(name.startswith("report/"))
 
 
-def _list_file(folder: Path) -> Path:
+def list_file(folder: Path) -> Path:
+    """Where it is noted what was copied; without it all is copied again."""
     return folder.parent / f".{folder.name}.copied.json"
 
 
 def _copied(folder: Path) -> Facts:
     """What was copied and has its size still."""
     try:
-        noted: Facts = json.loads(_list_file(folder).read_text(encoding="utf-8"))
+        noted: Facts = json.loads(list_file(folder).read_text(encoding="utf-8"))
         there = (name for name in noted if (folder / name).exists())
         return {k: noted[k] for k in there if (folder / k).stat().st_size == noted[k][0]}
     except (FileNotFoundError, ValueError):
         return {}
-
-
-def forget(folder: Path) -> None:
-    """Drops the list of copies: what `folder` holds is made anew."""
-    _list_file(folder).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -25,8 +25,6 @@ class Coco(PhotographBuilder):
     )
 
     def list_entries(self, source: Path, dl_manager) -> Listing:
-        del dl_manager
-
         def find(what: str, *names: str) -> Path:
             found = [source / name for name in names if (source / name).exists()]
             if not found:

@@ -3,6 +3,7 @@
 150 species to train on and 50 others to test on, which is not CUB's own train_test_split.txt.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -49,10 +50,8 @@ class Cub(PhotographBuilder):
         folders = self._find_folders(source, dl_manager)
         birds, text = _find(folders, *_BIRDS), _find_text(folders)
         if birds is None or text is None:
-            lacking = ["CUB_200_2011/ with images.txt, bounding_boxes.txt and images/"] * (
-                not birds
-            )
-            lacking += ["text/<class>/<image>.txt"] * (not text)
+            layout = "CUB_200_2011/ with images.txt, bounding_boxes.txt and images/"
+            lacking = [layout] * (not birds) + ["text/<class>/<image>.txt"] * (not text)
             raise self.source_error(f"{source} lacks {' and '.join(lacking)}")
         boxes, notes = read_boxes(birds), Notes()
         numbers: dict[str, list[tuple[str, int | None]]] = {"train": [], "test": []}
@@ -132,10 +131,8 @@ def read_boxes(birds: Path) -> Boxes:
     boxes: dict[str, tuple[float, ...]] = {}
     for line in _lines(birds / "bounding_boxes.txt"):
         number, *values = line.split()
-        try:
+        with contextlib.suppress(ValueError):  # then the image counts as one without a box
             boxes[number] = tuple(map(float, values))
-        except ValueError:
-            continue  # the image counts as one without a box
     names: Boxes = {}
     for line in _lines(birds / "images.txt"):
         number, _, name = line.strip().partition(" ")

@@ -128,7 +128,7 @@ def _build(folder: Path, config: Config, source: str) -> bool:
             for leftover in leftovers + [folder] * folder.exists():
                 logging.warning("%s is half built: removing it and building again", leftover)
                 shutil.rmtree(leftover)
-            bucket_cache.forget(folder)
+            bucket_cache.list_file(folder).unlink(missing_ok=True)  # what is built is copied anew
             builder = get_builder(config, source)  # forgets what it read from there
             builder.download_and_prepare()
         if not _vocabulary(builder, config):
@@ -146,19 +146,11 @@ def load(config: Config) -> Dataset:
     builder = get_builder(config)  # which reads what is there now
     vocabulary = _vocabulary(builder, config)
     if vocabulary is None or not _has_records(builder):
-        hint = "run python -m attngan_jax.prepare with this config"
-        raise UserError(
-            f"the dataset {data.dataset} is not (or not wholly) built in {place}: {hint}"
-        )
-    return Dataset(
-        name=data.dataset,
-        train=_open_split(builder, "train"),
-        test=_open_split(builder, "test"),
-        vocabulary=vocabulary,
-        num_classes=builder.num_classes,
-        folder=place,
-        report=dataset_report.read_report(folder, data.min_word_count),
-    )
+        missing = f"the dataset {data.dataset} is not (or not wholly) built in {place}"
+        raise UserError(f"{missing}: run python -m attngan_jax.prepare with this config")
+    train, test = (_open_split(builder, split) for split in SPLITS)
+    report = dataset_report.read_report(folder, data.min_word_count)
+    return Dataset(data.dataset, train, test, vocabulary, builder.num_classes, place, report)
 
 
 def _open_split(builder: Any, split: str) -> Records:

@@ -150,15 +150,10 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
             if not info.num_examples:
                 raise UserError(f"none of the {split} images in {source} can be used: {counts}")
         class_ids = {entry.class_id for split in self._listing.splits.values() for entry in split}
-        facts = {
-            "source": str(source),
-            "seconds": round(time.monotonic() - start, 1),
-            "listed": self._num_listed,
-            "num_classes": 1 + max(class_ids),
-            "left_out": left_out,
-            "repaired": repaired,
-            "words": self._listing.words,
-        }
+        seconds, num_classes = round(time.monotonic() - start, 1), 1 + max(class_ids)
+        facts: dict[str, Any] = dict(source=str(source), seconds=seconds, num_classes=num_classes)
+        facts |= dict(listed=self._num_listed, words=self._listing.words)
+        facts |= dict(left_out=left_out, repaired=repaired)
         path = Path(self.data_dir) / dataset_report.BUILD_FILE
         path.write_text(json.dumps(facts), encoding="utf-8")
         shutil.rmtree(Path(self.data_dir) / UNPACKED, ignore_errors=True)
@@ -167,8 +162,8 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
         try:
             listing = self.list_entries(source, dl_manager)
         except PermissionError as error:
-            problem = f"cannot be read ({error.strerror}): change its permissions"
-            raise UserError(f"{error.filename} {problem}") from error
+            problem = f"{error.filename} cannot be read ({error.strerror})"
+            raise UserError(f"{problem}: change its permissions") from error
         except IsADirectoryError as error:
             problem = "is a folder, where a file of that name is needed"
             raise self.source_error(f"{error.filename} {problem}") from error
@@ -230,8 +225,7 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
         count, total, limit = len(self._left_out), self._num_listed, self._config.max_left_out
         if count > limit * total and (finished or count >= NUM_NAMED):
             named = "; ".join(f"{name} ({reason})" for reason, name in self._left_out[:NUM_NAMED])
-            raise UserError(
-                f"{count} of {total} images cannot be used{' so far' * (not finished)}, more than "
-                f"config.data.max_left_out = {limit:g} of them: {named}. Repair the source, or "
-                "raise that value"
-            )
+            found = f"{count} of {total} images cannot be used{' so far' * (not finished)}"
+            allowed = f"config.data.max_left_out = {limit:g} of them"
+            hint = "Repair the source, or raise that value"
+            raise UserError(f"{found}, more than {allowed}: {named}. {hint}")

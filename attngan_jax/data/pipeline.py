@@ -19,7 +19,7 @@ from PIL.Image import Resampling
 
 from attngan_jax.configuration import Config
 from attngan_jax.data import transforms
-from attngan_jax.data.vocabulary import Vocabulary
+from attngan_jax.data.vocabulary import Vocabulary, tokenise
 
 Batch = dict[str, np.ndarray]
 Record = Mapping[str, Any]
@@ -47,17 +47,17 @@ def train_iterator(
     image_sizes: Sequence[int],
     max_words: int,
     seed: int,
-    process_index: int = 0,
-    process_count: int = 1,
+    share: tuple[int, int] = (0, 1),
 ) -> grain.DatasetIterator:
     """This host's share of the endless, shuffled and augmented training batches.
 
     Args:
       dataset: from `datasets.load`; `config.data` says what its examples are.
-      batch_size: global; a multiple of `process_count`, the number of hosts.
+      batch_size: global; a multiple of the number of hosts.
       image_sizes: S of every image wanted, all from one crop.
       max_words: T, the words of a caption; `overflow_rule` says what happens to more.
       seed: of the order, crops, flips, caption choices and cut captions.
+      share: this host's number and how many there are.
     Returns:
       An iterator with `close()`, `get_state()` and `set_state()` (JSON, the same on every host,
       good for another number of workers or hosts). Its batches hold, with B this host's share:
@@ -68,7 +68,7 @@ def train_iterator(
     make = ExampleMaker(config.data, dataset.vocabulary, image_sizes, max_words)
     examples = _numbered(dataset.train).shuffle(seed=seed).repeat()
     examples = examples.random_map(make.train_example, seed=seed)
-    return _batches(examples, config, batch_size, process_index, process_count)
+    return _batches(examples, config, batch_size, share)
 
 
 def eval_batches(
@@ -79,8 +79,7 @@ def eval_batches(
     batch_size: int,
     image_sizes: Sequence[int],
     num_examples: int | None = None,
-    process_index: int = 0,
-    process_count: int = 1,
+    share: tuple[int, int] = (0, 1),
 ) -> "EvalBatches":
     """(image, caption) pairs in a fixed order, complete, with nothing random.
 
@@ -101,8 +100,7 @@ def eval_batches(
     make = ExampleMaker(config.data, vocabulary, image_sizes, config.data.eval_max_words)
     pairs = _numbered(split).repeat()[: num_batches * batch_size]
     pairs = pairs.map_with_index(functools.partial(make.eval_example, num_examples))
-    hosts = process_index, process_count
-    return EvalBatches(functools.partial(_batches, pairs, config, batch_size, *hosts), num_batches)
+    return EvalBatches(functools.partial(_batches, pairs, config, batch_size, share), num_batches)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +165,7 @@ class ExampleMaker:
         """The images of a view and caption `number`; one without a known word is `<end>` alone."""
         crop = transforms.render(image, view, max(self.image_sizes))
         levels = transforms.pyramid(crop, self.image_sizes)
-        words = self.vocabulary.tokenise(record["captions"][number].decode("utf-8"))
+        words = tokenise(record["captions"][number].decode("utf-8"))
         numbers, rule = self.vocabulary.encode(words), self.config.overflow_rule
         caption, length = transforms.pad_caption(numbers, self.max_words, rng, rule)
         integers = {"caption": caption, "caption_length": max(length, 1)}
@@ -186,19 +184,16 @@ def _add_number(num_records: int, n: int, record: Record) -> Record:
 
 
 def _batches(
-    examples: grain.MapDataset, config: Config, batch_size: int, index: int, count: int
+    examples: grain.MapDataset, config: Config, batch_size: int, share: tuple[int, int]
 ) -> grain.DatasetIterator:
-    """The share of host `index` of `count` in each global batch of `examples`."""
+    """The share of a host in each global batch of `examples`."""
     threads, workers = config.data.read_threads, config.data.num_workers
     buffer_size = max(threads, config.data.prefetch_batches)
-    iterator = grain.experimental.ElasticIterator(
-        _ContiguousShares(examples, batch_size, count),
-        batch_size,
-        grain.sharding.ShardOptions(index, count),
-        read_options=grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer_size),
-        multiprocessing_options=grain.MultiprocessingOptions(workers) if workers else None,
-    )
-    return iter(iterator)
+    reading = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer_size)
+    processes = grain.MultiprocessingOptions(workers) if workers else None
+    options: dict = dict(read_options=reading, multiprocessing_options=processes)
+    source, shard = _ContiguousShares(examples, batch_size, share[1]), grain.sharding.ShardOptions
+    return iter(grain.experimental.ElasticIterator(source, batch_size, shard(*share), **options))
 
 
 class _ContiguousShares(grain.MapDataset):

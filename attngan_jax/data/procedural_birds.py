@@ -56,7 +56,6 @@ class ProceduralBirds(tfds.core.GeneratorBasedBuilder):
     CONFIG_CLASS = ProceduralBirdsConfig
 
     def __init__(self, *, data_config: Config | None = None, source: str = "", **kwargs):
-        del data_config
         if source:
             raise UserError("procedural_birds is drawn by the program: leave --source away")
         super().__init__(**kwargs)

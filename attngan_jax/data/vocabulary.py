@@ -26,8 +26,6 @@ def tokenise(text: str) -> list[str]:
 class Vocabulary:
     """Words and their numbers. Number 0 is `<end>`, the others count in the order given."""
 
-    tokenise = staticmethod(tokenise)
-
     def __init__(self, words: Sequence[str]):
         """`words` in order, with `<end>` first and none twice."""
         if not words or words[0] != END or len(set(words)) != len(words):

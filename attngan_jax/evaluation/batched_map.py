@@ -25,12 +25,8 @@ class BatchedMap:
 
     def __init__(self, function: Callable, config: Config, dataset: Dataset, *image_sizes: int):
         self._size, self._mesh = config.eval.batch_size, parallel.make_mesh()
-        self._settings: dict[str, Any] = dict(
-            config=config,
-            vocabulary=dataset.vocabulary,
-            batch_size=self._size,
-            image_sizes=image_sizes,
-        )
+        self._settings: dict[str, Any] = dict(config=config, vocabulary=dataset.vocabulary)
+        self._settings |= dict(batch_size=self._size, image_sizes=image_sizes)
         self._mapped = parallel.parallel_map(
             lambda variables, batch: (function(variables, batch), batch["valid"]), self._mesh
         )
@@ -40,11 +36,9 @@ class BatchedMap:
     ) -> Iterator[Any]:
         """NumPy results by batch of `eval_batches`, the same on every host, without the filling."""
         parallel.check_batch_size(self._size, self._mesh, "config.eval.batch_size")
-        index, count = multihost.index_and_count()
-        share: dict[str, Any] = dict(
-            num_examples=num_examples, process_index=index, process_count=count
-        )
-        batches = pipeline.eval_batches(split, **self._settings, **share)
+        index, count = share = multihost.index_and_count()
+        settings = self._settings | {"num_examples": num_examples, "share": share}
+        batches = pipeline.eval_batches(split, **settings)
         variables = parallel.replicate(variables, self._mesh)
         quiet = not (description and multihost.is_first())
         waiting: list = []  # one batch behind: the devices work on the next one meanwhile

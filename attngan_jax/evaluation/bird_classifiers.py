@@ -23,6 +23,7 @@ from attngan_jax.models.image_encoder import SmallTrunk
 from attngan_jax.models.layers import BatchNorm
 from attngan_jax.training import multihost
 from attngan_jax.training.networks import normalise
+from attngan_jax.training.state import Network
 
 NUM_TRAINING_IMAGES = 8_000
 WIDTH = 16  # channels of the first layers
@@ -100,21 +101,20 @@ def train(
 ) -> dict:
     """Variables for real images, uint8 `[N, S, S, 3]`, half of them mirrored with `flip`, and the
     targets of `model.loss`."""
-    variables = dict(model.init(jax.random.key(seed), images[:1], train=False))
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
+    variables = model.init(jax.random.key(seed), images[:1], train=False)
+    network = Network.create(variables, optimizer)
     apply = functools.partial(model.apply, train=True, mutable=["batch_stats"])
 
     @jax.jit
-    def step(variables, opt_state, images, targets):
+    def step(network, images, targets):
         def loss_fn(params):
-            logits, updated = apply(variables | {"params": params}, images)
-            return model.loss(logits, targets), updated
+            logits, updated = apply(network.variables | {"params": params}, images)
+            return model.loss(logits, targets), updated["batch_stats"]
 
-        grads, updated = jax.grad(loss_fn, has_aux=True)(variables["params"])
-        updates, opt_state = optimizer.update(grads, opt_state)
-        return {"params": optax.apply_updates(variables["params"], updates), **updated}, opt_state
+        grads, batch_stats = jax.grad(loss_fn, has_aux=True)(network.params)
+        return network.update(optimizer, grads, batch_stats)
 
-    opt_state = optimizer.init(variables["params"])
     rng = np.random.default_rng(seed)
     for _ in tqdm(range(num_steps), desc=type(model).__name__, unit=" steps"):
         chosen = rng.integers(len(images), size=batch_size)
@@ -122,8 +122,8 @@ def train(
         if flip:
             flipped = rng.random(batch_size) < 0.5
             batch[flipped] = batch[flipped, :, ::-1]
-        variables, opt_state = step(variables, opt_state, batch, targets[chosen].astype(np.int32))
-    return variables
+        network = step(network, batch, targets[chosen].astype(np.int32))
+    return network.variables
 
 
 def train_both(dataset: Dataset, config: Config, size: int) -> dict:

@@ -14,7 +14,6 @@ import jax
 import numpy as np
 
 from attngan_jax import storage
-from attngan_jax.configuration import Config
 from attngan_jax.data import datasets
 from attngan_jax.errors import UserError
 from attngan_jax.evaluation import bird_classifiers
@@ -41,8 +40,7 @@ def damsm_classifier(trained: TrainedModel) -> Classifier:
 class Subject:
     """What is scored, and the networks that score it."""
 
-    config: Config  # the run's, with the settings of this evaluation
-    trained: TrainedModel
+    trained: TrainedModel  # its config has the settings of this evaluation
     dataset: datasets.Dataset  # with the vocabulary of `trained`
     networks: dict[str, Classifier]  # "damsm", and "fid" and "score" (often one) if there are any
     birds: dict | None = None  # of `bird_classifiers.train_both`, where the data has ground truth
@@ -61,7 +59,7 @@ def measure_real(subject: Subject) -> dict[str, Any]:
     true parts ("damsm") and on those that the part segmenter finds ("damsm_by_judge").
     """
     trained, birds, shown = subject.trained, subject.birds, subject.image_size
-    size = subject.config.image_encoder.image_size
+    size = subject.trained.config.image_encoder.image_size
 
     def function(variables, batch):
         regions, embedding = trained.encode_images(variables["trained"], batch[f"image_{size}"])
@@ -76,7 +74,7 @@ def measure_real(subject: Subject) -> dict[str, Any]:
         return rows | seen | bird_classifiers.compare_parts(found, truth)
 
     variables = {"trained": trained.variables, "birds": birds}
-    mapped = BatchedMap(function, subject.config, subject.dataset, *sorted({size, shown}))
+    mapped = BatchedMap(function, subject.trained.config, subject.dataset, *sorted({size, shown}))
     return mapped.collect(variables, subject.dataset.test, description="Real test images")
 
 
@@ -90,7 +88,7 @@ def measure_generated(
     of "damsm" and "fid"; the Inception Score of "score".
     """
     trained, birds, networks = subject.trained, subject.birds, subject.networks
-    config, size = subject.config, subject.image_size
+    config, size = subject.trained.config, subject.image_size
     distinct = list(dict.fromkeys(networks.values()))  # a network that serves twice runs once
 
     def function(variables, batch):
@@ -106,11 +104,9 @@ def measure_generated(
 
     own = [network.variables for network in distinct]
     variables = {"trained": trained.variables, "birds": birds, "networks": own}
-    sums = {
-        name: Accumulator(network.features, num_images, keep=config.eval.kid_images)
-        for name, network in networks.items()
-        if name != "score"
-    }
+    features = {name: c.features for name, c in networks.items() if name != "score"}
+    keep = config.eval.kid_images
+    sums = {name: Accumulator(f, num_images, keep=keep) for name, f in features.items()}
     kept, score = [], None
     if "score" in networks:
         score = InceptionScore(num_images, config.eval.inception_splits, config.seed)
@@ -130,17 +126,12 @@ def measure_reference(subject: Subject, name: str, folder: storage.Path) -> Stat
 
     Where `folder` has a file of them, the first process reads it and the others return None.
     """
-    network, config, size = subject.networks[name], subject.config, subject.image_size
+    network, config, size = subject.networks[name], subject.trained.config, subject.image_size
     split_name, features = config.eval.reference_split, network.features
     split = getattr(subject.dataset, split_name)
     provenance = {name: config.data[name] for name in ("dataset", "crop_to_box", "resize_ratio")}
-    provenance |= {
-        "records": subject.dataset.folder.parts[-3:],
-        "split": split_name,
-        "num_images": len(split),
-        "image_size": size,
-        "sample": config.eval.kid_images,
-    }
+    provenance |= {"split": split_name, "num_images": len(split), "image_size": size}
+    provenance |= {"records": subject.dataset.folder.parts[-3:], "sample": config.eval.kid_images}
     cache = ReferenceCache(folder, features, provenance)
     statistics = multihost.on_first(cache.load, "cache")
     if multihost.from_first(lambda: statistics is None, "cached"):
@@ -177,10 +168,9 @@ class ReferenceCache:
         except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             if storage.describe_error(error):  # of an object store
                 raise
-            raise UserError(
-                f"the reference statistics {self.path} cannot be used "
-                f"({' '.join(str(error).split())}): delete that file, and they are computed again"
-            ) from error
+            problem = f"cannot be used ({' '.join(str(error).split())})"
+            repair = "delete that file, and they are computed again"
+            raise UserError(f"the reference statistics {self.path} {problem}: {repair}") from error
 
     def save(self, statistics: Statistics) -> None:
         """Writes the file, whole or not at all."""

@@ -23,7 +23,7 @@ def r_precisions(real: dict, made: dict, subject: Subject) -> dict:
 
     `chosen_by` is what the best checkpoint is kept by, None where the newest is used.
     """
-    config, result = subject.config, {}
+    config, result = subject.trained.config, {}
     generated, true = made["image_embedding"], real["image_embedding"][made["index"]]
     for name, images in {"r_precision": generated, "r_precision_real_images": true}.items():
         pairs = r_precision.Pairs(images, made["sentence"], made["class_id"], made["index"])
@@ -72,11 +72,8 @@ def _attributes(rows: dict) -> dict:
     def mean(names, key):
         return float(np.mean([scores[name][key] for name in names if name in scores]))
 
-    return {
-        "mean": mean(BODY_COLORS, "accuracy"),
-        "chance": mean(BODY_COLORS, "chance"),
-        "mean_with_beak": mean(COLOR_ATTRIBUTES, "accuracy"),
-    } | scores
+    means = {"mean": mean(BODY_COLORS, "accuracy"), "chance": mean(BODY_COLORS, "chance")}
+    return means | {"mean_with_beak": mean(COLOR_ATTRIBUTES, "accuracy")} | scores
 
 
 def distances(
@@ -84,13 +81,10 @@ def distances(
 ) -> dict:
     """FID and KID in one kind of features, under these names with a suffix."""
     fid, kid = fid_kid.distances(made, reference)
-    common = {
-        "image_size": subject.image_size,
-        "reference_split": subject.config.eval.reference_split,
-        "num_images": made.num_images,
-        "reference": reference.images,
-        "reference_images": reference.num_images,
-    } | vars(made.features)
+    split = subject.trained.config.eval.reference_split
+    common: dict = {"image_size": subject.image_size, "reference_split": split}
+    common |= {"num_images": made.num_images, "reference": reference.images}
+    common |= {"reference_images": reference.num_images} | vars(made.features)
     counts = {"num_images": len(made.sample), "reference_images": len(reference.sample)}
     return {f"fid{suffix}": {"value": fid} | common, f"kid{suffix}": kid | common | counts}
 
@@ -104,10 +98,8 @@ def inception_score(score: dict, subject: Subject) -> dict:
 
 def reasons(metrics: dict) -> dict[str, str]:
     """Why those that are None are."""
-    no_weights = (
-        "not computed: it needs the weights of an Inception classifier, which "
-        "config.eval.{}_weights names (python -m attngan_jax.convert classifier makes the file)"
-    )
+    named = "config.eval.{}_weights names (python -m attngan_jax.convert classifier makes the file)"
+    no_weights = f"not computed: it needs the weights of an Inception classifier, which {named}"
     needs = {"inception_score": "inception_score", "fid": "fid", "kid": "fid"}
     why = {name: no_weights.format(key) for name, key in needs.items()}
     no_truth = f"{metrics['dataset']} has no record of what it shows"

@@ -50,7 +50,7 @@ def evaluate(
         if step is not None and step not in multihost.from_first(steps, "gone"):
             raise CheckpointGone(f"there is no checkpoint {step} in {run.stage(STAGE)}") from error
         raise
-    config, trained, dataset = subject.config, subject.trained, subject.dataset
+    trained, dataset, config = subject.trained, subject.dataset, subject.trained.config
     parallel.use_compilation_cache(config.compilation_cache_dir)
     if "attributes" in dataset.test[0]:
         birds = bird_classifiers.train_both(dataset, config, subject.image_size)
@@ -110,12 +110,11 @@ def _load(run: Workdir, step: int | None, settings: dict) -> measurements.Subjec
     paths = {"fid": config.eval.fid_weights, "score": config.eval.inception_score_weights}
     networks = {name: load(path) for name, path in paths.items() if path}
     if "fid" in networks and (family := networks["fid"].features.family) not in FID_FAMILIES:
-        raise UserError(
-            f"config.eval.fid_weights is a classifier of the family {family}, in whose features "
-            f"no FID is known: give one of {', '.join(FID_FAMILIES)}"
-        )
+        problem = f"of the family {family}, in whose features no FID is known"
+        known = ", ".join(FID_FAMILIES)
+        raise UserError(f"config.eval.fid_weights is a classifier {problem}: give one of {known}")
     networks = {"damsm": measurements.damsm_classifier(trained)} | networks
-    return measurements.Subject(config, trained, dataset, networks)
+    return measurements.Subject(trained, dataset, networks)
 
 
 def is_finished(workdir: PathLike, step: int, config: Config | None = None) -> bool:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from attngan_jax import storage
 from attngan_jax.configuration import Config
 from attngan_jax.data.transforms import pad_caption
-from attngan_jax.data.vocabulary import Vocabulary
+from attngan_jax.data.vocabulary import Vocabulary, tokenise
 from attngan_jax.errors import UserError
 from attngan_jax.reporting import figures
 from attngan_jax.sampling.trained_model import GeneratedImages, TrainedModel
@@ -39,10 +39,9 @@ def sample(
     trained = TrainedModel.load(workdir)
     config, vocabulary = trained.config, trained.vocabulary
     if attention and not (config.generator.attention and config.generator.num_stages > 1):
-        raise UserError(
-            f"the generator of {workdir} has no word attention to draw "
-            "(config.generator.attention, num_stages): leave --attention away"
-        )
+        keys = "config.generator.attention, num_stages"
+        problem = f"the generator of {workdir} has no word attention to draw ({keys})"
+        raise UserError(f"{problem}: leave --attention away")
     rows, lengths = encode(captions, vocabulary, config.data, seed)
     made = generate(trained, rows, lengths, num_images, seed=seed, with_attention=attention)
     images, out = made.images[max(made.images)], storage.path(out)
@@ -102,23 +101,17 @@ def encode(
     padded, longest = [], data.eval_max_words
     for caption in captions:
         if re.search("[\ud800-\udfff]", caption):  # what is not UTF-8 comes as lone surrogates
-            raise UserError(
-                f"the caption {caption!r} is not UTF-8: type it in a UTF-8 terminal, or "
-                "use --captions with a UTF-8 file"
-            )
+            hint = "type it in a UTF-8 terminal, or use --captions with a UTF-8 file"
+            raise UserError(f"the caption {caption!r} is not UTF-8: {hint}")
         if not caption.strip():
-            raise UserError(
-                "a caption is empty: describe an image, for example "
-                '--caption "a small red bird with black wings"'
-            )
-        words = vocabulary.tokenise(caption)
+            example = '--caption "a small red bird with black wings"'
+            raise UserError(f"a caption is empty: describe an image, for example {example}")
+        words = tokenise(caption)
         numbers, unknown = vocabulary.encode(words), ", ".join(vocabulary.unknown(words))
         if not numbers:
-            raise UserError(
-                f"the caption {caption!r} has no word that this run knows: it knows "
-                f"{len(vocabulary) - 1} words, such as {', '.join(vocabulary.words[1:9])} "
-                "(all of them are in vocabulary.txt)"
-            )
+            known = f"{len(vocabulary) - 1} words, such as {', '.join(vocabulary.words[1:9])}"
+            hint = f"it knows {known} (all of them are in vocabulary.txt)"
+            raise UserError(f"the caption {caption!r} has no word that this run knows: {hint}")
         if unknown:
             logging.warning("not in the vocabulary, left out: %s (of %r)", unknown, caption)
         if len(numbers) > longest:
@@ -136,18 +129,14 @@ def read_captions(path: str | os.PathLike[str]) -> list[str]:
     """The non-empty lines of a UTF-8 text file; `UserError` for anything else."""
     try:
         if os.path.getsize(path) > MAX_CAPTIONS_BYTES:
-            raise UserError(
-                f"{path} is larger than {MAX_CAPTIONS_BYTES >> 20} MiB: give a text "
-                "file with one caption a line"
-            )
+            problem = f"{path} is larger than {MAX_CAPTIONS_BYTES >> 20} MiB"
+            raise UserError(f"{problem}: give a text file with one caption a line")
         text = pathlib.Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"the captions file {path} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"the captions file {path} is not UTF-8 (byte {error.start}): save it as "
-            "UTF-8, one caption a line"
-        ) from error
+        problem = f"the captions file {path} is not UTF-8 (byte {error.start})"
+        raise UserError(f"{problem}: save it as UTF-8, one caption a line") from error
     if not (captions := [line.strip() for line in text.splitlines() if line.strip()]):
         raise UserError(f"the captions file {path} holds no caption: write one a line")
     return captions

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import math
+import operator
 import os
 import shutil
 import time
@@ -20,6 +21,7 @@ from attngan_jax.workdir import Workdir
 
 KEEP = 2  # the newest, and the one before it
 SPARE_BYTES = 2**20  # beside the arrays, for their metadata
+START_ANEW = "lower the learning rate or change the seed, and start in a new --workdir"
 PARTS = ("prepare", "damsm", "attngan", "evaluate")  # of a run, each with a clock
 
 
@@ -64,11 +66,9 @@ class Checkpoints(contextlib.AbstractContextManager):
         for path, finite in jax.tree.leaves_with_path(jax.device_get(_are_finite(state))):
             if not finite:
                 name = jax.tree_util.keystr(path, simple=True, separator=".")
-                raise UserError(
-                    f"{name} is not finite after step {step} of stage {self.folder.name}: nothing "
-                    "is saved of this step; lower the learning rate or change the seed, and start "
-                    "in a new --workdir"
-                )
+                place = f"after step {step} of stage {self.folder.name}"
+                problem = f"{name} is not finite {place}: nothing is saved of this step"
+                raise UserError(f"{problem}; {START_ANEW}")
         # Orbax would fail in its threads, each with a traceback.
         size = sum(x.nbytes for x in jax.tree.leaves(state)) + SPARE_BYTES
         if not storage.is_address(self.folder) and shutil.disk_usage(self.folder).free < size:
@@ -83,20 +83,17 @@ class Checkpoints(contextlib.AbstractContextManager):
         """
         step = self.latest_step() if step is None else step
         if step is None:
-            raise UserError(
-                f"{self.folder} holds no checkpoint: train this stage first, with "
-                "python -m attngan_jax.main"
-            )
+            hint = "train this stage first, with python -m attngan_jax.main"
+            raise UserError(f"{self.folder} holds no checkpoint: {hint}")
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
         items = {"state": ocp.args.StandardRestore(abstract), "progress": ocp.args.JsonRestore()}
         try:
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
         except (ValueError, KeyError, FileNotFoundError) as error:
-            raise UserError(
-                f"checkpoint {self.folder}/{step} does not fit this config or is damaged "
-                f"({' '.join(str(error).split())[:200]}): delete that folder to go on from the "
-                "one before it"
-            ) from error
+            reason = " ".join(str(error).split())[:200]
+            problem = f"{self.folder}/{step} does not fit this config or is damaged ({reason})"
+            hint = "delete that folder to go on from the one before it"
+            raise UserError(f"checkpoint {problem}: {hint}") from error
         return restored["state"], restored["progress"]
 
     def __exit__(self, *_) -> None:
@@ -108,14 +105,11 @@ _are_finite = jax.jit(lambda state: jax.tree.map(lambda x: jnp.isfinite(x).all()
 
 def _options(best: str) -> ocp.CheckpointManagerOptions:
     """Keeps the newest checkpoints and, with `best`, the one with that score highest."""
-
-    def score(scores) -> float:
-        return scores.get(best, -math.inf)
-
-    options, policies = {}, ocp.checkpoint_managers
+    score = operator.methodcaller("get", best, -math.inf)  # of a step's scores
+    options, policies = dict[str, Any](), ocp.checkpoint_managers
     kept = [policies.LatestN(n=KEEP)]
     if best:
-        options = {"best_fn": score, "best_mode": "max"}
+        options |= {"best_fn": score, "best_mode": "max"}
         only = dict(n=1, keep_checkpoints_without_metrics=False)
         kept.append(policies.BestN(get_metric_fn=score, **only))
     # Not `max_to_keep`, which would delete the newest where it is not among the best.

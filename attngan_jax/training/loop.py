@@ -31,10 +31,10 @@ def is_finished(task, workdir: storage.PathLike) -> bool:
 
 def train_iterator(task, dataset) -> Any:
     """This process's share of a task's training batches, as the config asks for them."""
-    index, count = multihost.index_and_count()
+    config, share = task.config, multihost.index_and_count()
     sizes: dict = dict(batch_size=task.settings.batch_size, image_sizes=task.image_sizes)
-    sizes |= dict(max_words=task.max_words, process_index=index, process_count=count)
-    return pipeline.train_iterator(dataset, task.config, seed=task.config.seed, **sizes)
+    sizes["max_words"] = task.max_words
+    return pipeline.train_iterator(dataset, config, seed=config.seed, share=share, **sizes)
 
 
 def train(

@@ -18,6 +18,7 @@ from clu import metric_writers, periodic_actions
 from attngan_jax import storage
 from attngan_jax.errors import UserError
 from attngan_jax.training import multihost
+from attngan_jax.training.checkpoints import START_ANEW
 from attngan_jax.workdir import Workdir
 
 COPY_SECONDS = 300.0  # between copies to a bucket; a kill loses the events since the last one
@@ -43,9 +44,8 @@ class Metrics:
             if self._is_copied:
                 self.event_folder = pathlib.Path(tempfile.mkdtemp(prefix="events-"))
             self._writer = metric_writers.create_default_writer(str(self.event_folder))
-        self._progress = periodic_actions.ReportProgress(
-            num_train_steps=num_train_steps, every_secs=20, writer=self._writer
-        )
+        options: dict = dict(num_train_steps=num_train_steps, writer=self._writer)
+        self._progress = periodic_actions.ReportProgress(every_secs=20, **options)
 
     def add(self, step: int, metrics: dict) -> None:
         """Adds the scalars of a step, without waiting for the device."""
@@ -62,11 +62,8 @@ class Metrics:
         rows, self._pending = jax.device_get(self._pending), []
         for step, name, value in ((step, *item) for step, row in rows for item in row.items()):
             if not np.isfinite(value):
-                raise UserError(
-                    f"{name} became {value} at step {step} of stage {self.stage}: the last "
-                    "checkpoint is from before; lower the learning rate or change the seed, and "
-                    "start in a new --workdir"
-                )
+                problem = f"{name} became {value} at step {step} of stage {self.stage}"
+                raise UserError(f"{problem}: the last checkpoint is from before; {START_ANEW}")
         step, last = rows[-1]
         means = {name: float(np.mean([row[name] for _, row in rows])) for name in last}
         means |= since_last or {}

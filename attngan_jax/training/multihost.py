@@ -28,33 +28,26 @@ _is_alone = False
 _step_numbers = itertools.count()  # over both stages: no number may come twice
 
 
-def initialise(
-    coordinator: str | None, num_processes: int | None, process_index: int | None
-) -> None:
+def initialise(coordinator: str | None, num_processes: int | None, index: int | None) -> None:
     """Joins this process to the others of its run; before any other use of jax.
 
     Takes HOST:PORT of the first process, the number of processes and this one's number from 0; or
     three times None where jax finds them by itself (TPU, Slurm, Kubernetes).
     """
-    given = (coordinator, num_processes, process_index)
+    given = (coordinator, num_processes, index)
     if None in given and given != (None, None, None):
-        raise UserError(
-            "--coordinator, --num_processes and --process_index belong together: give all three, "
-            "or --distributed alone where jax finds them by itself"
-        )
-    if num_processes is not None and process_index not in range(num_processes):
-        raise UserError(
-            f"--process_index is {process_index} of --num_processes={num_processes}: "
-            f"the processes are numbered from 0 to {num_processes - 1}"
-        )
+        hint = "give all three, or --distributed alone where jax finds them by itself"
+        flags = "--coordinator, --num_processes and --process_index"
+        raise UserError(f"{flags} belong together: {hint}")
+    if num_processes is not None and index not in range(num_processes):
+        problem = f"--process_index is {index} of --num_processes={num_processes}"
+        raise UserError(f"{problem}: the processes are numbered from 0 to {num_processes - 1}")
     try:
         jax.distributed.initialize(*given, shutdown_timeout_seconds=SHUTDOWN_WAIT)
     except (RuntimeError, ValueError) as error:
-        raise UserError(
-            f"the processes did not find each other ({' '.join(str(error).split())[:200]}): "
-            "start all of them, with one --coordinator=HOST:PORT that all can reach, or "
-            "--distributed on a TPU"
-        ) from error
+        problem = f"did not find each other ({' '.join(str(error).split())[:200]})"
+        ways = "one --coordinator=HOST:PORT that all can reach, or --distributed on a TPU"
+        raise UserError(f"the processes {problem}: start all of them, with {ways}") from error
     counts = jax.process_count(), jax.local_device_count(), jax.device_count()
     logging.info("process %d of %d, %d of %d devices", jax.process_index(), *counts)
     if not is_first():

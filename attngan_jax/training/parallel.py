@@ -38,22 +38,18 @@ def make_mesh(devices=None) -> Mesh:
 def check_batch_size(batch_size: int, mesh: Mesh, key: str) -> None:
     """Raises `UserError` for a global batch that the devices don't divide."""
     if batch_size % mesh.size:
-        raise UserError(
-            f"{key} is {batch_size}, which {mesh.size} devices do not divide: choose a multiple "
-            f"of {mesh.size}"
-        )
+        problem = f"{key} is {batch_size}, which {mesh.size} devices do not divide"
+        raise UserError(f"{problem}: choose a multiple of {mesh.size}")
 
 
 def check_stage(config: Config, stage: str, mesh: Mesh) -> None:
     """Raises `UserError` for a stage's batch that devices and microbatches don't divide."""
-    size, count = config[stage].batch_size, config[stage].accumulation_steps
-    check_batch_size(size, mesh, f"config.{stage}.batch_size")
+    size, count, key = config[stage].batch_size, config[stage].accumulation_steps, f"config.{stage}"
+    check_batch_size(size, mesh, f"{key}.batch_size")
     if size % (count * mesh.size) or size < 2 * count:
-        raise UserError(
-            f"config.{stage}.batch_size is {size}, which config.{stage}.accumulation_steps={count} "
-            f"does not divide into microbatches of two examples or more on {mesh.size} devices: "
-            f"choose a multiple of {count * max(mesh.size, 2)}"
-        )
+        problem = f"{key}.batch_size is {size}, which {key}.accumulation_steps={count} does not"
+        problem += f" divide into microbatches of two examples or more on {mesh.size} devices"
+        raise UserError(f"{problem}: choose a multiple of {count * max(mesh.size, 2)}")
 
 
 def parallel_step(step: Callable, mesh: Mesh) -> Any:
@@ -78,7 +74,6 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """Arrays that are the same in all processes, on every device of the mesh."""
-
     sharding = replicated(mesh)
 
     def put(x):

@@ -49,23 +49,17 @@ def take_damsm(config: Config, workdir: storage.PathLike, source: storage.PathLi
 
 
 def _check_same_stage(config: Config, target: Workdir, origin: Workdir) -> None:
+    stage, leave_away = f"stage 1 of {origin}", "leave --damsm_from away"
     other = configuration.load_workdir_config(origin.folder)
     if differing := configuration.differences(other, config, of=(STAGE,)):
-        raise UserError(
-            f"stage 1 of {origin} is of another config ({differing[0]}): take it from a run with "
-            "these settings, or leave --damsm_from away"
-        )
+        hint = f"take it from a run with these settings, or {leave_away}"
+        raise UserError(f"{stage} is of another config ({differing[0]}): {hint}")
     words = origin.vocabulary
     if not words.exists() or words.read_bytes() != target.vocabulary.read_bytes():
-        raise UserError(
-            f"stage 1 of {origin} knows other words than this dataset has: leave --damsm_from away"
-        )
+        raise UserError(f"{stage} knows other words than this dataset has: {leave_away}")
     steps = Checkpoints.steps_in(origin.folder, STAGE)
     if max(steps, default=0) < config.damsm.num_train_steps:
-        raise UserError(
-            f"stage 1 of {origin} is not finished: run it to its end first, or leave "
-            "--damsm_from away"
-        )
+        raise UserError(f"{stage} is not finished: run it to its end first, or {leave_away}")
 
 
 def _copy_stage(source: storage.Path, target: storage.Path) -> None:

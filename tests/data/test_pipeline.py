@@ -9,7 +9,7 @@ from absl import flags
 from PIL import Image
 
 from attngan_jax.data import pipeline, transforms
-from attngan_jax.data.vocabulary import Vocabulary
+from attngan_jax.data.vocabulary import Vocabulary, tokenise
 from tests.made_up_sources import as_file, digest, vocabulary_of
 from tests.tiny_configs import procedural_birds
 
@@ -60,8 +60,7 @@ def _train(num_batches, *, state=None, process=(0, 1), dataset=DATASET, **settin
     """Training batches and the state after them; other settings are those of `config.data`."""
     known = {"batch_size": 6, "seed": 0, "max_words": 5, "image_sizes": (8, 16)}
     known = {key: settings.pop(key, value) for key, value in known.items()}
-    hosts = dict(zip(("process_index", "process_count"), process))
-    iterator = pipeline.train_iterator(dataset, _config(**settings), **known, **hosts)
+    iterator = pipeline.train_iterator(dataset, _config(**settings), **known, share=process)
     if state is not None:
         iterator.set_state(json.loads(json.dumps(state)))
     batches = [next(iterator) for _ in range(num_batches)]
@@ -109,7 +108,7 @@ def test_training_batches_hold_what_is_promised():
         words = VOCABULARY.decode(batch["caption"][i])
         record = RECORDS[batch["index"][i]]
         # The first two words name the image and the caption; either may have been dropped.
-        sources = [VOCABULARY.tokenise(caption.decode()) for caption in record["captions"]]
+        sources = [tokenise(caption.decode()) for caption in record["captions"]]
         assert any(words == [word for word in source if word in words] for source in sources)
         assert batch["caption_length"][i] == len(words) == 5
         assert batch["class_id"][i] == record["class_id"]
@@ -259,7 +258,7 @@ def test_evaluation_images_and_labels_are_the_central_crop():
 def test_evaluation_does_not_depend_on_workers_or_hosts():
     whole = list(_evaluate(num_examples=40))
     workers = list(_evaluate(num_examples=40, data={"num_workers": 2}))
-    shares = [_evaluate(num_examples=40, process_index=host, process_count=2) for host in range(2)]
+    shares = [_evaluate(num_examples=40, share=(host, 2)) for host in range(2)]
     np.testing.assert_equal(whole, workers)
     np.testing.assert_equal(whole, _concatenated(shares))
 

@@ -150,8 +150,7 @@ def _mantle(outline: np.ndarray, body: Affine, head: Affine) -> list[Stroke]:
 def _wing(species: Species, tilt: float, body: Affine) -> list[Stroke]:
     """A folded wing, its flight feathers and its bars."""
     droop = affine(rotation(tilt), _WING_TOP[0], _WING_TOP[0])
-    top = body(droop(curve(_WING_TOP)))
-    bottom = body(droop(curve(_WING_BOTTOM)))
+    top, bottom = (body(droop(curve(edge))) for edge in (_WING_TOP, _WING_BOTTOM))
 
     def feather(height, start, stop):
         first, last = round(start * len(top)), round(stop * len(top))

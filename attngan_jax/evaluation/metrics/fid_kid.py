@@ -84,16 +84,13 @@ def distances(a: Statistics, b: Statistics) -> tuple[float, dict[str, float]]:
     """
     family = a.features.family
     if family != b.features.family:
-        raise UserError(
-            f"features of the family {family} and of {b.features.family} cannot be compared: an "
-            "FID or KID is of one family"
-        )
+        both = f"the family {family} and of {b.features.family}"
+        raise UserError(f"features of {both} cannot be compared: an FID or KID is of one family")
     for name in ("weights_sha256", "resize"):
-        one, other = (getattr(statistics.features, name)[:40] for statistics in (a, b))
-        if getattr(a.features, name) != getattr(b.features, name):
-            raise UserError(
-                f"{family} features of different {name} ({one} and {other}) cannot be compared"
-            )
+        one, other = (getattr(statistics.features, name) for statistics in (a, b))
+        if one != other:
+            both = f"different {name} ({one[:40]} and {other[:40]})"
+            raise UserError(f"{family} features of {both} cannot be compared")
     fid = gaussian_distance(a.mean, a.covariance, b.mean, b.covariance)
     return fid, squared_mmd(a.sample, b.sample)
 

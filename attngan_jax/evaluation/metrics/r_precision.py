@@ -77,10 +77,9 @@ def draw_mismatching(pairs: Pairs, n: int, protocol: Protocol, seed: int) -> np.
     ids = pairs.class_ids if use_class else pairs.image_ids
     pool, count = np.flatnonzero(ids != ids[n]), protocol.num_candidates - 1
     if len(pool) < (1 if protocol.with_replacement else count):
-        raise UserError(
-            f"R-precision wants {count} mismatching captions and there are only {len(pool)}: "
-            "lower config.eval.num_candidates or raise config.eval.num_images"
-        )
+        problem = f"wants {count} mismatching captions and there are only {len(pool)}"
+        hint = "lower config.eval.num_candidates or raise config.eval.num_images"
+        raise UserError(f"R-precision {problem}: {hint}")
     rng = np.random.default_rng((seed, n))
     return rng.choice(pool, count, replace=protocol.with_replacement)
 
