@@ -57,13 +57,13 @@ def _run(main: Callable[[Sequence[str]], None]) -> int:
 
 
 def _explain(error: Exception) -> str | None:
-    """One line for an error that a user can mend; None for the program's own mistakes."""
+    """One line for an error that a user can fix; None for the program's own mistakes."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and error.errno in _UNUSABLE:
         return (
             f"{error.filename or 'a file'} cannot be used ({error.strerror}): choose another "
-            "folder, or mend its permissions"
+            "folder, or change its permissions"
         )
     if _disk_is_full(error):
         where = getattr(error, "filename", None) or "while writing"
@@ -117,7 +117,7 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     except Exception as error:
         # A flag without its value is a wrong flag, a config that can't be had a mistake in it.
         of_config = str(error).startswith("flag --config") and "=None:" not in str(error)
-        if _disk_is_full(error) or (isinstance(error, flags.Error) and not of_config):
+        if not of_config if isinstance(error, flags.Error) else _disk_is_full(error):
             raise
         raise UserError(_explain_config(argv, error)) from error
 
@@ -144,7 +144,8 @@ def _explain_config(argv: Sequence[str], error: Exception) -> str:
     for word, after in zip(argv[1:], [*argv[2:], ""]):
         name, equals, value = word.partition("=")
         if name.startswith("-"):
-            given[name.lstrip("-").removeprefix("no")] = value if equals else after
+            name = name.lstrip("-").replace("noconfig.", "config.")
+            given[name] = value if equals else after
     if "config" not in given:
         return _one_line(error)
     path, colon, argument = given.pop("config").partition(":")

@@ -31,7 +31,7 @@ def train_and_evaluate(
     Where stage 1 is not begun and `damsm_from` is the workdir of a run that finished the same
     one, its copy is used.
 
-    Raises `UserError` for a workdir of another config and for everything that a user can mend,
+    Raises `UserError` for a workdir of another config and for everything that a user can fix,
     `Stopped` at SIGTERM.
     """
     workdir = storage.path(workdir)

@@ -96,7 +96,7 @@ def _check_bucket(bucket: str) -> None:
             text = f"there are no usable credentials for {where} ({detail}): {login}"
         elif isinstance(error, NotFound | ValueError):
             create = f"gcloud storage buckets create {where}"
-            text = f"there is no bucket {where}: make it ({create}), or mend its name"
+            text = f"there is no bucket {where}: make it ({create}), or correct its name"
         elif isinstance(error, Forbidden | Unauthorized):
             text = (
                 f"the bucket {where} may not be read ({detail}): give this account the role "

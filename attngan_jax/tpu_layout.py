@@ -29,6 +29,7 @@ from attngan_jax.models.layers import (
     glu,
     kernel_init,
     scale_init,
+    update_running_statistics,
 )
 
 LANES = 128
@@ -130,7 +131,7 @@ class PackedBatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (C,), jnp.float32)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (C,), jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, (C,), jnp.float32)
-        values = x.values.astype(jnp.float32)
+        values = x.values.astype(jnp.promote_types(self.dtype, jnp.float32))
         if train:
             axis_name = None if self.is_initializing() else self.axis_name
             means, variances, count = batch_statistics(values, None, axis_name)
@@ -139,12 +140,8 @@ class PackedBatchNorm(nn.Module):
         else:
             mean, var = running_mean.value, running_var.value
         if train and not self.is_initializing():
-            unbiased = var * (x.pixels * count / (x.pixels * count - 1.0))
-            for running, new in ((running_mean, mean), (running_var, unbiased)):
-                new = jax.lax.stop_gradient(new)
-                running.value = (
-                    1.0 - BatchNorm.momentum
-                ) * running.value + BatchNorm.momentum * new
+            count, momentum = x.pixels * count, BatchNorm.momentum
+            update_running_statistics(running_mean, running_var, mean, var, count, momentum)
         gain = scale * jax.lax.rsqrt(var + BatchNorm.epsilon)
         gain, offset = (_for_each_pixel(v, x) for v in (gain, bias - mean * gain))
         return dataclasses.replace(x, values=(values * gain + offset).astype(self.dtype))

@@ -72,11 +72,11 @@ def test_help_is_no_failure():
 
 @pytest.fixture
 def ends(monkeypatch, capsys):
-    """The exit code and stderr of a door whose main raises the given error."""
+    """The exit code and stderr of a command whose main raises the given error."""
 
     def run(error):
         def app_run(main, flags_parser):
-            main(["door"])
+            main(["command"])
 
         def main(argv):
             if error is not None:

@@ -69,13 +69,18 @@ class BatchNorm(nn.Module):
         else:
             mean, var = running_mean.value, running_var.value
         if train and not self.is_initializing():
-            unbiased = var * (count / jnp.maximum(count - 1.0, 1.0))  # n / (n - 1)
-            for running, new in ((running_mean, mean), (running_var, unbiased)):
-                new = jax.lax.stop_gradient(new)
-                running.value = (1.0 - self.momentum) * running.value + self.momentum * new
+            update_running_statistics(running_mean, running_var, mean, var, count, self.momentum)
         # scale (x - mean) / sqrt(var + epsilon) + bias, as one multiplication and sum a value.
         gain = scale * jax.lax.rsqrt(var + self.epsilon)
         return (x * gain + (bias - mean * gain)).astype(self.dtype)
+
+
+def update_running_statistics(running_mean, running_var, mean, var, count, momentum) -> None:
+    """Moves both averages towards a batch's mean and its unbiased variance, as PyTorch does."""
+    unbiased = var * (count / jnp.maximum(count - 1.0, 1.0))  # n / (n - 1)
+    for running, new in ((running_mean, mean), (running_var, unbiased)):
+        new = jax.lax.stop_gradient(new)
+        running.value = (1.0 - momentum) * running.value + momentum * new
 
 
 def batch_statistics(x: jax.Array, mask: jax.Array | None, axis_name: str | None):
