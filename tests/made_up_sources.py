@@ -115,6 +115,13 @@ def write_list(folder: pathlib.Path, rows: Iterable[Mapping | str]) -> pathlib.P
     return write(folder / "captions.jsonl", "\n".join(lines) + "\n")
 
 
+def captions_pickle(words: Iterable[str], train=(), test=()) -> bytes:
+    """The content of the released `captions.pickle`: the captions' numbers, and the words."""
+    by_index = dict(enumerate(words))
+    by_word = {word: i for i, word in by_index.items()}
+    return pickle.dumps([list(train), list(test), by_index, by_word], 2)
+
+
 def make_cub(folder: pathlib.Path, images_per_class: int = 3) -> None:
     """The released code's layout with eight classes: 1, 2, 4, 5 and 6 are trained on."""
     names = [

@@ -25,10 +25,8 @@ def executed(tmp_path_factory):
     for cell in notebook.cells:  # images go beside the run
         cell.source = cell.source.replace("out/notebook", str(folder / "out"))
     resources = {"metadata": {"path": str(ROOT / "launch")}}
-    client = nbclient.NotebookClient(
-        notebook, timeout=600, kernel_name="python3", resources=resources
-    )
-    client.execute()
+    options = dict(timeout=600, kernel_name="python3", resources=resources)
+    nbclient.NotebookClient(notebook, **options).execute()
     return notebook, folder
 
 

@@ -18,7 +18,7 @@ from attngan_jax.data import archives, datasets
 from attngan_jax.data.cub import Cub
 from attngan_jax.errors import UserError
 from tests import made_up_sources
-from tests.made_up_sources import build, counts, encoded, records, shown, vocabulary_of, write
+from tests.made_up_sources import build, captions_pickle, counts, encoded, records, shown, write
 
 DATASET = "cub"
 
@@ -56,14 +56,12 @@ def test_the_released_layout(config, source):
         assert [text.decode() for text in record["captions"]] == made_up_sources.captions(k)
         np.testing.assert_array_equal(record["bbox"], [10 + k % 5, 5, 30, 20 + k % 7])
     captions = [text.decode() for record in records(dataset) for text in record["captions"]]
-    assert dataset.vocabulary == vocabulary_of(captions)
+    assert dataset.vocabulary == made_up_sources.vocabulary_of(captions)
 
 
 def test_words_come_from_captions_pickle_where_it_is(config, source):
     words = ["<end>", "feathers", "bird", "this", "unheard"]
-    by_index = dict(enumerate(words))
-    by_word = {word: i for i, word in by_index.items()}
-    write(source / "captions.pickle", pickle.dumps([[[1, 2]], [[3]], by_index, by_word], 2))
+    write(source / "captions.pickle", captions_pickle(words, [[1, 2]], [[3]]))
 
     dataset = build(config, source)
 
@@ -288,7 +286,7 @@ def test_pickles_with_foreign_objects_are_not_run(config, source, tmp_path):
 
 @pytest.mark.parametrize("words", [["<end>", "two words"], ["<end>", "", "small"]])
 def test_a_captions_pickle_of_something_else_than_words_is_not_used(config, source, words):
-    write(source / "captions.pickle", pickle.dumps([[], [], dict(enumerate(words)), {}], 2))
+    write(source / "captions.pickle", captions_pickle(words))
     dataset = build(config, source)
     assert "small" in dataset.vocabulary.words and dataset.report["words_from"] == "captions"
     assert "captions.pickle not used: words numbered anew" in dataset.report["repaired"]

@@ -3,8 +3,6 @@
 import errno
 import os
 import pathlib
-import subprocess
-import sys
 from unittest import mock
 
 import numpy as np
@@ -168,9 +166,7 @@ def test_records_reach_batches_through_spawned_workers(config):
 
 
 def _prepare(*arguments):
-    command = [sys.executable, "-m", "attngan_jax.prepare", "--config", "configs/default.py"]
-    options = {"cwd": tiny_runs.ROOT, "text": True, "capture_output": True, "check": False}
-    return subprocess.run([*command, *arguments], **options)
+    return tiny_runs.start_command("prepare --config configs/default.py", *arguments)
 
 
 def test_the_command_builds_procedural_birds(config):
@@ -207,10 +203,8 @@ def test_the_command_builds_procedural_birds(config):
 
 def test_the_command_names_the_datasets_in_one_line(tmp_path):
     run = _prepare("--data_dir", str(tmp_path), "--config.data.dataset=birds")
-    assert run.returncode == 1
-    last = run.stderr.splitlines()[-1]
-    assert "'birds'; there are coco, cub, folder, procedural_birds" in last
-    assert "Traceback" not in run.stderr
+    parts = "'birds'; there are coco, cub, folder, procedural_birds"
+    tiny_runs.assert_one_line(run, 1, parts)
 
 
 def test_settings_that_make_no_birds(config):

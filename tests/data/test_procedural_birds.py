@@ -1,8 +1,6 @@
 """Species, drawings and the builder: all from one seed, and true to their attributes."""
 
 import io
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -252,13 +250,10 @@ def test_building_and_reading_do_not_load_tensorflow(tmp_path):
     program = f"""
 import sys
 from attngan_jax.data.procedural_birds import ProceduralBirds, ProceduralBirdsConfig
-config = ProceduralBirdsConfig(
-    image_size=16, num_species=2, test_species=1, images_per_species=1)
-builder = ProceduralBirds(
-    config=config, data_dir={str(tmp_path)!r}, file_format="array_record")
+config = ProceduralBirdsConfig(image_size=16, num_species=2, test_species=1, images_per_species=1)
+builder = ProceduralBirds(config=config, data_dir={str(tmp_path)!r}, file_format="array_record")
 builder.download_and_prepare()
 assert len(builder.as_data_source()["test"]) == 1
 assert "tensorflow" not in sys.modules
 """
-    command = [sys.executable, "-c", program]
-    subprocess.run(command, check=True, capture_output=True, cwd=tiny_runs.ROOT)
+    assert tiny_runs.start_python("-c", program).returncode == 0

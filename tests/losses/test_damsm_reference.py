@@ -36,13 +36,11 @@ def test_losses_and_gradients(name, masked):
         return loss.total, loss
 
     gradients, loss = jax.jit(jax.grad(total, argnums=(0, 1, 2, 3), has_aux=True))(*arrays)
-    assert_close(
-        loss, [vectors[key] for key in ("w_loss0", "w_loss1", "s_loss0", "s_loss1")], FORWARD
-    )
+    terms = ("w_loss0", "w_loss1", "s_loss0", "s_loss1")
+    assert_close(loss, [vectors[term] for term in terms], FORWARD)
     d_regions = nhwc(vectors["d_regions"]).reshape(arrays[0].shape)
-    for gradient, expected in zip(
-        gradients, (d_regions, vectors["d_code"], btd(vectors["d_words"]), vectors["d_sent"])
-    ):
+    recorded_ones = d_regions, vectors["d_code"], btd(vectors["d_words"]), vectors["d_sent"]
+    for gradient, expected in zip(gradients, recorded_ones, strict=True):
         assert_close(gradient, expected, GRADIENT)
 
 
