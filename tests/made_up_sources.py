@@ -13,10 +13,12 @@ import pickle
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from attngan_jax.data import datasets
 from attngan_jax.data.vocabulary import Vocabulary, tokenise
+from attngan_jax.errors import UserError
 from tests.tiny_configs import coco, cub
 
 _NUMBERS = "zero one two three four five six seven eight nine".split()
@@ -39,6 +41,12 @@ def build(config, source: pathlib.Path) -> datasets.Dataset:
     """The dataset that `source` becomes."""
     datasets.prepare(config, str(source))
     return datasets.load(config)
+
+
+def assert_refused(config, source: pathlib.Path | str, complaint: str) -> None:
+    """What `source` is cannot become a dataset, and an error says why."""
+    with pytest.raises(UserError, match=complaint):
+        datasets.prepare(config, str(source))
 
 
 def records(dataset: datasets.Dataset) -> list[Mapping]:
