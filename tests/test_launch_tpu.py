@@ -208,9 +208,8 @@ def test_run_returns_while_the_workers_work(start, tmp_path):
     _, ((*_, command),) = start(f"{TPU} WORKDIR=runs/r bash launch/tpu/run.sh --config c.py")
     launching.copy_project(tmp_path / "attngan_jax", "#!/bin/sh\nsleep 40\n")
     script = command.removeprefix("--command=")
-    done = subprocess.run(
-        ["bash", "-c", f"export WORKER=0; {script}"], cwd=tmp_path, capture_output=True, timeout=30
-    )
+    run = ["bash", "-c", f"export WORKER=0; {script}"]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 

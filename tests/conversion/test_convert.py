@@ -159,23 +159,20 @@ def test_a_used_workdir_is_left_alone(workdir, files, tmp_path):
     assert not (tmp_path / "run" / "half").exists() and not (tmp_path / "run.unfinished").exists()
 
 
+OTHER = {"generator.num_residual_blocks": 2, "generator.num_stages": 3, "generator.z_dim": 4}
+OTHER |= {"generator.condition_dim": 4, "generator.attention": False, "discriminator.df_dim": 4}
+OTHER |= {"text_encoder.embedding_dim": 8, "text_encoder.word_dim": 300}
+OTHER |= {"text_encoder.rnn_type": "gru"}
+OTHER |= {"image_encoder.trunk": "inception_v3", "image_encoder.cnn_dim": 4}
+
+
 @pytest.mark.parametrize(
     "key, value, message",
     [
         ("generator.gf_dim", 3, "gf_dim is 2 there and 3 by generator.gf_dim"),
-        ("generator.num_residual_blocks", 2, "generator.num_residual_blocks"),
-        ("generator.num_stages", 3, "generator.num_stages"),
-        ("generator.z_dim", 4, "generator.z_dim"),
-        ("generator.condition_dim", 4, "generator.condition_dim"),
         ("generator.base_size", 16, "pixels, and the config has"),
         ("generator.single_image", True, "pixels, and the config has|generator.single_image"),
-        ("generator.attention", False, "generator.attention"),
-        ("discriminator.df_dim", 4, "discriminator.df_dim"),
-        ("text_encoder.embedding_dim", 8, "text_encoder.embedding_dim"),
-        ("text_encoder.word_dim", 300, "text_encoder.word_dim"),
-        ("text_encoder.rnn_type", "gru", "text_encoder.rnn_type"),
-        ("image_encoder.trunk", "inception_v3", "image_encoder.trunk"),
-        ("image_encoder.cnn_dim", 4, "image_encoder.cnn_dim"),
+        *((key, value, key) for key, value in OTHER.items()),
     ],
 )
 def test_weights_of_another_config(files, key, value, message):

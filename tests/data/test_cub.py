@@ -117,9 +117,8 @@ def test_archives_as_published(config, source, packed, tmp_path):
 def test_a_damaged_archive_is_named(config, packed, tmp_path):
     archive = packed / "CUB_200_2011.tgz"
     archive.write_bytes(archive.read_bytes()[:-3000])
-    made_up_sources.assert_refused(
-        config, packed, "CUB_200_2011.tgz is damaged or cut short.*SHA-256"
-    )
+    complaint = "CUB_200_2011.tgz is damaged or cut short.*SHA-256"
+    made_up_sources.assert_refused(config, packed, complaint)
     assert not list((tmp_path / "data").rglob("*.array_record*"))
 
 
@@ -173,17 +172,13 @@ def server(packed):
         server.shutdown()
 
 
-def test_images_are_downloaded_where_they_alone_are_missing(
-    config, source, packed, server, monkeypatch
-):
+def test_missing_images_are_downloaded(config, source, packed, server, monkeypatch):
     shutil.rmtree(source / "CUB_200_2011")
     monkeypatch.setattr(Cub, "IMAGES_URL", f"{server}/CUB_200_2011.tgz")
-
     made_up_sources.assert_refused(config, source, "is not the CUB_200_2011.tgz that was published")
     sha256 = hashlib.sha256((packed / "CUB_200_2011.tgz").read_bytes()).hexdigest()
     monkeypatch.setattr(Cub, "IMAGES_SHA256", sha256)
     assert_like_the_released_layout(build(config, source), source)
-
     monkeypatch.setattr(Cub, "IMAGES_URL", f"{server}/nothing.tgz")
     config.data.data_dir += "2"
     made_up_sources.assert_refused(config, source, "nothing.tgz cannot be downloaded.*65de6-vp158")

@@ -159,10 +159,9 @@ def _prepare(*arguments):
 
 
 def test_the_command_builds_procedural_birds(config):
-    settings = config.procedural_birds.items()
-    overrides = [f"--config.procedural_birds.{key}={value}" for key, value in settings]
+    birds = config.procedural_birds.items()
+    overrides = [f"--config.procedural_birds.{key}={value}" for key, value in birds]
     run = _prepare("--data_dir", config.data.data_dir, *overrides)
-
     assert run.returncode == 0, run.stderr
     dataset = _assert_whole(config)
     lines, num_words = run.stdout.splitlines(), len(dataset.vocabulary)
@@ -175,9 +174,8 @@ def test_the_command_builds_procedural_birds(config):
     assert dataset.report["words"] == num_words and dataset.report["left_out"] == {}
     table = [line.split()[:3] for line in lines if line.startswith("t")]
     assert table == [["train", "4", "40"], ["test", "2", "20"]]
-    (batch,) = pipeline.eval_batches(
-        dataset.test, config, vocabulary=dataset.vocabulary, batch_size=2, image_sizes=(32,)
-    )
+    settings = dict(vocabulary=dataset.vocabulary, batch_size=2, image_sizes=(32,))
+    (batch,) = pipeline.eval_batches(dataset.test, config, **settings)
     for i in range(2):
         record = dataset.test[int(batch["index"][i])]
         caption = record["captions"][batch["caption_index"][i]].decode()

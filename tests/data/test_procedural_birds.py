@@ -190,13 +190,10 @@ def test_records_hold_what_is_drawn_and_said(tmp_path):
     skip = tfds.decode.SkipDecoding()
     source = builder.as_data_source(decoders={"image": skip, "part_labels": skip})
     records = {split: list(source[split]) for split in ("train", "test")}
-
     assert {split: len(rows) for split, rows in records.items()} == {"train": 9, "test": 6}
     species = make_species(SETTINGS["num_species"], SETTINGS["seed"])
-    assert {split: {row["class_id"] for row in rows} for split, rows in records.items()} == {
-        "train": {0, 1, 2},
-        "test": {3, 4},
-    }
+    classes = {split: {row["class_id"] for row in rows} for split, rows in records.items()}
+    assert classes == {"train": {0, 1, 2}, "test": {3, 4}}
     for row in (*records["train"], *records["test"]):
         one, name = species[row["class_id"]], row["name"].decode()
         number = int(name.removeprefix(f"{one.name}/"))

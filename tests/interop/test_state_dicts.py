@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 from original_weights import KINDS, assert_same, weights
 
+from attngan_jax import interop
 from attngan_jax.errors import UserError
-from attngan_jax.interop import (
-    dimensions_from_state_dict,
-    state_dict_from_variables,
-    variables_from_state_dict,
-)
+from attngan_jax.interop import state_dict_from_variables, variables_from_state_dict
 from attngan_jax.interop.name_tables import TABLES
 from attngan_jax.models.discriminator import Discriminator
 from attngan_jax.models.image_encoder import ImageEncoder
@@ -37,7 +34,7 @@ DIMENSIONS = {  # of the released networks in spec.json
 
 def model_variables(kind, state_dict):
     """Shapes of a fresh network of the dimensions that the weights have."""
-    d, mask = dimensions_from_state_dict(kind, state_dict), jnp.ones((2, 5), bool)
+    d, mask = interop.dimensions_from_state_dict(kind, state_dict), jnp.ones((2, 5), bool)
     D, train = d["embedding_dim"], {"train": False}
     zeros = lambda *shape: jnp.zeros((2, *shape))  # noqa: E731
     if kind == "text_encoder":
@@ -54,7 +51,7 @@ def model_variables(kind, state_dict):
 
 
 def check_both_ways(kind, state_dict, dimensions):
-    assert dimensions_from_state_dict(kind, state_dict) == dimensions
+    assert interop.dimensions_from_state_dict(kind, state_dict) == dimensions
     variables = variables_from_state_dict(kind, state_dict)
     module_variables = model_variables(kind, state_dict)
     types = [jax.tree.map(lambda x: (x.shape, x.dtype), v) for v in (variables, module_variables)]
@@ -93,7 +90,7 @@ def test_the_small_trunk_out_and_in():
     state_dict = state_dict_from_variables("image_encoder", variables)
     again = variables_from_state_dict("image_encoder", state_dict)
     jax.tree.map(np.testing.assert_array_equal, again, dict(variables))
-    read = dimensions_from_state_dict("image_encoder", state_dict)
+    read = interop.dimensions_from_state_dict("image_encoder", state_dict)
     assert read.items() >= dict(trunk="cnn", embedding_dim=6, cnn_dim=4).items()
 
 

@@ -61,9 +61,8 @@ def terms(update, discriminators):
     """The terms of the generator's loss, against these discriminators."""
     loss = update.task.generator_objective
     image_encoder = update.frozen["image"]
-    _, (result, _) = on_one_device(
-        lambda networks: loss(update.generated, networks, image_encoder, update.captions)
-    )(discriminators)
+    run = on_one_device(lambda d: loss(update.generated, d, image_encoder, update.captions))
+    _, (result, _) = run(discriminators)
     return jax.device_get(result)
 
 
@@ -91,9 +90,8 @@ def test_losses_of_discriminators_are_those_before_their_update(update):
 
     for module, network, real, fake in pairs_of_networks(update):
         apply = functools.partial(module.apply, mutable=["batch_stats"], method=logits)
-        ((real_c, fake_c, wrong_c), (real_u, fake_u)), _ = on_one_device(apply)(
-            network.variables, real, fake
-        )
+        made, _ = on_one_device(apply)(network.variables, real, fake)
+        (real_c, fake_c, wrong_c), (real_u, fake_u) = made
         positive = -np.log(sigmoid(real_u)).mean() - np.log(sigmoid(real_c)).mean()
         negative = -sum(np.log(sigmoid(-x)).mean() for x in (fake_u, fake_c, wrong_c))
         loss = update.metrics[f"d_loss_{module.image_size}"]

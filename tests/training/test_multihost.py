@@ -147,7 +147,6 @@ def test_it_resumes_on_one_process_or_on_four(stopped, tmp_path, tiny_data_dir, 
     assert "All done. The report is" in said[0]
     assert not any("All done" in text or "batches" in text for text in said[1:])
     assert_scores_do_not_depend_on_processes(four, tmp_path)
-
     dataset = datasets.load(config)
     words = len(dataset.vocabulary)
     task = AttnganTask(config, words)
@@ -188,9 +187,7 @@ def assert_same_losses(ones, others, steps):
         assert ones[step] == pytest.approx(others[step], rel=1e-3), step
 
 
-def test_sigterm_to_the_only_process_saves_and_stops(
-    tiny_config, tiny_dataset, tmp_path, monkeypatch
-):
+def test_sigterm_to_a_single_process(tiny_config, tiny_dataset, tmp_path, monkeypatch):
     batches = itertools.count()
 
     def shard_batch(batch, mesh, original=parallel.shard_batch):
