@@ -161,9 +161,8 @@ def test_a_used_workdir_is_left_alone(workdir, files, tmp_path):
 
 OTHER = {"generator.num_residual_blocks": 2, "generator.num_stages": 3, "generator.z_dim": 4}
 OTHER |= {"generator.condition_dim": 4, "generator.attention": False, "discriminator.df_dim": 4}
-OTHER |= {"text_encoder.embedding_dim": 8, "text_encoder.word_dim": 300}
-OTHER |= {"text_encoder.rnn_type": "gru"}
-OTHER |= {"image_encoder.trunk": "inception_v3", "image_encoder.cnn_dim": 4}
+OTHER |= {"text_encoder.embedding_dim": 8, "text_encoder.word_dim": 300, "image_encoder.cnn_dim": 4}
+OTHER |= {"text_encoder.rnn_type": "gru", "image_encoder.trunk": "inception_v3"}
 
 
 @pytest.mark.parametrize(

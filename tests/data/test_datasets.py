@@ -7,7 +7,6 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from absl import flags
 
 from attngan_jax.data import datasets, pipeline, procedural_birds, transforms
 from attngan_jax.data.photographs import Entry, Listing, PhotographBuilder
@@ -21,8 +20,6 @@ from tests.tiny_configs import procedural_birds as tiny_birds
 @pytest.fixture
 def config(tmp_path):
     """Three species, one of them to test on, of two images each; shown as they are stored."""
-    if not flags.FLAGS.is_parsed():  # which grain's workers read
-        flags.FLAGS.mark_as_parsed()
     config = tiny_birds.get_config()
     config.data.data_dir, config.data.resize_ratio = str(tmp_path / "data"), 1.0
     config.procedural_birds.image_size = 32

@@ -5,7 +5,6 @@ import types
 
 import numpy as np
 import pytest
-from absl import flags
 from PIL import Image
 
 from attngan_jax.data import pipeline, transforms
@@ -14,13 +13,6 @@ from tests.made_up_sources import as_file, digest, vocabulary_of
 from tests.tiny_configs import procedural_birds
 
 NUM_RECORDS, NUM_CAPTIONS, NUM_ATTRIBUTES = 23, 3, 4
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _parsed_flags():
-    """Grain's workers read absl flags."""
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
 
 
 def _record(i):

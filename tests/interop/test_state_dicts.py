@@ -23,11 +23,8 @@ DIMENSIONS = {  # of the released networks in spec.json
     "generator": GENERATOR,
     "generator_2stage": GENERATOR | {"num_stages": 2},
     "generator_dcgan": GENERATOR,
-    "discriminator_64": DISCRIMINATOR | {"image_size": 64},
-    "discriminator_128": DISCRIMINATOR | {"image_size": 128},
-    "discriminator_256": DISCRIMINATOR | {"image_size": 256},
-    "text_encoder_lstm": TEXT_ENCODER | {"rnn_type": "lstm"},
-    "text_encoder_gru": TEXT_ENCODER | {"rnn_type": "gru"},
+    **{f"discriminator_{s}": DISCRIMINATOR | {"image_size": s} for s in (64, 128, 256)},
+    **{f"text_encoder_{t}": TEXT_ENCODER | {"rnn_type": t} for t in ("lstm", "gru")},
     "image_encoder": INCEPTION | {"local_features": 768, "pooled_features": 2048},
 }
 

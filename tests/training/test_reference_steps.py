@@ -131,7 +131,7 @@ def three_steps(dtype):
 
 def parameters(params, state):
     """The generator's parameters under the original's names."""
-    variables = reference.numpy_tree({"params": params, "batch_stats": state.generator.batch_stats})
+    variables = jax.device_get({"params": params, "batch_stats": state.generator.batch_stats})
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     weights = state_dict_from_variables("generator", variables)
     return {name: value for name, value in weights.items() if not name.endswith(statistics)}
