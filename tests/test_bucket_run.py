@@ -26,6 +26,7 @@ from tests.made_up_sources import captions_pickle
 
 pytestmark = pytest.mark.slow
 NAME = "birds/runs/tiny"
+PLACES = ("bucket", "bucket"), ("bucket", "folder"), ("folder", "bucket")
 WORKDIR, DATA = f"gs://{NAME}", "gs://birds/data"
 
 
@@ -129,9 +130,7 @@ def test_weights_are_exported_to_a_bucket_and_imported_from_it(bucket, bucket_ru
         write_workdir(config, again, model, 4)
 
 
-@pytest.mark.parametrize(
-    "source, target", [("bucket", "bucket"), ("bucket", "folder"), ("folder", "bucket")]
-)
+@pytest.mark.parametrize("source, target", PLACES)
 def test_stage_1_of_a_run_elsewhere_is_taken(source, target, bucket_run, tiny_run, tmp_path):
     source = storage.path({"bucket": WORKDIR, "folder": tiny_run.workdir}[source])
     target = storage.path({"bucket": f"gs://birds/taken/{source.name}", "folder": tmp_path}[target])

@@ -23,6 +23,7 @@ if "scp" in sys.argv and "--recurse" not in sys.argv:
     shutil.copy(source, os.environ["CALLS"] + ".tar.gz")
 sys.exit(int(os.environ.get("FAILS", "0")))
 """
+NO_SHELLCHECK = "shellcheck is not installed (Debian: apt install shellcheck)"
 ZONE = "ZONE=us-west4-a"
 TPU = f"{ZONE} NAME=birds"
 VM = "gcloud compute tpus tpu-vm"
@@ -91,7 +92,7 @@ $ {GKE} bash launch/gke/xpk.sh stop
 xpk workload delete {CLUSTER} --workload=attngan
 $ {GKE} PROJECT=mine bash launch/gke/xpk.sh delete
 xpk cluster delete {CLUSTER} --project=mine
-"""
+""".strip().split("\n$ ")
 
 
 @pytest.fixture
@@ -117,9 +118,7 @@ def printed(dry_run):
     return [words for words in commands if words[0] in FAKES]
 
 
-@pytest.mark.parametrize(
-    "transcript", TRANSCRIPTS.strip().split("\n$ "), ids=lambda text: text.partition("\n")[0]
-)
+@pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=lambda text: text.partition("\n")[0])
 def test_a_script_makes_these_calls_and_a_dry_run_prints_them(start, tmp_path, transcript):
     transcript = transcript.replace("HERE", str(tmp_path)).replace("\\\n", "")
     command, *lines = transcript.removeprefix("$ ").splitlines()
@@ -243,10 +242,7 @@ def test_scripts_document_their_variables(script):
             assert f"{variable} " in head or f"{variable}," in head, variable
 
 
-@pytest.mark.skipif(
-    not shutil.which("shellcheck"),
-    reason="shellcheck is not installed (Debian: apt install shellcheck)",
-)
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason=NO_SHELLCHECK)
 def test_shellcheck_has_nothing_to_say():
     done = subprocess.run(["shellcheck", "-x", *SCRIPTS], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

@@ -176,6 +176,7 @@ def test_curves_pass_through_their_points_and_keep_straight_lines():
     np.testing.assert_allclose(line[:, 1], 2 * line[:, 0], atol=1e-12)
 
 
+WRONG = {"test_species": 0}, {"test_species": 5}, {"images_per_species": 0}, {"image_size": 0}
 SETTINGS = dict(image_size=32, num_species=5, test_species=2, seed=7, images_per_species=3)
 
 
@@ -234,10 +235,7 @@ def test_every_setting_is_in_the_folder_name():
     assert ProceduralBirdsConfig(**SETTINGS).name == "32px_5species_2test_3images_seed7"
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [{"test_species": 0}, {"test_species": 5}, {"images_per_species": 0}, {"image_size": 0}],
-)
+@pytest.mark.parametrize("wrong", WRONG)
 def test_settings_that_cannot_be_drawn_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         ProceduralBirdsConfig(**SETTINGS | wrong)

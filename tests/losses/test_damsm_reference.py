@@ -11,6 +11,7 @@ import pytest
 from attngan_jax.losses.damsm import damsm_loss, region_attention
 from tests.reference_vectors import FORWARD, GRADIENT, assert_close, btd, nhwc, recorded
 
+MASKED = {"damsm_no_classes": False, "damsm_same_class_masked": True}  # by file
 GAMMAS = dict(gamma1=4.0, gamma2=5.0, gamma3=10.0)
 
 
@@ -23,9 +24,7 @@ def inputs(vectors):
     return (regions, vectors["code"], words, vectors["sent"]), mask, vectors["class_ids"]
 
 
-@pytest.mark.parametrize(
-    "name, masked", [("damsm_no_classes", False), ("damsm_same_class_masked", True)]
-)
+@pytest.mark.parametrize("name, masked", MASKED.items())
 def test_losses_and_gradients(name, masked):
     vectors = recorded(name)
     arrays, mask, class_ids = inputs(vectors)
@@ -44,7 +43,7 @@ def test_losses_and_gradients(name, masked):
         assert_close(gradient, expected, GRADIENT)
 
 
-@pytest.mark.parametrize("name", ["damsm_no_classes", "damsm_same_class_masked"])
+@pytest.mark.parametrize("name", MASKED)
 def test_attention_of_true_pairs(name):
     vectors = recorded(name)
     (regions, _, words, _), mask, _ = inputs(vectors)
