@@ -179,9 +179,7 @@ def no_arguments(argv: Sequence[str]) -> None:
 def define_process_flags() -> None:
     """The flags of a command that several processes run together, for `join_processes`."""
     flags.DEFINE_bool(
-        "distributed",
-        False,
-        "Whether this is one of several processes that find each other: on a TPU pod, under Slurm.",
+        "distributed", False, "Whether processes find each other: on TPU pods, Slurm."
     )
     flags.DEFINE_string(
         "coordinator", None, "HOST:PORT of process 0, where there are several on CPUs or GPUs."

@@ -18,15 +18,8 @@ from attngan_jax import cli
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File with get_config().")
 _TOPOLOGY = flags.DEFINE_string("topology", None, "Chips, such as v5e:2x4.", required=True)
-_BATCH = flags.DEFINE_integer(
-    "per_device_batch",
-    None,
-    "Images of each chip, in both stages; default: the config's batches, divided.",
-    lower_bound=1,
-)
-_WORDS = flags.DEFINE_integer(
-    "vocabulary_size", 5450, "Words of the dataset; CUB's by default.", lower_bound=2
-)
+_BATCH = flags.DEFINE_integer("per_device_batch", None, "Images a chip; default: the config's.", 1)
+_WORDS = flags.DEFINE_integer("vocabulary_size", 5450, "Words of the dataset, as CUB's.", 2)
 flags.mark_flag_as_required("config")
 
 

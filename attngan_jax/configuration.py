@@ -5,6 +5,7 @@
 
 import functools
 import json
+import reprlib
 from collections.abc import Collection
 from typing import Any, TypeAlias
 
@@ -34,12 +35,7 @@ def _check_values(values: dict[str, Any], prefix: str) -> None:
         if name not in values:
             raise UserError(f"{prefix}{name} is missing: start from configs/default.py")
         if problem := key.problem(values[name]):
-            raise UserError(f"{prefix}{name} is {_shown(values[name])}: {problem}")
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+            raise UserError(f"{prefix}{name} is {reprlib.repr(values[name])}: {problem}")
 
 
 def check_paths(values: dict[str, Any], prefix: str = "") -> None:

@@ -14,11 +14,7 @@ from attngan_jax import cli
 from configs import default
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
-config_flags.DEFINE_config_dict(
-    "eval",
-    default.get_config().eval,
-    "Settings that replace the run's own, as --eval.protocol=paper.",
-)
+config_flags.DEFINE_config_dict("eval", default.get_config().eval, "In place of the run's own.")
 _FOLLOW = flags.DEFINE_bool(
     "follow", False, "Score each new checkpoint of a run that is being trained, until the last one."
 )

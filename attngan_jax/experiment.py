@@ -17,7 +17,7 @@ from attngan_jax.sampling.sample_writer import SampleWriter
 from attngan_jax.sampling.trained_model import load_encoders
 from attngan_jax.training import loop, multihost, parallel, warm_start
 from attngan_jax.training.attngan_task import AttnganTask
-from attngan_jax.training.checkpoints import StageClock, wall_seconds
+from attngan_jax.training.checkpoints import Checkpoints, StageClock, wall_seconds
 from attngan_jax.training.damsm_task import DamsmTask
 from attngan_jax.workdir import Workdir, check_has_image_encoder
 
@@ -49,7 +49,13 @@ def train_and_evaluate(
 
     damsm = DamsmTask(config, len(dataset.vocabulary))
     attngan = AttnganTask(config, len(dataset.vocabulary))
-    if not _is_finished(damsm, workdir):
+    has_generator = _is_finished(attngan, workdir)
+    has_damsm = _is_finished(damsm, workdir) or (
+        has_generator and not Checkpoints.steps_in(workdir, damsm.name)  # deleted since
+    )
+    if not has_damsm:
+        if Checkpoints.steps_in(workdir, attngan.name):
+            logging.warning("stage 1 is trained further than stage 2 has known it so far")
         loop.train(
             damsm,
             dataset,
@@ -57,7 +63,7 @@ def train_and_evaluate(
             score=RetrievalScore(damsm, dataset),
             start=trunk and functools.partial(warm_start.with_trunk, weights=trunk),
         )
-    if not _is_finished(attngan, workdir):
+    if not has_generator:
         encoders = load_encoders(config, len(dataset.vocabulary), workdir)
         score, on_sample = None, None
         if config.attngan.best_checkpoint:

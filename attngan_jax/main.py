@@ -22,8 +22,7 @@ _WORKDIR = flags.DEFINE_string(
 _DAMSM_FROM = flags.DEFINE_string(
     "damsm_from",
     None,
-    "Folder of another run with the same settings up to stage 1: a copy of its "
-    "finished stage 1 is used instead of training it again.",
+    "Folder of a run with the same stage 1: its finished one is copied, not trained.",
 )
 cli.define_process_flags()
 flags.mark_flag_as_required("config")
@@ -40,17 +39,14 @@ def main(argv):
     report = train_and_evaluate(config, workdir, damsm_from=_DAMSM_FROM.value)
     if report is None:
         return
+    # How this Python is called from here: not by its plain name, if .venv is not activated.
+    path = os.path.relpath(sys.executable)
+    python = "python" if path.startswith("..") else path
     print(
         f"All done. The report is {report}\nTry a caption of your own:\n"
-        f"  {_python()} -m attngan_jax.sample --workdir {workdir} --out out --attention "
+        f"  {python} -m attngan_jax.sample --workdir {workdir} --out out --attention "
         '--caption "a small red bird with black wings and a short yellow beak"'
     )
-
-
-def _python() -> str:
-    """How this Python is called from here: not by its plain name, if .venv is not activated."""
-    path = os.path.relpath(sys.executable)
-    return "python" if path.startswith("..") else path
 
 
 if __name__ == "__main__":

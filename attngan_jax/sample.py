@@ -15,9 +15,7 @@ _CAPTION = flags.DEFINE_multi_string(
 _CAPTIONS = flags.DEFINE_string("captions", None, "A UTF-8 text file, one caption a line.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the images.", required=True)
 _ATTENTION = flags.DEFINE_bool("attention", False, "Also draw which pixels attend to each word.")
-_SEED = flags.DEFINE_integer(
-    "seed", 0, "Of the noise: another seed, other images.", lower_bound=0, upper_bound=2**32 - 1
-)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the noise: another seed, other images.", 0, 2**32 - 1)
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 4, "Images for each caption.", lower_bound=1)
 
 

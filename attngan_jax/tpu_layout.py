@@ -63,32 +63,6 @@ def unpack(x: Packed) -> jax.Array:
     return values.reshape(B, H * x.rows, W * x.columns, channels // x.pixels)
 
 
-def packed_conv(x: Packed, kernel: jax.Array, groups: int, *, upsample: bool = False) -> Packed:
-    """3x3 convolution, padded by 1, with the kernel `[3, 3, I, O]` of the plain image.
-
-    The result has `groups`, and is packed as `x` is; with `upsample`, of the image upsampled by two
-    by nearest neighbour, twice as much in both directions, so that its size stays.
-    """
-    scale = 2 if upsample else 1
-    row_taps, rows = _taps(x.rows, scale)
-    column_taps, columns = _taps(x.columns, scale)
-    _, _, I, O = kernel.shape
-    split = kernel.reshape(3, 3, x.groups, I // x.groups, groups, O // groups)
-    # y, x: packed pixels of the new kernel. i, p: row and column in one that is read; j, q: in one
-    # that is made. s, t: taps of the given kernel. g, h: groups; c, d: their channels.
-    new = jnp.einsum(
-        "yijs,xpqt,stgchd->yxgipchjqd",
-        jnp.asarray(row_taps, kernel.dtype),
-        jnp.asarray(column_taps, kernel.dtype),
-        split,
-        precision=jax.lax.Precision.HIGHEST,
-    ).reshape(len(row_taps), len(column_taps), x.values.shape[-1], -1)
-    values = jax.lax.conv_general_dilated(
-        x.values, new, (1, 1), (rows, columns), dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    return Packed(values, scale * x.rows, scale * x.columns, groups)
-
-
 def _taps(packed: int, scale: int) -> tuple[np.ndarray, tuple[int, int]]:
     """Where each tap of each result reads, along one axis, and the padding around that.
 
@@ -103,7 +77,11 @@ def _taps(packed: int, scale: int) -> tuple[np.ndarray, tuple[int, int]]:
 
 
 class PackedConv(nn.Module):
-    """`packed_conv` with its kernel; see there."""
+    """3x3 convolution, padded by 1, with the kernel `[3, 3, I, O]` of the plain image.
+
+    The result has `groups`, and is packed as `x` is; with `upsample`, of the image upsampled by two
+    by nearest neighbour, twice as much in both directions, so that its size stays.
+    """
 
     features: int
     groups: int = 1
@@ -112,10 +90,25 @@ class PackedConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Packed) -> Packed:
-        shape = (3, 3, x.values.shape[-1] // x.pixels, self.features)
-        kernel = self.param("kernel", kernel_init, shape, jnp.float32).astype(self.dtype)
-        x = dataclasses.replace(x, values=x.values.astype(self.dtype))
-        return packed_conv(x, kernel, self.groups, upsample=self.upsample)
+        I, O, G = x.values.shape[-1] // x.pixels, self.features, self.groups
+        scale = 2 if self.upsample else 1
+        kernel = self.param("kernel", kernel_init, (3, 3, I, O), jnp.float32).astype(self.dtype)
+        row_taps, rows = _taps(x.rows, scale)
+        column_taps, columns = _taps(x.columns, scale)
+        # y, x: packed pixels of the new kernel. i, p: row and column in one that is read; j, q: in
+        # one that is made. s, t: taps of the given kernel. g, h: groups; c, d: their channels.
+        new = jnp.einsum(
+            "yijs,xpqt,stgchd->yxgipchjqd",
+            jnp.asarray(row_taps, kernel.dtype),
+            jnp.asarray(column_taps, kernel.dtype),
+            kernel.reshape(3, 3, x.groups, I // x.groups, G, O // G),
+            precision=jax.lax.Precision.HIGHEST,
+        ).reshape(len(row_taps), len(column_taps), x.values.shape[-1], -1)
+        order, values = ("NHWC", "HWIO", "NHWC"), x.values.astype(self.dtype)
+        values = jax.lax.conv_general_dilated(
+            values, new, (1, 1), (rows, columns), dimension_numbers=order
+        )
+        return Packed(values, scale * x.rows, scale * x.columns, G)
 
 
 class PackedBatchNorm(nn.Module):

@@ -107,9 +107,8 @@ def _folder() -> Section:
     """Images of one's own."""
     folder = Section(decides="damsm")
     folder.title = "pictures"  # of a collection of one's own; another title, another dataset
-    folder.test_fraction = Key(
-        0.1, above=0, at_most=0.99
-    )  # of the images that don't say their split
+    # Of the images that don't say their split.
+    folder.test_fraction = Key(0.1, above=0, at_most=0.99)
     folder.seed = Key(1, at_least=0)  # of the choice of these
     return folder
 

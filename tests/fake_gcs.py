@@ -49,7 +49,6 @@ class FakeGcs(http.server.ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
-        """Ends the server."""
         self.shutdown()
         self.server_close()
 
@@ -65,7 +64,6 @@ class FakeGcs(http.server.ThreadingHTTPServer):
             self.generations[key] = next(self.counter)
 
     def delete(self, key: str) -> None:
-        """Removes an object."""
         with self.lock:
             del self.objects[key], self.generations[key]
 

@@ -13,10 +13,12 @@ import pickle
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from attngan_jax.data import datasets
 from attngan_jax.data.vocabulary import Vocabulary, tokenise
+from attngan_jax.errors import UserError
 from tests.tiny_configs import coco, cub
 
 _NUMBERS = "zero one two three four five six seven eight nine".split()
@@ -39,6 +41,12 @@ def build(config, source: pathlib.Path) -> datasets.Dataset:
     """The dataset that `source` becomes."""
     datasets.prepare(config, str(source))
     return datasets.load(config)
+
+
+def assert_refused(config, source: pathlib.Path | str, complaint: str) -> None:
+    """What `source` is cannot become a dataset, and an error says why."""
+    with pytest.raises(UserError, match=complaint):
+        datasets.prepare(config, str(source))
 
 
 def records(dataset: datasets.Dataset) -> list[Mapping]:
@@ -113,6 +121,13 @@ def write_list(folder: pathlib.Path, rows: Iterable[Mapping | str]) -> pathlib.P
     """Writes `captions.jsonl`; texts are written as they are."""
     lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
     return write(folder / "captions.jsonl", "\n".join(lines) + "\n")
+
+
+def captions_pickle(words: Iterable[str], train=(), test=()) -> bytes:
+    """The content of the released `captions.pickle`: the captions' numbers, and the words."""
+    by_index = dict(enumerate(words))
+    by_word = {word: i for i, word in by_index.items()}
+    return pickle.dumps([list(train), list(test), by_index, by_word], 2)
 
 
 def make_cub(folder: pathlib.Path, images_per_class: int = 3) -> None:

@@ -11,7 +11,6 @@ import json
 import zlib
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from attngan_jax.interop import dimensions_from_state_dict, variables_from_state_dict
@@ -23,17 +22,10 @@ from attngan_jax.models.text_encoder import TextEncoder
 FOLDER = Path(__file__).parent / "data" / "reference"
 SPEC = json.loads((FOLDER / "spec.json").read_text(encoding="utf-8"))
 BATCH = SPEC["batch"]
-KINDS = {
-    "generator": "generator",
-    "generator_2stage": "generator",
-    "generator_dcgan": "generator_dcgan",
-    "discriminator_64": "discriminator",
-    "discriminator_128": "discriminator",
-    "discriminator_256": "discriminator",
-    "text_encoder_lstm": "text_encoder",
-    "text_encoder_gru": "text_encoder",
-    "image_encoder": "image_encoder",
-}
+KINDS = {name: name for name in ("generator", "generator_dcgan", "image_encoder")}
+KINDS |= {"generator_2stage": "generator"}
+KINDS |= {f"discriminator_{size}": "discriminator" for size in (64, 128, 256)}
+KINDS |= {f"text_encoder_{rnn_type}": "text_encoder" for rnn_type in ("lstm", "gru")}
 MODULES = {
     "generator": Generator,
     "generator_dcgan": functools.partial(Generator, single_image=True),
@@ -104,11 +96,6 @@ def btd(array: np.ndarray) -> np.ndarray:
     return np.swapaxes(array, 1, 2)
 
 
-def strided(array, stride: int) -> np.ndarray:
-    """`[B, H, W, C]` sampled as the keys that end in `_strideN` were."""
-    return np.asarray(array)[:, ::stride, ::stride]
-
-
 def assert_close(actual, expected, tolerance: float = FORWARD) -> None:
     """The largest difference is at most `tolerance` of the largest number."""
     actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
@@ -128,8 +115,3 @@ def norms(state: dict[str, np.ndarray], endings: tuple[str, ...] = ("",)) -> np.
     """L2 norms of a state_dict's arrays by sorted name, of those with one of the endings."""
     arrays = [state[name] for name in sorted(state) if name.endswith(endings)]
     return np.array([np.linalg.norm(np.asarray(array, np.float64)) for array in arrays])
-
-
-def numpy_tree(tree):
-    """The tree's leaves as NumPy arrays."""
-    return jax.tree.map(np.asarray, tree)

@@ -25,9 +25,8 @@ def _assert_same(one, other, name: str, example: float | None, margin: float = 0
     """`example` is one example's share in percent, None where the numbers are no shares."""
     assert type(one) is type(other), name
     if not isinstance(one, dict):
-        assert one == (
-            pytest.approx(other, rel=0, abs=margin) if isinstance(one, float) else other
-        ), name
+        is_float = isinstance(one, float)
+        assert one == (pytest.approx(other, rel=0, abs=margin) if is_float else other), name
         return
     assert one.keys() == other.keys(), name
     if example is None:
@@ -38,10 +37,5 @@ def _assert_same(one, other, name: str, example: float | None, margin: float = 0
         margin = 1.001 * example
     for key in one:
         of_fold = key == "std" and "fold_size" in one
-        _assert_same(
-            one[key],
-            other[key],
-            f"{name}.{key}",
-            example,
-            100 / one["fold_size"] if of_fold else margin,
-        )
+        allowed = 100 / one["fold_size"] if of_fold else margin
+        _assert_same(one[key], other[key], f"{name}.{key}", example, allowed)

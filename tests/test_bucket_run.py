@@ -4,7 +4,6 @@ reported and sampled, with the numbers of the same run in folders."""
 import io
 import json
 import os
-import pickle
 
 import jax
 import numpy as np
@@ -23,9 +22,11 @@ from attngan_jax.training import warm_start
 from attngan_jax.training.checkpoints import Checkpoints
 from attngan_jax.workdir import Workdir
 from tests import fake_gcs, tiny_runs
+from tests.made_up_sources import captions_pickle
 
 pytestmark = pytest.mark.slow
 NAME = "birds/runs/tiny"
+PLACES = ("bucket", "bucket"), ("bucket", "folder"), ("folder", "bucket")
 WORKDIR, DATA = f"gs://{NAME}", "gs://birds/data"
 
 
@@ -40,9 +41,8 @@ def bucket():
 def bucket_run(bucket, tmp_path_factory):
     """The end of `main` when the bucket refused a file in stage 2, what there was, and its next."""
     cache = f"--config.data.cache_dir={tmp_path_factory.mktemp('cache')}"
-    bucket.refuse = lambda method, key: (
-        403 if method == "POST" and key.endswith("samples/step_00000004.npz") else None
-    )
+    file = f"{NAME}/samples/step_00000004.npz"
+    bucket.refuse = lambda method, key: 403 if (method, key) == ("POST", file) else None
     stopped = tiny_runs.start_main(WORKDIR, DATA, cache)
     names = bucket.names(f"{NAME}/")
     bucket.refuse = lambda method, key: None
@@ -106,11 +106,8 @@ def test_a_run_on_gs_is_scored_again_followed_reported_and_sampled(bucket, bucke
     assert b"<html" in read(bucket, "report/index.html")
 
     files = sample(WORKDIR, ["a red bird"], "gs://birds/out", attention=True, seed=0, num_images=1)
-    assert [path.name for path in files] == [
-        "grid.png",
-        "caption_000_image_0.png",
-        "caption_000_image_0_attention.png",
-    ]
+    names = [f"caption_000_image_0{end}.png" for end in ("", "_attention")]
+    assert [path.name for path in files] == ["grid.png", *names]
     picture = Image.open(io.BytesIO(bucket.objects["birds/out/caption_000_image_0.png"]))
     assert picture.size == (16, 16)
 
@@ -119,18 +116,12 @@ def test_weights_are_exported_to_a_bucket_and_imported_from_it(bucket, bucket_ru
     files, again = "gs://birds/exported", "gs://birds/imported"
     names = {path.stem: str(path) for path in export(WORKDIR, files)}
     assert bucket.objects["birds/exported/vocabulary.txt"] == read(bucket, "vocabulary.txt")
-    words = dict(enumerate(read(bucket, "vocabulary.txt").decode().splitlines()))
-    captions = [[], [], words, {word: i for i, word in words.items()}]
-    bucket.put("birds/exported/captions.pickle", pickle.dumps(captions, 2))
+    words = read(bucket, "vocabulary.txt").decode().splitlines()
+    bucket.put("birds/exported/captions.pickle", captions_pickle(words))
     config = configuration.load_workdir_config(WORKDIR)
-    model = read_original(
-        config,
-        generator=names["netG"],
-        text_encoder=names["text_encoder"],
-        image_encoder=names["image_encoder"],
-        captions=f"{files}/captions.pickle",
-        discriminators=[names["netD0"], names["netD1"]],
-    )
+    paths = {name: names[name] for name in ("text_encoder", "image_encoder")}
+    paths |= {"generator": names["netG"], "discriminators": [names["netD0"], names["netD1"]]}
+    model = read_original(config, captions=f"{files}/captions.pickle", **paths)
     write_workdir(config, again, model, 4)
     own, imported = TrainedModel.load(WORKDIR), TrainedModel.load(again)
     assert imported.step == 4 and imported.vocabulary.words == own.vocabulary.words
@@ -139,9 +130,7 @@ def test_weights_are_exported_to_a_bucket_and_imported_from_it(bucket, bucket_ru
         write_workdir(config, again, model, 4)
 
 
-@pytest.mark.parametrize(
-    "source, target", [("bucket", "bucket"), ("bucket", "folder"), ("folder", "bucket")]
-)
+@pytest.mark.parametrize("source, target", PLACES)
 def test_stage_1_of_a_run_elsewhere_is_taken(source, target, bucket_run, tiny_run, tmp_path):
     source = storage.path({"bucket": WORKDIR, "folder": tiny_run.workdir}[source])
     target = storage.path({"bucket": f"gs://birds/taken/{source.name}", "folder": tmp_path}[target])

@@ -10,7 +10,7 @@ import pytest
 
 from attngan_jax.errors import UserError
 from attngan_jax.training import ahead_of_time
-from tests.tiny_runs import CONFIG, ROOT, assert_one_line, start_command
+from tests.tiny_runs import CONFIG, ROOT, start_command
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,
@@ -140,10 +140,6 @@ def test_without_libtpu_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install -r requirements-tpu.txt"):
         ahead_of_time.topology_devices("v5e:2x4")
-
-
-def test_the_command_asks_for_a_topology():
-    assert_one_line(start_command("compile_check", "--config", CONFIG), 2, "--topology")
 
 
 def failing_step(message):

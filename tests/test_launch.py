@@ -26,6 +26,7 @@ case "$*" in
 esac
 """
 QUICKSTART = "bash launch/quickstart.sh"
+VERSIONS = {(3, 10, 9): True, (3, 11, 0): False, (3, 13, 9): False, (3, 14, 0): True}  # exit codes
 
 
 @pytest.fixture
@@ -114,10 +115,7 @@ def test_no_python_that_is_new_enough_says_so(launch):
     assert "PYTHON=" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "version, status",
-    [((3, 10, 9), True), ((3, 11, 0), False), ((3, 13, 9), False), ((3, 14, 0), True)],
-)
+@pytest.mark.parametrize("version, status", VERSIONS.items())
 def test_supported_pythons(version, status):
     script = (ROOT / "launch" / "environment.sh").read_text()
     check = re.search(r"^fits='import sys; sys.exit\((.*)\)'$", script, re.MULTILINE)[1]

@@ -14,8 +14,7 @@ def executed(tmp_path_factory):
     """The notebook after a run from nothing, its parameters replaced."""
     folder = tmp_path_factory.mktemp("notebook")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    tagged = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
-    (parameters,) = tagged
+    (parameters,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", ()))
     values = {"data.data_dir": folder / "data", "compilation_cache_dir": CACHE}
     options = [f"--config.{key}={value}" for key, value in values.items()]
     parameters.source += (
@@ -25,10 +24,8 @@ def executed(tmp_path_factory):
     for cell in notebook.cells:  # images go beside the run
         cell.source = cell.source.replace("out/notebook", str(folder / "out"))
     resources = {"metadata": {"path": str(ROOT / "launch")}}
-    client = nbclient.NotebookClient(
-        notebook, timeout=600, kernel_name="python3", resources=resources
-    )
-    client.execute()
+    options = dict(timeout=600, kernel_name="python3", resources=resources)
+    nbclient.NotebookClient(notebook, **options).execute()
     return notebook, folder
 
 

@@ -23,6 +23,7 @@ if "scp" in sys.argv and "--recurse" not in sys.argv:
     shutil.copy(source, os.environ["CALLS"] + ".tar.gz")
 sys.exit(int(os.environ.get("FAILS", "0")))
 """
+NO_SHELLCHECK = "shellcheck is not installed (Debian: apt install shellcheck)"
 ZONE = "ZONE=us-west4-a"
 TPU = f"{ZONE} NAME=birds"
 VM = "gcloud compute tpus tpu-vm"
@@ -38,81 +39,60 @@ WORKLOAD = rf"""xpk workload create {CLUSTER} --workload=attngan --tpu-type=v5li
 TRANSCRIPTS = rf"""
 $ {TPU} TYPE=v5litepod-8 bash launch/tpu/create.sh
 {VM} create birds {AT} --accelerator-type=v5litepod-8 --version=v2-alpha-tpuv5-lite
-
 $ {TPU} TYPE=v4-32 PROJECT=mine bash launch/tpu/create.sh
 {VM} create birds {AT} --project=mine --accelerator-type=v4-32 --version=tpu-ubuntu2204-base
-
 $ {TPU} TYPE=v6e-16 MODE=queued VALID=6h bash launch/tpu/create.sh
 {QUEUE} create birds {AT} --node-id=birds --accelerator-type=v6e-16 \
     --runtime-version=v2-alpha-tpuv6e --valid-until-duration=6h
-
 $ {TPU} TYPE=v5p-8 MODE=spot bash launch/tpu/create.sh
 {QUEUE} create birds {AT} --node-id=birds --accelerator-type=v5p-8 \
     --runtime-version=v2-alpha-tpuv5 --spot
-
 $ {TPU} TYPE=v5litepod-8 RUNTIME=another bash launch/tpu/create.sh
 {VM} create birds {AT} --accelerator-type=v5litepod-8 --version=another
-
 $ {TPU} WORKDIR='gs://bucket/my runs' bash launch/tpu/run.sh --config c.py '--config.name=my birds'
 {SSH} --worker=all '--command=cd attngan_jax || exit 1; WORKDIR=gs://bucket/my\ runs \
 nohup bash launch/tpu/worker.sh --config c.py --config.name=my\ birds >/dev/null 2>&1 </dev/null &'
-
 $ {TPU} WORKDIR=bucket/runs/cub bash launch/tpu/follow.sh
 {SSH} --worker=0 '--command=cd attngan_jax && tail -n 200 -F bucket/runs/cub/logs/worker-0.log'
-
 $ {TPU} WORKDIR='/mnt/my runs' WORKER=2 bash launch/tpu/follow.sh
 {SSH} --worker=2 '--command=cd attngan_jax && tail -n 200 -F /mnt/my\ runs/logs/worker-2.log'
-
 $ {TPU} WORKDIR=gs://bucket/runs/cub bash launch/tpu/follow.sh
 {SSH} --worker=0 \
     '--command=cd attngan_jax && tail -n 200 -F logs/bucket/runs/cub/worker-0.log'
-
 $ {TPU} WORKDIR=gs://bucket/runs/cub/ TO=HERE/cub bash launch/tpu/fetch.sh
 gcloud storage rsync --recursive gs://bucket/runs/cub HERE/cub
-
 $ {TPU} WORKDIR=runs/cub TO=HERE/cub bash launch/tpu/fetch.sh
 {VM} scp --recurse birds:attngan_jax/runs/cub HERE/cub {AT} --worker=0
-
 $ {TPU} WORKDIR=/mnt/cub TO=HERE/cub bash launch/tpu/fetch.sh
 {VM} scp --recurse birds:/mnt/cub HERE/cub {AT} --worker=0
-
 $ {TPU} bash launch/tpu/delete.sh
 {VM} delete birds {AT} --quiet
-
 $ {TPU} MODE=spot bash launch/tpu/delete.sh
 {QUEUE} delete birds {AT} --force --quiet
-
 $ {GKE} BUCKET=my-birds MODE=spot bash launch/gke/xpk.sh cluster
 xpk cluster create {CLUSTER} --tpu-type=v5litepod-16 --num-slices=1 --spot \
     --enable-gcsfuse-csi-driver
 xpk storage attach bucket {CLUSTER} --type=gcsfuse --bucket=my-birds --mount-point=/bucket \
     --readonly=false --size=1 --auto-mount=true
-
 $ {GKE} bash launch/gke/xpk.sh cluster
 xpk cluster create {CLUSTER} --tpu-type=v5litepod-16 --num-slices=1 --on-demand
-
 $ {GKE} bash launch/gke/xpk.sh image
 docker build --file launch/gke/Dockerfile --tag {IMAGE} .
 docker push {IMAGE}
-
 $ {GKE} BUCKET=my-birds bash launch/gke/xpk.sh run --config configs/cub.py
 {WORKLOAD} 'python -m attngan_jax.main --distributed --workdir /bucket/runs/attngan \
 --config configs/cub.py'
-
 $ {GKE} WORKDIR=gs://my-birds/cub bash launch/gke/xpk.sh run --config configs/cub.py
 {WORKLOAD} 'python -m attngan_jax.main --distributed --workdir gs://my-birds/cub \
 --config configs/cub.py'
-
 $ {GKE} bash launch/gke/xpk.sh follow
 kubectl logs --follow --selector=jobset.sigs.k8s.io/jobset-name=attngan,\
 batch.kubernetes.io/job-completion-index=0
-
 $ {GKE} bash launch/gke/xpk.sh stop
 xpk workload delete {CLUSTER} --workload=attngan
-
 $ {GKE} PROJECT=mine bash launch/gke/xpk.sh delete
 xpk cluster delete {CLUSTER} --project=mine
-"""
+""".strip().split("\n$ ")
 
 
 @pytest.fixture
@@ -138,9 +118,7 @@ def printed(dry_run):
     return [words for words in commands if words[0] in FAKES]
 
 
-@pytest.mark.parametrize(
-    "transcript", TRANSCRIPTS.strip().split("\n\n"), ids=lambda text: text.partition("\n")[0]
-)
+@pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=lambda text: text.partition("\n")[0])
 def test_a_script_makes_these_calls_and_a_dry_run_prints_them(start, tmp_path, transcript):
     transcript = transcript.replace("HERE", str(tmp_path)).replace("\\\n", "")
     command, *lines = transcript.removeprefix("$ ").splitlines()
@@ -208,9 +186,8 @@ def test_run_returns_while_the_workers_work(start, tmp_path):
     _, ((*_, command),) = start(f"{TPU} WORKDIR=runs/r bash launch/tpu/run.sh --config c.py")
     launching.copy_project(tmp_path / "attngan_jax", "#!/bin/sh\nsleep 40\n")
     script = command.removeprefix("--command=")
-    done = subprocess.run(
-        ["bash", "-c", f"export WORKER=0; {script}"], cwd=tmp_path, capture_output=True, timeout=30
-    )
+    run = ["bash", "-c", f"export WORKER=0; {script}"]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
@@ -265,10 +242,7 @@ def test_scripts_document_their_variables(script):
             assert f"{variable} " in head or f"{variable}," in head, variable
 
 
-@pytest.mark.skipif(
-    not shutil.which("shellcheck"),
-    reason="shellcheck is not installed (Debian: apt install shellcheck)",
-)
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason=NO_SHELLCHECK)
 def test_shellcheck_has_nothing_to_say():
     done = subprocess.run(["shellcheck", "-x", *SCRIPTS], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

@@ -25,9 +25,7 @@ def tiny(name, folder):
 def test_both_stages_train_and_are_scored_on_a_source_in_the_layout(name, images, tmp_path):
     workdir = Workdir(tmp_path / "run")
     getattr(made_up_sources, f"make_{name}")(tmp_path / "source")
-
     page = experiment.train_and_evaluate(tiny(name, tmp_path), workdir.folder)
-
     assert "<html" in page.read_text()
     losses = {}
     for line in map(json.loads, workdir.metrics_log.read_text().splitlines()):

@@ -1,7 +1,6 @@
 """`python -m attngan_jax.main` from nothing to the report, on the tiny config, and what follows."""
 
 import json
-import pickle
 import re
 import shutil
 import time
@@ -18,6 +17,7 @@ from attngan_jax.evaluation import suite
 from attngan_jax.sampling.trained_model import TrainedModel
 from attngan_jax.workdir import Workdir
 from tests import tiny_runs
+from tests.made_up_sources import captions_pickle
 
 
 def read_metrics(workdir):
@@ -234,9 +234,8 @@ def test_an_exported_run_that_is_imported_has_its_scores_and_is_trained_on(tiny_
     files, again = tmp_path / "files", tmp_path / "again"
     exported = tiny_runs.start_command(f"convert export --workdir {workdir} --out {files}")
     assert exported.returncode == 0, exported.stderr
-    words = dict(enumerate(Vocabulary.load(Workdir(workdir).vocabulary).words))
-    captions = [[], [], words, {word: i for i, word in words.items()}]
-    (files / "captions.pickle").write_bytes(pickle.dumps(captions, 2))
+    words = Vocabulary.load(Workdir(workdir).vocabulary).words
+    (files / "captions.pickle").write_bytes(captions_pickle(words))
     weights = {"generator": "netG", "discriminator": "netD0"}
     weights |= {name: name for name in ("text_encoder", "image_encoder")}
     imported = tiny_runs.start_command(

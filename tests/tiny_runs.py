@@ -13,16 +13,16 @@ QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expen
 CACHE = os.path.expanduser("~/.cache/attngan_jax/tests")
 
 
+def start_python(*arguments, devices=1, **environment) -> subprocess.CompletedProcess:
+    """Runs `python ARGUMENTS` to its end, on `devices` devices."""
+    environment |= {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
+    options = dict(cwd=ROOT, env=os.environ | environment, capture_output=True, text=True)
+    return subprocess.run([sys.executable, *map(str, arguments)], **options, timeout=900)
+
+
 def start_module(words: str, *arguments) -> subprocess.CompletedProcess:
-    """Runs `python -m WORDS ARGUMENTS` to its end, on one device; WORDS are split as by a shell."""
-    return subprocess.run(
-        [sys.executable, "-m", *shlex.split(words), *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"},
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
+    """Runs `python -m WORDS ARGUMENTS`; WORDS are split as by a shell."""
+    return start_python("-m", *shlex.split(words), *arguments)
 
 
 def start_command(words: str, *arguments) -> subprocess.CompletedProcess:

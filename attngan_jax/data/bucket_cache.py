@@ -40,6 +40,20 @@ def address(config: Config, folder: Path) -> storage.Path:
     return storage.path(config.data.data_dir) / folder.relative_to(data_dir(config)).as_posix()
 
 
+def _download(source: storage.Path, target: Path, size: int) -> None:
+    """Streams a file of `size` bytes to disk; it appears whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        storage.blob(source).download_to_filename(str(unfinished))  # checks the hash
+        if (arrived := unfinished.stat().st_size) != size:
+            why = f"{arrived:,} of them arrived: run the same command again"
+            raise UserError(f"{source} has {size:,} bytes and {why}")
+        os.replace(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
 def fetch(source: storage.Path, folder: Path) -> None:
     """Makes `folder` a copy of the dataset at `source`, unless it is that or is not finished.
 
@@ -66,11 +80,7 @@ def fetch(source: storage.Path, folder: Path) -> None:
             hint = f"{folder} has {room}: choose another config.data.cache_dir"
             raise UserError(f"the copy of the dataset needs {needed} and {hint}")
         for name in tqdm(missing, f"Copying {source.parts[-2]} here", disable=not missing):
-            content = storage.blob(source / name).download_as_bytes()  # checks the hash
-            if len(content) != (size := there[name][0]):
-                arrived = f"{len(content):,} of them arrived: run the same command again"
-                raise UserError(f"{source / name} has {size:,} bytes and {arrived}")
-            storage.write_bytes(folder / name, content)
+            _download(source / name, folder / name, there[name][0])
             here[name] = there[name]
             storage.write_text(list_file(folder), json.dumps(here) + "\n")
 

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -186,7 +187,7 @@ def _read_words(folders: Sequence[Path], notes: Notes) -> Sequence[str] | None:
 def _folders(root: Path, depth: int = _DEPTH) -> Iterator[Path]:
     """`root` and the folders below it, but for those of one class, which hold files alone."""
     yield root
-    if depth and root.is_dir():
+    if depth and root.is_dir() and os.access(root, os.R_OK | os.X_OK):
         for path in sorted(root.iterdir()):
             if class_of(path.name) is None and not path.name.startswith(".") and path.is_dir():
                 yield from _folders(path, depth - 1)

@@ -64,6 +64,7 @@ def evaluate(
 
     def write() -> dict:
         metrics = {"step": trained.step, "newest_step": newest}
+        metrics["newest_damsm_step"] = _newest_damsm_step(run)
         metrics |= {"dataset": config.data.dataset, "split": "test", "unit": "percent"}
         metrics |= blocks.r_precisions(real, made, subject)
         metrics["damsm_retrieval"] = blocks.damsm_retrieval(real, config, run.folder)
@@ -118,13 +119,26 @@ def _load(run: Workdir, step: int | None, settings: dict) -> measurements.Subjec
 
 
 def is_finished(workdir: PathLike, step: int, config: Config | None = None) -> bool:
-    """Whether the run's checkpoint was scored with these settings, when `step` was the newest."""
+    """Whether the run's checkpoint was scored with these settings, when `step` was the newest.
+
+    Not if stage 1 has been trained further since, or another checkpoint is the best by now.
+    """
+    run = Workdir(workdir)
     try:
-        metrics = json.loads(Workdir(workdir).metrics.read_text(encoding="utf-8"))
-        same = config is None or metrics["settings"] == eval_settings(config)
+        metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
+        damsm_step = _newest_damsm_step(run)
+        same = metrics.get("newest_damsm_step", damsm_step) == damsm_step
+        if config is not None:
+            chosen_by = config.attngan.best_checkpoint or None
+            same &= metrics["r_precision"]["chosen_by"] == chosen_by
+            same &= metrics["settings"] == eval_settings(config)
         return metrics["newest_step"] == step and same
     except (FileNotFoundError, ValueError, KeyError):
         return False
+
+
+def _newest_damsm_step(run: Workdir) -> int | None:
+    return max(Checkpoints.steps_in(run.folder, "damsm"), default=None)
 
 
 def eval_settings(config: Config) -> dict:

@@ -51,17 +51,9 @@ def build_generator(config: Config) -> Generator:
     """The generator of `config.generator`, in the layout of `config.platform`."""
     g = config.generator
     on_tpu = (config.platform or jax.default_backend()) == "tpu"
-    return (PackedGenerator if on_tpu else Generator)(
-        num_stages=g.num_stages,
-        base_size=g.base_size,
-        gf_dim=g.gf_dim,
-        condition_dim=g.condition_dim,
-        num_residual_blocks=g.num_residual_blocks,
-        attention=g.attention,
-        single_image=g.single_image,
-        legacy_mask=g.legacy_mask,
-        **_common(config),
-    )
+    names = "num_stages base_size gf_dim condition_dim num_residual_blocks attention"
+    fields = {name: g[name] for name in f"{names} single_image legacy_mask".split()}
+    return (PackedGenerator if on_tpu else Generator)(**fields, **_common(config))
 
 
 def build_discriminators(config: Config) -> tuple[Discriminator, ...]:

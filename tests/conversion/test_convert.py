@@ -1,21 +1,15 @@
 """The released code's files to a workdir and back: numbers, images, and what may go wrong."""
 
-import pickle
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attngan_jax import interop
 from attngan_jax.conversion.export_run import export
 from attngan_jax.conversion.import_run import read_original, write_workdir
 from attngan_jax.errors import UserError
-from attngan_jax.interop import (
-    read_state_dict,
-    state_dict_from_variables,
-    variables_from_state_dict,
-    write_safetensors,
-)
+from attngan_jax.interop import read_state_dict, write_safetensors
 from attngan_jax.interop.name_tables import TABLES
 from attngan_jax.models.image_encoder import ImageEncoder
 from attngan_jax.sampling.trained_model import TrainedModel, restore_stage
@@ -25,6 +19,7 @@ from attngan_jax.workdir import has_image_encoder
 from configs import default
 from tests import tiny_runs
 from tests.interop.original_weights import assert_same
+from tests.made_up_sources import captions_pickle
 from tests.reference_vectors import state_dict
 
 WORDS = ["<end>", "a", "red", "bird"]
@@ -59,7 +54,7 @@ def originals():
     }
     encoder, images = ImageEncoder("cnn", 6, 2), jnp.zeros((1, 16, 16, 3))
     fresh = encoder.init(jax.random.key(0), images, train=False)
-    return weights | {"image_encoder": state_dict_from_variables("image_encoder", fresh)}
+    return weights | {"image_encoder": interop.state_dict_from_variables("image_encoder", fresh)}
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +63,7 @@ def files(originals, tmp_path_factory):
     folder = tmp_path_factory.mktemp("originals")
     for name, weights in originals.items():
         write_safetensors(folder / f"{name}.safetensors", weights)
-    captions = [[[1, 2, 3]], [[1, 3]], dict(enumerate(WORDS)), {}]
-    (folder / "captions.pickle").write_bytes(pickle.dumps(captions, 2))
+    (folder / "captions.pickle").write_bytes(captions_pickle(WORDS, [[1, 2, 3]], [[1, 3]]))
     return folder
 
 
@@ -104,7 +98,7 @@ def test_a_run_generates_with_the_weights(workdir, originals):
     kinds = {"generator": "generator", "text": "text_encoder", "image": "image_encoder"}
     for network, kind in kinds.items():
         original = originals["netG" if kind == "generator" else kind]
-        expected = variables_from_state_dict(kind, original)
+        expected = interop.variables_from_state_dict(kind, original)
         for collection, values in trained.variables[network].items():
             jax.tree.map(np.testing.assert_array_equal, values, expected[collection])
     batch = {"caption": [[1, 2, 3, 0]], "caption_length": [3], "number": [0]}
@@ -165,23 +159,19 @@ def test_a_used_workdir_is_left_alone(workdir, files, tmp_path):
     assert not (tmp_path / "run" / "half").exists() and not (tmp_path / "run.unfinished").exists()
 
 
+OTHER = {"generator.num_residual_blocks": 2, "generator.num_stages": 3, "generator.z_dim": 4}
+OTHER |= {"generator.condition_dim": 4, "generator.attention": False, "discriminator.df_dim": 4}
+OTHER |= {"text_encoder.embedding_dim": 8, "text_encoder.word_dim": 300, "image_encoder.cnn_dim": 4}
+OTHER |= {"text_encoder.rnn_type": "gru", "image_encoder.trunk": "inception_v3"}
+
+
 @pytest.mark.parametrize(
     "key, value, message",
     [
         ("generator.gf_dim", 3, "gf_dim is 2 there and 3 by generator.gf_dim"),
-        ("generator.num_residual_blocks", 2, "generator.num_residual_blocks"),
-        ("generator.num_stages", 3, "generator.num_stages"),
-        ("generator.z_dim", 4, "generator.z_dim"),
-        ("generator.condition_dim", 4, "generator.condition_dim"),
         ("generator.base_size", 16, "pixels, and the config has"),
         ("generator.single_image", True, "pixels, and the config has|generator.single_image"),
-        ("generator.attention", False, "generator.attention"),
-        ("discriminator.df_dim", 4, "discriminator.df_dim"),
-        ("text_encoder.embedding_dim", 8, "text_encoder.embedding_dim"),
-        ("text_encoder.word_dim", 300, "text_encoder.word_dim"),
-        ("text_encoder.rnn_type", "gru", "text_encoder.rnn_type"),
-        ("image_encoder.trunk", "inception_v3", "image_encoder.trunk"),
-        ("image_encoder.cnn_dim", 4, "image_encoder.cnn_dim"),
+        *((key, value, key) for key, value in OTHER.items()),
     ],
 )
 def test_weights_of_another_config(files, key, value, message):
@@ -195,8 +185,8 @@ def test_files_in_each_others_place(files, tmp_path):
         read(config, files, generator=files / "text_encoder.safetensors")
     with pytest.raises(UserError, match="a second one"):
         read(config, files, ["netD0", "netD0"])
-    words = {i: f"w{i}" for i in range(5)}
-    (tmp_path / "captions.pickle").write_bytes(pickle.dumps([[[1]], [[1]], words, {}], 2))
+    words = [f"w{i}" for i in range(5)]
+    (tmp_path / "captions.pickle").write_bytes(captions_pickle(words, [[1]], [[1]]))
     with pytest.raises(UserError, match="vocabulary_size is 4 there and 5 by --captions"):
         read(config, files, captions=tmp_path / "captions.pickle")
 

@@ -1,7 +1,5 @@
 """The released code's files at CUB's full width, of seeded weights, become a run that generates."""
 
-import pickle
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +9,7 @@ from attngan_jax.interop import write_safetensors
 from attngan_jax.interop.name_tables import TABLES
 from configs import cub
 from tests import tiny_runs
+from tests.made_up_sources import captions_pickle
 from tests.reference_vectors import state_dict
 
 NUM_WORDS = 5_450  # with <end>
@@ -28,8 +27,8 @@ def write_originals(folder):
         dimensions[name]["embedding_dim"] = config.text_encoder.embedding_dim
         rows = [(row.pt, row.shape) for row in TABLES[kind].rows(dimensions[name])]
         write_safetensors(folder / f"{name}.safetensors", state_dict(rows))
-    words = {i: f"word{i}" if i else END for i in range(NUM_WORDS)}
-    (folder / "captions.pickle").write_bytes(pickle.dumps([[[1, 2]], [[3]], words, {}], 2))
+    words = [END, *(f"word{i}" for i in range(1, NUM_WORDS))]
+    (folder / "captions.pickle").write_bytes(captions_pickle(words, [[1, 2]], [[3]]))
 
 
 @pytest.mark.slow

@@ -1,8 +1,16 @@
 """Config and source of the dataset that a module's `DATASET` names; some modules have their own."""
 
 import pytest
+from absl import flags
 
 from tests import made_up_sources
+
+
+@pytest.fixture(autouse=True, scope="session")
+def parsed_flags():
+    """Grain's workers read absl flags."""
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
 
 
 @pytest.fixture

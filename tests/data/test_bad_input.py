@@ -105,9 +105,7 @@ def test_images_and_captions_that_are_left_out_or_repaired(config, source, tmp_p
     write(source / "a b" / "two words.jpg", encoded(30))
     write(source / "a b" / "two words.txt", "\n".join(captions(30)))
     config.data.captions_per_image, config.data.max_left_out = 2, 0.9
-
     dataset, records = build(config, source)
-
     left_out = bad | {
         "no caption with a word": {"13", "14", "16"},
         "link that leads out of the source": {"17"},
@@ -148,9 +146,7 @@ def test_images_of_every_kind_are_kept_as_they_are(config, source):
     for name, content in fine.items():
         write(source / f"{name}.jpg", content)
         write(source / f"{name}.txt", f"a {name} bird")
-
     dataset, records = build(config, source)
-
     for name, content in fine.items():
         assert records[name]["image"] == content
         assert decode_image(content).mode == "RGB"
@@ -174,9 +170,7 @@ def test_names_links_and_lines_of_a_list(config, source, tmp_path):
     rows += [row(0, split="eval") | {"file": "4.JPG"}]
     write_list(source, rows)
     config.data.max_left_out = 0.9
-
     dataset, records = build(config, source)
-
     lines = {f"captions.jsonl, line {n}" for n in range(len(rows) - 4, len(rows))}
     left_out["line of captions.jsonl that names no file"] = lines
     left_out["unknown split (train and test are known)"] = {"4.JPG"}
@@ -238,8 +232,7 @@ def test_one_too_many_at_the_very_end_stops_it_too(config, source):
     build(config, source)
     config.data.data_dir += "2"
     write(source / "1.jpg", b"")
-    with pytest.raises(UserError, match="2 of 24 images cannot be used, more"):
-        datasets.prepare(config, str(source))
+    made_up_sources.assert_refused(config, source, "2 of 24 images cannot be used, more")
 
 
 def test_a_shard_and_a_split_of_nothing_but_bad_images(config, source, monkeypatch):
@@ -247,14 +240,11 @@ def test_a_shard_and_a_split_of_nothing_but_bad_images(config, source, monkeypat
     write_list(source, [row(k, split="train" if k < 20 else "test") for k in range(COUNT)])
     for k in range(4, 8):
         write(source / f"{k}.jpg", b"")
-
     dataset, _ = build(config, source)
-
     shown = [made_up_sources.shown(record) for record in dataset.train]
     assert shown == [k for k in range(20) if not 4 <= k < 8]
     assert datasets.prepare(config, str(source)) is False
     for k in range(20, COUNT):
         write(source / f"{k}.jpg", b"")
     config.data.data_dir, config.data.max_left_out = config.data.data_dir + "2", 1.0
-    with pytest.raises(UserError, match="none of the test images"):
-        datasets.prepare(config, str(source))
+    made_up_sources.assert_refused(config, source, "none of the test images")

@@ -9,11 +9,8 @@ from attngan_jax.data.birds import captions
 from attngan_jax.data.birds.species import ATTRIBUTES, BODY_COLORS, COLOR_ATTRIBUTES, make_species
 
 SPECIES = make_species(150, seed=5)
-LAST_WORDS = {
-    color: {phrase.split()[-1] for phrase in captions.COLOR_WORDS[color]}
-    for color in captions.COLOR_WORDS
-}
-COLOR_OF_WORD = {word: color for color, words in LAST_WORDS.items() for word in words}
+PHRASES = captions.COLOR_WORDS.items()
+COLOR_OF_WORD = {text.split()[-1]: color for color, texts in PHRASES for text in texts}
 
 
 def words_of(text):
@@ -32,21 +29,20 @@ def stated(species, caption):
     return {name for name, _ in named}
 
 
+def write(species, seed):
+    return captions.write_captions(species, np.random.default_rng([seed, species.class_id]), 10)
+
+
 WRITTEN = [  # species, text, and the attributes that it states
     (species, caption.text, stated(species, caption))
     for species in SPECIES
-    for caption in captions.write_captions(
-        species, np.random.default_rng([0, species.class_id]), 10
-    )
+    for caption in write(species, 0)
 ]
 
 
 def test_the_generator_decides():
-    def write(seed):
-        return captions.write_captions(SPECIES[0], np.random.default_rng(seed), 10)
-
-    assert write(1) == write(1) != write(2)
-    assert len({caption.text for caption in write(1)}) >= 8
+    assert write(SPECIES[0], 1) == write(SPECIES[0], 1) != write(SPECIES[0], 2)
+    assert len({caption.text for caption in write(SPECIES[0], 1)}) >= 8
 
 
 def test_length_colours_and_articles():

@@ -4,10 +4,8 @@ import json
 
 import pytest
 
-from attngan_jax.data import datasets
-from attngan_jax.errors import UserError
 from tests import made_up_sources
-from tests.made_up_sources import build, counts, encoded, shown, write
+from tests.made_up_sources import assert_refused, build, counts, encoded, shown, write
 
 DATASET = "coco"
 
@@ -50,9 +48,7 @@ def test_rows_that_do_not_fit_together(config, source):
     rows["annotations"] += [{"image_id": 123456, "caption": "a bird of nowhere"}, {"id": 3}, "x"]
     path.write_text(json.dumps(rows))
     config.data.max_left_out = 0.5
-
     dataset = build(config, source)
-
     assert [shown(record) for record in dataset.train] == [k for k in range(12) if k not in (3, 5)]
     left_out = {"name that leads out of the source": 1, "id listed twice": 1}
     assert counts(dataset, "left_out") == left_out
@@ -67,11 +63,9 @@ def test_rows_that_do_not_fit_together(config, source):
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"images": [', b'{"images": []}'])
 def test_a_list_of_something_else(config, source, content):
     write(source / "annotations" / "captions_val2014.json", content)
-    with pytest.raises(UserError, match="captions_val2014.json is not COCO.*annotations_trainval"):
-        datasets.prepare(config, str(source))
+    assert_refused(config, source, "captions_val2014.json is not COCO.*annotations_trainval")
 
 
 def test_what_is_missing_is_asked_for_by_name(config, source):
     (source / "val2014").rename(source / "validation")
-    with pytest.raises(UserError, match=r"lacks the folder val2014.*val2014\.zip.*SHA-256"):
-        datasets.prepare(config, str(source))
+    assert_refused(config, source, r"lacks the folder val2014.*val2014\.zip.*SHA-256")

@@ -18,7 +18,7 @@ from attngan_jax.data import archives, datasets
 from attngan_jax.data.cub import Cub
 from attngan_jax.errors import UserError
 from tests import made_up_sources
-from tests.made_up_sources import build, counts, encoded, records, shown, vocabulary_of, write
+from tests.made_up_sources import build, captions_pickle, counts, encoded, records, shown, write
 
 DATASET = "cub"
 
@@ -42,7 +42,6 @@ def assert_like_the_released_layout(dataset, source):
 
 def test_the_released_layout(config, source):
     dataset = build(config, source)
-
     assert len(dataset.train) == 15 and len(dataset.test) == 9 and dataset.num_classes == 200
     assert {int(record["class_id"]) for record in dataset.train} == {0, 1, 3, 4, 5}
     assert {int(record["class_id"]) for record in dataset.test} == {2, 6, 7}
@@ -56,17 +55,13 @@ def test_the_released_layout(config, source):
         assert [text.decode() for text in record["captions"]] == made_up_sources.captions(k)
         np.testing.assert_array_equal(record["bbox"], [10 + k % 5, 5, 30, 20 + k % 7])
     captions = [text.decode() for record in records(dataset) for text in record["captions"]]
-    assert dataset.vocabulary == vocabulary_of(captions)
+    assert dataset.vocabulary == made_up_sources.vocabulary_of(captions)
 
 
 def test_words_come_from_captions_pickle_where_it_is(config, source):
     words = ["<end>", "feathers", "bird", "this", "unheard"]
-    by_index = dict(enumerate(words))
-    by_word = {word: i for i, word in by_index.items()}
-    write(source / "captions.pickle", pickle.dumps([[[1, 2]], [[3]], by_index, by_word], 2))
-
+    write(source / "captions.pickle", captions_pickle(words, [[1, 2]], [[3]]))
     dataset = build(config, source)
-
     assert list(dataset.vocabulary.words) == words
     report = dataset.report
     assert (report["words"], report["words_from"]) == (5, "captions.pickle")
@@ -122,8 +117,8 @@ def test_archives_as_published(config, source, packed, tmp_path):
 def test_a_damaged_archive_is_named(config, packed, tmp_path):
     archive = packed / "CUB_200_2011.tgz"
     archive.write_bytes(archive.read_bytes()[:-3000])
-    with pytest.raises(UserError, match="CUB_200_2011.tgz is damaged or cut short.*SHA-256"):
-        datasets.prepare(config, str(packed))
+    complaint = "CUB_200_2011.tgz is damaged or cut short.*SHA-256"
+    made_up_sources.assert_refused(config, packed, complaint)
     assert not list((tmp_path / "data").rglob("*.array_record*"))
 
 
@@ -177,22 +172,16 @@ def server(packed):
         server.shutdown()
 
 
-def test_images_are_downloaded_where_they_alone_are_missing(
-    config, source, packed, server, monkeypatch
-):
+def test_missing_images_are_downloaded(config, source, packed, server, monkeypatch):
     shutil.rmtree(source / "CUB_200_2011")
     monkeypatch.setattr(Cub, "IMAGES_URL", f"{server}/CUB_200_2011.tgz")
-
-    with pytest.raises(UserError, match="is not the CUB_200_2011.tgz that was published"):
-        datasets.prepare(config, str(source))
+    made_up_sources.assert_refused(config, source, "is not the CUB_200_2011.tgz that was published")
     sha256 = hashlib.sha256((packed / "CUB_200_2011.tgz").read_bytes()).hexdigest()
     monkeypatch.setattr(Cub, "IMAGES_SHA256", sha256)
     assert_like_the_released_layout(build(config, source), source)
-
     monkeypatch.setattr(Cub, "IMAGES_URL", f"{server}/nothing.tgz")
     config.data.data_dir += "2"
-    with pytest.raises(UserError, match="nothing.tgz cannot be downloaded.*65de6-vp158"):
-        datasets.prepare(config, str(source))
+    made_up_sources.assert_refused(config, source, "nothing.tgz cannot be downloaded.*65de6-vp158")
 
 
 @pytest.mark.parametrize(
@@ -206,8 +195,7 @@ def test_images_are_downloaded_where_they_alone_are_missing(
 def test_what_is_missing_is_asked_for_by_name(config, source, lost, complaint):
     shutil.rmtree(source / lost)
     source.mkdir(exist_ok=True)
-    with pytest.raises(UserError, match=complaint):
-        datasets.prepare(config, str(source))
+    made_up_sources.assert_refused(config, source, complaint)
 
 
 def test_without_a_source_the_files_are_asked_for_by_name(config):
@@ -222,9 +210,7 @@ def test_lists_that_disagree_in_length(config, source):
     path = source / "CUB_200_2011" / "bounding_boxes.txt"
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0], "2 nonsense", *lines[4:]]) + "\n")
-
     dataset = build(config, source)
-
     assert {int(record["class_id"]) for record in dataset.train} == {0, 1, 3, 4, 5}
     for record in dataset.train:
         k = shown(record)
@@ -245,9 +231,7 @@ def test_suffixes_in_capitals_and_images_of_no_list(config, source):
     extras = ["001.Black_footed_Albatross/extra.JPEG", "009.New/one.jpg"]
     for extra in (*extras, ".hidden/two.jpg"):
         write(images / extra, encoded(30))
-
     dataset = build(config, source)
-
     assert_like_the_released_layout(dataset, source)
     assert dataset.report["left_out"] == {} and dataset.report["listed"] == 24
     ignored = {"count": 2, "first": extras}
@@ -269,9 +253,7 @@ def test_pickles_with_foreign_objects_are_not_run(config, source, tmp_path):
     foreign = f"(lcos\nmkdir\n(V{trap}\ntRa."  # read as a pickle, [os.mkdir(trap)]
     for file in ("train/class_info.pickle", "captions.pickle"):
         write(source / file, foreign)
-
     dataset = build(config, source)
-
     assert not trap.exists() and len(dataset.train) == 15
     assert counts(dataset, "repaired") == {
         "class_info.pickle not used: classes from folder names": 1,
@@ -279,8 +261,7 @@ def test_pickles_with_foreign_objects_are_not_run(config, source, tmp_path):
     }
     write(source / "train" / "filenames.pickle", foreign)
     config.data.data_dir += "2"
-    with pytest.raises(UserError, match="filenames.pickle is not read: it asks for"):
-        datasets.prepare(config, str(source))
+    made_up_sources.assert_refused(config, source, "filenames.pickle is not read: it asks for")
     assert not trap.exists()
     with pytest.raises(FileNotFoundError):  # what it does when it is run
         pickle.loads(foreign.replace("trap", "none/trap").encode())
@@ -288,7 +269,7 @@ def test_pickles_with_foreign_objects_are_not_run(config, source, tmp_path):
 
 @pytest.mark.parametrize("words", [["<end>", "two words"], ["<end>", "", "small"]])
 def test_a_captions_pickle_of_something_else_than_words_is_not_used(config, source, words):
-    write(source / "captions.pickle", pickle.dumps([[], [], dict(enumerate(words)), {}], 2))
+    write(source / "captions.pickle", captions_pickle(words))
     dataset = build(config, source)
     assert "small" in dataset.vocabulary.words and dataset.report["words_from"] == "captions"
     assert "captions.pickle not used: words numbered anew" in dataset.report["repaired"]
@@ -304,5 +285,4 @@ def test_a_list_that_begins_with_a_byte_order_mark(config, source, name):
 def test_a_folder_in_place_of_a_list_is_named(config, source):
     shutil.rmtree(source / "train")
     (source / "trainvalclasses.txt").mkdir()
-    with pytest.raises(UserError, match="trainvalclasses.txt is a folder"):
-        datasets.prepare(config, str(source))
+    made_up_sources.assert_refused(config, source, "trainvalclasses.txt is a folder")

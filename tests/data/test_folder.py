@@ -6,7 +6,6 @@ import pytest
 
 from attngan_jax.data import dataset_report, datasets
 from attngan_jax.data.folder import choose_test
-from attngan_jax.errors import UserError
 from tests import made_up_sources
 from tests.made_up_sources import build, captions, encoded, records, shown, write, write_list
 
@@ -49,9 +48,7 @@ def test_linked_folders_and_names_not_in_utf_8(config, source, tmp_path):
     for name, content in contents.items():
         with open(os.path.join(os.fsencode(source), name), "wb") as file:
             file.write(content)
-
     dataset = build(config, source)
-
     names = {record["name"].decode() for record in records(dataset)}
     assert len(names) == 21 and "br\\udcfcn" in names
     repaired = dataset.report["repaired"]
@@ -64,9 +61,7 @@ def test_suffixes_in_capitals(config, source):
     for file in sorted(source.rglob("*.*"))[::3]:
         file.rename(file.with_suffix(file.suffix.upper()))
     write(source / "alone.TXT", "a lonely bird")
-
     dataset = build(config, source)
-
     assert sorted(map(shown, records(dataset))) == list(range(20))
     assert dataset.report["left_out"] == {}
     repaired = dataset.report["repaired"]
@@ -79,9 +74,7 @@ def test_a_list_in_capitals_that_names_its_images_in_small_letters(config, liste
     for k in range(5):
         (listed / f"pictures/{k}.jpg").rename(listed / f"pictures/{k}.JPG")
     write(listed / "more" / "20.png", encoded(20, kind="PNG"))
-
     dataset = build(config, listed)
-
     assert [shown(record) for record in dataset.train] == list(range(15))
     assert dataset.report["left_out"] == {}
     ignored = {"count": 1, "first": ["more/20.png"]}
@@ -90,7 +83,6 @@ def test_a_list_in_capitals_that_names_its_images_in_small_letters(config, liste
 
 def test_a_list_with_every_field(config, listed):
     dataset = build(config, listed)
-
     assert [shown(record) for record in dataset.train] == list(range(15))
     assert [shown(record) for record in dataset.test] == list(range(15, 20))
     assert dataset.num_classes == 4
@@ -126,9 +118,7 @@ def test_words_that_are_rare(config, listed):
         file.write('{"file": "3.jpg", "captions": ["a unique bird"], "split": "train"}\n')
     everything = build(config, listed)
     config.data.min_word_count = 2
-
     common = build(config, listed)
-
     words, kept = everything.vocabulary.words, common.vocabulary.words
     assert set(words) - set(kept) == {"a", "unique"}
     assert [word for word in words if word in kept] == list(kept)
@@ -141,13 +131,11 @@ def test_words_that_are_rare(config, listed):
 @pytest.mark.parametrize("key, value", [("test_fraction", 1.0), ("title", "a/b")])
 def test_settings_that_make_no_split(config, key, value):
     config.folder[key] = value
-    with pytest.raises(UserError, match=f"config.folder: {key}"):
-        datasets.prepare(config, "anything")
+    made_up_sources.assert_refused(config, "anything", f"config.folder: {key}")
 
 
 def test_an_empty_folder(config, tmp_path):
-    with pytest.raises(UserError, match="has no train images.*name.jpg and name.txt"):
-        datasets.prepare(config, str(tmp_path))
+    made_up_sources.assert_refused(config, tmp_path, "has no train images.*name.jpg and name.txt")
 
 
 def test_classes_of_many_digits(config, tmp_path):

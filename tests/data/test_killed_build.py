@@ -49,7 +49,6 @@ def test_a_second_run_finishes(moment, source, unharmed, tmp_path):
     while not list(data.glob(moment)) and process.poll() is None:
         time.sleep(0.001)
     process.kill()
-
     killed = process.wait() == -signal.SIGKILL
     assert killed or moment == "cub/1.0.0"  # after which there is little left to do
     if not list(data.glob("cub/1.0.0/vocabulary.txt")):
@@ -57,6 +56,5 @@ def test_a_second_run_finishes(moment, source, unharmed, tmp_path):
         with pytest.raises(UserError, match="attngan_jax.prepare"):
             datasets.load(config)
     datasets.prepare(config, str(source))
-
     assert content(config) == unharmed and unharmed[1] == NUM_IMAGES - 1
     assert [path.name for path in (data / "cub").iterdir() if path.is_dir()] == ["1.0.0"]

@@ -5,7 +5,6 @@ import types
 
 import numpy as np
 import pytest
-from absl import flags
 from PIL import Image
 
 from attngan_jax.data import pipeline, transforms
@@ -14,13 +13,6 @@ from tests.made_up_sources import as_file, digest, vocabulary_of
 from tests.tiny_configs import procedural_birds
 
 NUM_RECORDS, NUM_CAPTIONS, NUM_ATTRIBUTES = 23, 3, 4
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _parsed_flags():
-    """Grain's workers read absl flags."""
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
 
 
 def _record(i):
@@ -95,7 +87,6 @@ def test_batches_are_those_of_every_version_of_this_program():
 
 def test_training_batches_hold_what_is_promised():
     (batch,), _ = _train(1)
-
     assert {key: (value.shape, value.dtype) for key, value in batch.items()} == {
         "image_8": ((6, 8, 8, 3), np.uint8),
         "image_16": ((6, 16, 16, 3), np.uint8),
@@ -208,7 +199,6 @@ def test_a_turned_image_is_cropped_to_its_box_as_stored():
     records = [RECORDS[0] | {"image": stored, "bbox": bbox}]
     data = {"crop_to_box": True, "resize_ratio": 1.0}
     (batch,) = _evaluate(records=records, data=data, batch_size=1, image_sizes=(8,))
-
     assert (batch["image_8"] == [255, 0, 0]).all()
 
 
@@ -243,7 +233,6 @@ def test_evaluation_shows_the_caption_that_it_names():
 
 def test_evaluation_images_and_labels_are_the_central_crop():
     batch = next(iter(_evaluate(data={"crop_to_box": True})))
-
     for i in range(6):
         image = transforms.decode_image(RECORDS[i]["image"])
         view = transforms.choose_view(24, 20, size=16, resize_ratio=76 / 64, bbox=[4, 3, 8, 6])

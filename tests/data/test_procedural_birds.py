@@ -1,8 +1,6 @@
 """Species, drawings and the builder: all from one seed, and true to their attributes."""
 
 import io
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -178,6 +176,7 @@ def test_curves_pass_through_their_points_and_keep_straight_lines():
     np.testing.assert_allclose(line[:, 1], 2 * line[:, 0], atol=1e-12)
 
 
+WRONG = {"test_species": 0}, {"test_species": 5}, {"images_per_species": 0}, {"image_size": 0}
 SETTINGS = dict(image_size=32, num_species=5, test_species=2, seed=7, images_per_species=3)
 
 
@@ -192,13 +191,10 @@ def test_records_hold_what_is_drawn_and_said(tmp_path):
     skip = tfds.decode.SkipDecoding()
     source = builder.as_data_source(decoders={"image": skip, "part_labels": skip})
     records = {split: list(source[split]) for split in ("train", "test")}
-
     assert {split: len(rows) for split, rows in records.items()} == {"train": 9, "test": 6}
     species = make_species(SETTINGS["num_species"], SETTINGS["seed"])
-    assert {split: {row["class_id"] for row in rows} for split, rows in records.items()} == {
-        "train": {0, 1, 2},
-        "test": {3, 4},
-    }
+    classes = {split: {row["class_id"] for row in rows} for split, rows in records.items()}
+    assert classes == {"train": {0, 1, 2}, "test": {3, 4}}
     for row in (*records["train"], *records["test"]):
         one, name = species[row["class_id"]], row["name"].decode()
         number = int(name.removeprefix(f"{one.name}/"))
@@ -239,10 +235,7 @@ def test_every_setting_is_in_the_folder_name():
     assert ProceduralBirdsConfig(**SETTINGS).name == "32px_5species_2test_3images_seed7"
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [{"test_species": 0}, {"test_species": 5}, {"images_per_species": 0}, {"image_size": 0}],
-)
+@pytest.mark.parametrize("wrong", WRONG)
 def test_settings_that_cannot_be_drawn_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         ProceduralBirdsConfig(**SETTINGS | wrong)
@@ -252,13 +245,10 @@ def test_building_and_reading_do_not_load_tensorflow(tmp_path):
     program = f"""
 import sys
 from attngan_jax.data.procedural_birds import ProceduralBirds, ProceduralBirdsConfig
-config = ProceduralBirdsConfig(
-    image_size=16, num_species=2, test_species=1, images_per_species=1)
-builder = ProceduralBirds(
-    config=config, data_dir={str(tmp_path)!r}, file_format="array_record")
+config = ProceduralBirdsConfig(image_size=16, num_species=2, test_species=1, images_per_species=1)
+builder = ProceduralBirds(config=config, data_dir={str(tmp_path)!r}, file_format="array_record")
 builder.download_and_prepare()
 assert len(builder.as_data_source()["test"]) == 1
 assert "tensorflow" not in sys.modules
 """
-    command = [sys.executable, "-c", program]
-    subprocess.run(command, check=True, capture_output=True, cwd=tiny_runs.ROOT)
+    assert tiny_runs.start_python("-c", program).returncode == 0

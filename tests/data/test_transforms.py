@@ -106,9 +106,7 @@ def test_turned_images_come_out_upright_with_their_boxes(orientation, image_form
     encoded = _encoded(stored, image_format, orientation)
     if image_format == "JPEG":  # the standard's own words for it, whatever the code does
         assert stored.size == ((48, 32) if orientation < 5 else (32, 48))
-
     image, box = decode_with_box(encoded, stored_box)
-
     assert transforms.stored_size(Image.open(io.BytesIO(encoded))) == stored.size
     assert tuple(box) == bbox
     _assert_close(image, upright, 25 if image_format == "JPEG" else 0)
@@ -184,7 +182,6 @@ def test_random_views_cover_all_positions_and_both_sides():
     rng = np.random.default_rng(0)
     settings = {"size": 16, "resize_ratio": 18 / 16, "random_flip": True, "rng": rng}
     views = {transforms.choose_view(16, 16, **settings) for _ in range(400)}
-
     lefts = {round(view.window[0] * 18 / 16) for view in views}
     tops = {round(view.window[1] * 18 / 16) for view in views}
     assert lefts == tops == {0, 1, 2} and len(views) == 3 * 3 * 2
@@ -210,7 +207,6 @@ def test_rendering_is_resize_then_crop_then_flip(width, height):
         top = round(view.window[1] * resized.height / inner.height)
         expected = np.asarray(resized)[top : top + size, left : left + size]
         expected = expected[:, ::-1] if view.flip else expected
-
         _assert_close(transforms.render(image, view, size), expected, 1)
 
 
@@ -225,10 +221,8 @@ def test_a_label_map_goes_the_way_of_its_image():
     for _ in range(10):
         view = transforms.choose_view(48, 48, rng=rng, **settings)
         shown = np.asarray(transforms.render(image, view, 32)).astype(int)[..., 0]
-        nearest = Resampling.NEAREST
-        moved = transforms.render(Image.fromarray(labels), view, 32, resample=nearest)
+        moved = transforms.render(Image.fromarray(labels), view, 32, resample=Resampling.NEAREST)
         moved = np.asarray(moved).astype(int)
-
         assert set(np.unique(moved)) <= {0, 1, 2}
         agrees = np.abs(shown - 100 * moved) <= 50
         assert agrees.mean() > 0.97  # all but some pixels on the edges
@@ -238,9 +232,7 @@ def test_a_label_map_goes_the_way_of_its_image():
 
 def test_pyramid_levels_are_resized_from_the_image_itself():
     image = _noise(64, 64)
-
     levels = transforms.pyramid(image, (16, 32, 64))
-
     found = [(size, level.shape, level.dtype) for size, level in levels.items()]
     assert found == [(size, (size, size, 3), np.uint8) for size in (16, 32, 64)]
     np.testing.assert_array_equal(levels[64], np.asarray(image))

@@ -29,9 +29,8 @@ def test_padding_of_the_average_pool():
 
 
 def random_weights(family, classes):
-    shapes = jax.eval_shape(
-        lambda: InceptionV3().init(jax.random.key(0), jnp.zeros((1, 299, 299, 3)), train=False)
-    )
+    key, images = jax.random.key(0), jnp.zeros((1, 299, 299, 3))
+    shapes = jax.eval_shape(lambda: InceptionV3().init(key, images, train=False))
     rng, fixed = np.random.default_rng(0), {"var": 1.0, "scale": 1.0, "bias": 0.0, "mean": 0.0}
 
     def fill(path, leaf):

@@ -117,9 +117,7 @@ def test_neither_devices_nor_batches_change_a_number(run, tmp_path, monkeypatch)
     one, four = score(1, 7), score(4, 16)
     assert one["reasons"] == {} and one["fid"] is not None and one["inception_score"] is not None
     assert_same_metrics(one, four)
-    before = json.loads(
-        (workdir / "report" / "metrics.json").read_text()
-    )  # one device, batches of 8
+    before = json.loads(Workdir(workdir).metrics.read_text())  # one device, batches of 8
     without = {"fid": None, "kid": None, "inception_score": None, "reasons": before["reasons"]}
     assert_same_metrics(before, one | without)
 

@@ -10,12 +10,8 @@ import numpy as np
 import pytest
 
 from attngan_jax.errors import UserError
-from attngan_jax.interop.metadata import (
-    load_metadata,
-    read_caption_words,
-    read_class_ids,
-    read_filenames,
-)
+from attngan_jax.interop import metadata
+from attngan_jax.interop.metadata import load_metadata, read_caption_words, read_class_ids
 
 PROTOCOLS = pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 # As Python 2 wrote class_info.pickle: two equal NumPy integers and one plain one.
@@ -31,10 +27,9 @@ def file(tmp_path):
     """Writes bytes, or a value's pickle, into a file."""
 
     def write(content, protocol=2):
-        path = tmp_path / "file.pickle"
-        is_data = isinstance(content, bytes)
-        path.write_bytes(content if is_data else pickle.dumps(content, protocol))
-        return path
+        data = content if isinstance(content, bytes) else pickle.dumps(content, protocol)
+        (tmp_path / "file.pickle").write_bytes(data)
+        return tmp_path / "file.pickle"
 
     return write
 
@@ -74,7 +69,7 @@ def test_windows_line_ends_are_repaired(file):
     assert read_class_ids(file(PYTHON_2)) == [200, 200, 7]
     assert read_class_ids(file(PYTHON_2.replace(b"\n", b"\r\n"))) == [200, 200, 7]
     names = b"(lp0\r\nV002.Gull/a_1\r\np1\r\naS'b\\xe9'\r\np2\r\na."
-    assert read_filenames(file(names)) == ["002.Gull/a_1", "bé"]
+    assert metadata.read_filenames(file(names)) == ["002.Gull/a_1", "bé"]
 
 
 WORDS = {0: "<end>", 1: "red", 2: "bird"}
@@ -100,7 +95,7 @@ def test_files_that_hold_no_captions(file, value):
 
 def test_other_files_are_named(file):
     with pytest.raises(UserError, match="file names"):
-        read_filenames(file([1, 2]))
+        metadata.read_filenames(file([1, 2]))
     with pytest.raises(UserError, match="class numbers"):
         read_class_ids(file(["a"]))
     with pytest.raises(UserError, match="No such file"):
@@ -168,10 +163,12 @@ MANY_BYTES = b"\x80\x02(" + TEXT + 2000 * b"h\x00h\x01X\x06\x00\x00\x00latin1\x8
         b"(" + b")" + 10**5 * b"\x85" + b"Nd.",
         b"})" + 10**5 * b"\x85" + b"q\x000h\x00Ns.",
         # Lengths, a frame's and a memo's among them, which cost nothing beyond the file's bytes.
-        *(counted(opcode, "<I", 2**31 - 1) for opcode in (b"X", b"B", b"T")),
-        *(counted(opcode, "<I", 100) for opcode in (b"X", b"B", b"T")),
-        *(counted(opcode, "<Q", 2**62) for opcode in (b"\x8d", b"\x8e", b"\x96", b"\x95")),
-        *(counted(opcode, "<Q", 100) for opcode in (b"\x8d", b"\x8e", b"\x96", b"\x95")),
+        *(counted(opcode, "<I", n) for opcode in (b"X", b"B", b"T") for n in (2**31 - 1, 100)),
+        *(
+            counted(bytes([opcode]), "<Q", n)
+            for opcode in b"\x8d\x8e\x96\x95"
+            for n in (2**62, 100)
+        ),
         counted(b"Nr", "<I", 2**32 - 1, b"."),
         *(b"Np4294967295\n.", MANY_BYTES),
     ],

@@ -138,6 +138,7 @@ def refused(read):
 
 FORMATS = pytest.mark.parametrize("file", [zip_file, legacy_file])
 PAIR = tensor((2,), (1,))
+OTHER_ID, ODD_VIEW = StorageId(("module", "x", "0")), storage(view=(None, None))
 
 
 @FORMATS
@@ -193,10 +194,8 @@ def test_code_is_not_run(refused, tmp_path, file, call, monkeypatch):
         # Storages of another size, kind or name than the file's.
         *(tensor((2,), (1,), 0, storage(count)) for count in (13, 10**15, -1)),
         *(tensor((2,), (1,), 0, storage(key=key)) for key in ("1", "../0")),
-        tensor((2,), (1,), 0, storage(kind="QInt8Storage")),
-        tensor((2,), (1,), 0, StorageId(("module", "x", "0"))),
         tensor((2,), (1,), 0, StorageId(("storage", "FloatStorage", "0", "cpu", 12))),
-        tensor((2,), (1,), 0, storage(view=(None, None))),
+        *(tensor((2,), (1,), 0, of) for of in (storage(kind="QInt8Storage"), OTHER_ID, ODD_VIEW)),
         StorageId(("storage",)),
     ],
 )
@@ -209,17 +208,8 @@ def test_impossible_tensors(refused, file, value):
 @pytest.mark.parametrize(
     "value",
     [
-        *(
-            {},
-            [],
-            3,
-            None,
-            {"a": 3},
-            {"a": storage()},
-            {3: PAIR},
-            {"state_dict": {"a": PAIR}},
-            [PAIR],
-        ),
+        *({}, [], 3, None, [PAIR], {"a": 3}, {"a": storage()}, {3: PAIR}),
+        {"state_dict": {"a": PAIR}},
         Call("collections", "OrderedDict", [[3, 4]]),
         Call("collections", "OrderedDict", [[((1,),), 4]]),
         Call("collections", "OrderedDict", "no call"),

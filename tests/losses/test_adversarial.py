@@ -42,13 +42,10 @@ def test_losses_in_closed_form(loss):
 
 
 def test_the_default_is_the_released_code_s():
+    discriminator_loss, generator_loss = adversarial.discriminator_loss, adversarial.generator_loss
     arguments = REAL, FAKE, WRONG, WEIGHT
-    assert adversarial.discriminator_loss(*arguments) == adversarial.discriminator_loss(
-        *arguments, loss="bce"
-    )
-    assert adversarial.generator_loss(REAL, FAKE) == adversarial.generator_loss(
-        REAL, FAKE, loss="bce"
-    )
+    assert discriminator_loss(*arguments) == discriminator_loss(*arguments, loss="bce")
+    assert generator_loss(REAL, FAKE) == generator_loss(REAL, FAKE, loss="bce")
 
 
 @pytest.mark.parametrize("num_devices", [1, 2, 4])

@@ -132,9 +132,8 @@ def word_loss(regions, words, block_size=None):
 
 @pytest.mark.parametrize("block_size", [1, 2, 3])
 def test_blocks_change_no_gradient(block_size):
-    (whole, gradients), (loss, blocked) = (
-        word_loss(regions(6), WORDS, block_size=size) for size in (B, block_size)
-    )
+    whole, gradients = word_loss(regions(6), WORDS, block_size=B)
+    loss, blocked = word_loss(regions(6), WORDS, block_size=block_size)
     np.testing.assert_allclose(loss, whole, rtol=1e-6)
     for gradient, expected in zip(blocked, gradients):
         assert_close(gradient, expected, 1e-5)
@@ -144,9 +143,8 @@ def test_blocks_change_no_gradient(block_size):
 def test_gradient_equals_finite_differences(R):
     arrays, step = (regions(R), WORDS), 3e-3
     directions = [normal("direction", x.shape) for x in arrays]
-    ahead, back = (
-        word_loss(*(x + sign * step * d for x, d in zip(arrays, directions)))[0] for sign in (1, -1)
-    )
+    moved = ([x + s * d for x, d in zip(arrays, directions)] for s in (step, -step))
+    ahead, back = (word_loss(*pair)[0] for pair in moved)
     slope = sum((g * d).sum() for g, d in zip(word_loss(*arrays)[1], directions))
     np.testing.assert_allclose(slope, (ahead - back) / (2 * step), rtol=1e-2)
 

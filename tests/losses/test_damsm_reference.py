@@ -11,6 +11,7 @@ import pytest
 from attngan_jax.losses.damsm import damsm_loss, region_attention
 from tests.reference_vectors import FORWARD, GRADIENT, assert_close, btd, nhwc, recorded
 
+MASKED = {"damsm_no_classes": False, "damsm_same_class_masked": True}  # by file
 GAMMAS = dict(gamma1=4.0, gamma2=5.0, gamma3=10.0)
 
 
@@ -23,9 +24,7 @@ def inputs(vectors):
     return (regions, vectors["code"], words, vectors["sent"]), mask, vectors["class_ids"]
 
 
-@pytest.mark.parametrize(
-    "name, masked", [("damsm_no_classes", False), ("damsm_same_class_masked", True)]
-)
+@pytest.mark.parametrize("name, masked", MASKED.items())
 def test_losses_and_gradients(name, masked):
     vectors = recorded(name)
     arrays, mask, class_ids = inputs(vectors)
@@ -36,17 +35,15 @@ def test_losses_and_gradients(name, masked):
         return loss.total, loss
 
     gradients, loss = jax.jit(jax.grad(total, argnums=(0, 1, 2, 3), has_aux=True))(*arrays)
-    assert_close(
-        loss, [vectors[key] for key in ("w_loss0", "w_loss1", "s_loss0", "s_loss1")], FORWARD
-    )
+    terms = ("w_loss0", "w_loss1", "s_loss0", "s_loss1")
+    assert_close(loss, [vectors[term] for term in terms], FORWARD)
     d_regions = nhwc(vectors["d_regions"]).reshape(arrays[0].shape)
-    for gradient, expected in zip(
-        gradients, (d_regions, vectors["d_code"], btd(vectors["d_words"]), vectors["d_sent"])
-    ):
+    recorded_ones = d_regions, vectors["d_code"], btd(vectors["d_words"]), vectors["d_sent"]
+    for gradient, expected in zip(gradients, recorded_ones, strict=True):
         assert_close(gradient, expected, GRADIENT)
 
 
-@pytest.mark.parametrize("name", ["damsm_no_classes", "damsm_same_class_masked"])
+@pytest.mark.parametrize("name", MASKED)
 def test_attention_of_true_pairs(name):
     vectors = recorded(name)
     (regions, _, words, _), mask, _ = inputs(vectors)

@@ -26,9 +26,8 @@ CUB_WORDS = 5_450
 
 
 def conv(x, kernel):
-    return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NCHW", "OIHW", "NCHW")
-    )
+    layout, ones = ("NCHW", "OIHW", "NCHW"), (1, 1)
+    return jax.lax.conv_general_dilated(x, kernel, ones, (ones, ones), dimension_numbers=layout)
 
 
 def norm(x, weights, name):
@@ -151,9 +150,9 @@ def test_text_encoder():
     weights, lengths = seeded("text_encoder", **sizes), np.array([T, 6])
     mask = np.arange(T)[None] < lengths[:, None]
     caption = np.random.default_rng(0).integers(1, CUB_WORDS, (B, T)) * mask
-    encoded = jax.jit(ref.module("text_encoder", weights).apply)(
-        variables_from_state_dict("text_encoder", weights), caption.astype(np.int32), mask
-    )
+    variables = variables_from_state_dict("text_encoder", weights)
+    run = jax.jit(ref.module("text_encoder", weights).apply)
+    encoded = run(variables, caption.astype(np.int32), mask)
     for found, want in zip(encoded, lstm(weights, caption, lengths)):
         ref.assert_close(found, want)
 

@@ -16,15 +16,9 @@ KEYS = jax.random.split(jax.random.key(3), B)
 
 def encoder(name, sentence_pooling="last"):
     """The module, and its variables."""
-    module = TEXT_ENCODERS[name](
-        vocabulary_size=1 + B * T,
-        word_dim=8,
-        embedding_dim=D,
-        forget_bias=1.0,
-        sentence_pooling=sentence_pooling,
-        dropout_rate=RATE,
-        dtype=jnp.float32,
-    )
+    sizes = dict(vocabulary_size=1 + B * T, word_dim=8, embedding_dim=D)
+    options = dict(forget_bias=1.0, sentence_pooling=sentence_pooling, dropout_rate=RATE)
+    module = TEXT_ENCODERS[name](**sizes, **options, dtype=jnp.float32)
     return module, module.init(jax.random.key(0), CAPTION, MASK)
 
 

@@ -1,8 +1,6 @@
 """The files of a small finished run, as a run writes them."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -17,6 +15,7 @@ PRECISION = {"mean": 73.12, "std": 2.04, "candidates": 50, "num_images": 1000, "
 CROWN = {"accuracy": 77.7, "chance": 10.4, "count": 90}
 BEAK = {"accuracy": 88.8, "chance": 33.3, "count": 70}
 CROWN_OF_REAL = {"accuracy": 97.6, "chance": 10.2, "count": 90}
+REASONS = {"inception_score": "no Inception weights were given", "fid": "no <weights> for FID"}
 METRICS = {
     "step": 300,
     "dataset": "procedural_birds",
@@ -27,10 +26,7 @@ METRICS = {
     "attribute_accuracy_real_images": {"mean": 96.5, "crown_color": CROWN_OF_REAL},
     "inception_score": None,
     "fid": None,
-    "reasons": {
-        "inception_score": "no Inception weights were given",
-        "fid": "no <weights> for FID",
-    },
+    "reasons": REASONS,
     "wall_seconds": {"prepare": 41.0, "damsm": 62.0, "attngan": 431.0, "evaluate": 8.25},
 }
 CONFIG = {
@@ -109,9 +105,3 @@ def entry(step, stage, **scalars):
 def write_log(workdir, lines):
     """Writes metrics.jsonl."""
     Workdir(workdir).metrics_log.write_text("".join(line + "\n" for line in lines))
-
-
-def run_command(name, *arguments):
-    """A command of the package, run to its end."""
-    command = [sys.executable, "-m", f"attngan_jax.{name}", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)

@@ -7,11 +7,11 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 from PIL import Image
-from synthetic_run import run_command, write_samples
+from synthetic_run import write_samples
 
 from attngan_jax.reporting import ablation
 from configs import ablation as config
-from tests.tiny_runs import ROOT
+from tests.tiny_runs import ROOT, start_command
 
 SCORES = {"no_damsm": (5.0, 7.0), "lambda_0.1": (10.0, 20.0), "lambda_1": (30.0, 18.0)}
 SCORES |= {"lambda_5": (40.0, 50.0), "no_attention": (41.0, 30.0), "three_stages": (60.0, 62.0)}
@@ -108,7 +108,7 @@ def test_the_figure_places_means_between_their_seeds(folder):
 
 
 def test_the_command_writes_the_whole_report(folder, tmp_path_factory):
-    done, report = run_command("ablation", "--runs", folder), folder / "report"
+    done, report = start_command("ablation", "--runs", folder), folder / "report"
     assert (done.returncode, done.stdout.strip()) == (0, str(report / "index.html"))
     page = (report / "index.html").read_text(encoding="utf-8")
     assert "45.0 ± 7.1" in page and "not run" in page and "1 of 2" in page
@@ -120,6 +120,6 @@ def test_the_command_writes_the_whole_report(folder, tmp_path_factory):
     expected = {"mean": 45.0, "std": pytest.approx(50**0.5), "seeds": {"0": 40.0, "1": 50.0}}
     assert numbers["variants"]["lambda_5"]["r_precision"] == expected
     assert Image.open(report / "pictures.png").height > 7 * 96  # real images, and six variants'
-    failed = run_command("ablation", "--runs", tmp_path_factory.mktemp("empty"))
+    failed = start_command("ablation", "--runs", tmp_path_factory.mktemp("empty"))
     assert failed.returncode == 1 and len(failed.stderr.strip().splitlines()) == 1
     assert "holds no finished run" in failed.stderr and "launch/ablation.sh" in failed.stderr

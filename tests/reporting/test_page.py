@@ -7,17 +7,16 @@ import io
 import json
 import os
 import re
-import subprocess
-import sys
 from unittest import mock
 
 import numpy as np
 import pytest
 from PIL import Image
-from synthetic_run import CAPTIONS, SIZES, STEPS, WORDS, entry, run_command, write_log
+from synthetic_run import CAPTIONS, SIZES, STEPS, WORDS, entry, write_log
 from test_metric_rows import WHOLE
 
 from attngan_jax.reporting import embedded_images, figures, metric_rows, page, run_files
+from tests.tiny_runs import start_command, start_python
 
 
 def markup_of(workdir):
@@ -173,9 +172,9 @@ def test_durations_have_at_most_two_units():
 
 
 def test_the_command(finished, tmp_path_factory):
-    done = run_command("report", "--workdir", finished)
+    done = start_command("report", "--workdir", finished)
     assert (done.returncode, done.stdout.strip()) == (0, str(finished / "report" / "index.html"))
-    failed = run_command("report", "--workdir", tmp_path_factory.mktemp("empty"))
+    failed = start_command("report", "--workdir", tmp_path_factory.mktemp("empty"))
     assert failed.returncode == 1 and len(failed.stderr.strip().splitlines()) == 1
     check = "import sys; import attngan_jax.report; sys.exit('jax' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", check]).returncode == 0
+    assert start_python("-c", check).returncode == 0

@@ -40,9 +40,8 @@ def test_samples_of_every_step_and_every_stage_of_the_last(finished):
 
 
 def test_a_long_training_is_thinned_with_both_ends_kept(finished):
-    write_samples(
-        finished, {step: SIZES for step in range(400, 5001, 100)}, np.random.default_rng(1)
-    )
+    sizes = dict.fromkeys(range(400, 5001, 100), SIZES)
+    write_samples(finished, sizes, np.random.default_rng(1))
     (finished / "samples" / "step_final.npz").write_bytes(b"not by a run")
     steps = run_files.read_samples(finished).steps
     assert len(steps) == run_files.MAX_SAMPLE_STEPS

@@ -34,16 +34,9 @@ def update(tiny_data_dir, tiny_dataset):
     for a, b in zip(jax.tree.leaves(frozen_before), jax.tree.leaves(frozen)):
         np.testing.assert_array_equal(a, b)  # read, never changed; a donated buffer would raise
     generated, captions = on_one_device(functools.partial(generate, task, before, frozen))(batch)
-    return types.SimpleNamespace(
-        task=task,
-        frozen=frozen,
-        batch=batch,
-        before=before,
-        after=after,
-        metrics=jax.device_get(metrics),
-        generated=generated,
-        captions=captions,
-    )
+    states = dict(frozen=frozen, before=before, after=after, metrics=jax.device_get(metrics))
+    made = dict(batch=batch, generated=generated, captions=captions)
+    return types.SimpleNamespace(task=task, **states, **made)
 
 
 def generate(task, state, frozen, batch):
@@ -68,9 +61,8 @@ def terms(update, discriminators):
     """The terms of the generator's loss, against these discriminators."""
     loss = update.task.generator_objective
     image_encoder = update.frozen["image"]
-    _, (result, _) = on_one_device(
-        lambda networks: loss(update.generated, networks, image_encoder, update.captions)
-    )(discriminators)
+    run = on_one_device(lambda d: loss(update.generated, d, image_encoder, update.captions))
+    _, (result, _) = run(discriminators)
     return jax.device_get(result)
 
 
@@ -98,9 +90,8 @@ def test_losses_of_discriminators_are_those_before_their_update(update):
 
     for module, network, real, fake in pairs_of_networks(update):
         apply = functools.partial(module.apply, mutable=["batch_stats"], method=logits)
-        ((real_c, fake_c, wrong_c), (real_u, fake_u)), _ = on_one_device(apply)(
-            network.variables, real, fake
-        )
+        made, _ = on_one_device(apply)(network.variables, real, fake)
+        (real_c, fake_c, wrong_c), (real_u, fake_u) = made
         positive = -np.log(sigmoid(real_u)).mean() - np.log(sigmoid(real_c)).mean()
         negative = -sum(np.log(sigmoid(-x)).mean() for x in (fake_u, fake_c, wrong_c))
         loss = update.metrics[f"d_loss_{module.image_size}"]
@@ -167,10 +158,8 @@ def test_noise_differs_from_step_to_step_and_example_to_example(update):
 @pytest.mark.parametrize("name", ["generator", "discriminator"])
 def test_learning_rates_fall_by_a_cosine(name, update):
     gan, optimizer = update.task.settings, getattr(update.task, f"{name}_optimizer")
-    fraction = gan.final_learning_rate_fraction
-    schedule = optax.cosine_decay_schedule(
-        gan[f"{name}_learning_rate"], gan.num_train_steps, fraction
-    )
+    schedule = (gan[f"{name}_learning_rate"], gan.num_train_steps, gan.final_learning_rate_fraction)
+    schedule = optax.cosine_decay_schedule(*schedule)
     params = {"w": jnp.float32(0.0)}
     state = optimizer.init(params)
     for step in range(3):

@@ -2,8 +2,6 @@
 
 import errno
 import os
-import subprocess
-import sys
 import types
 
 import jax
@@ -14,6 +12,7 @@ import pytest
 from attngan_jax.errors import UserError
 from attngan_jax.training import checkpoints as checkpoints_module
 from attngan_jax.training.checkpoints import Checkpoints, StageClock, wall_seconds
+from tests import tiny_runs
 
 KILLED_WHILE_SAVING = """
 import os, signal, sys
@@ -52,9 +51,7 @@ def test_what_is_saved_comes_back(tmp_path):
 
 
 def test_kill_9_while_saving_leaves_the_one_before(tmp_path):
-    command = [sys.executable, "-c", KILLED_WHILE_SAVING, tmp_path]
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
-    killed = subprocess.run(command, env=environment, capture_output=True)
+    killed = tiny_runs.start_python("-c", KILLED_WHILE_SAVING, tmp_path)
     assert killed.returncode == -9, killed.stderr
     with Checkpoints(tmp_path, "damsm") as checkpoints:
         step = checkpoints.latest_step()

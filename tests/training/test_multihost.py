@@ -43,16 +43,13 @@ def free_port():
 
 def start(commands, path, num_devices):
     """Processes of `python -m MODULE ...`; what number k says goes to the file PATH.k.log."""
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": str(num_devices),
-        "XLA_FLAGS": tiny_runs.QUICK_COMPILATION,
-    }
-    processes, options = [], dict(cwd=tiny_runs.ROOT, env=environment)
+    environment = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(num_devices)}
+    environment = os.environ | environment | {"XLA_FLAGS": tiny_runs.QUICK_COMPILATION}
+    processes, options = [], dict(cwd=tiny_runs.ROOT, env=environment, stderr=subprocess.STDOUT)
     for k, command in enumerate(commands):
         command = [sys.executable, "-m", *map(str, command)]
         with open(f"{path}.{k}.log", "w", encoding="utf-8") as log:
-            processes.append(subprocess.Popen(command, stdout=log, stderr=log, **options))
+            processes.append(subprocess.Popen(command, stdout=log, **options))
     return processes
 
 
@@ -102,10 +99,6 @@ def records(workdir, stage, num_processes):
     return [sum(share, []) for share in zip(*shares)]
 
 
-def expected_records(task, dataset, count):
-    return [batch["index"].tolist() for batch in one_device.batches(task, dataset, count)]
-
-
 @pytest.fixture
 def config(tiny_config):
     tiny_config.update_from_flattened_dict(SETTINGS)
@@ -139,7 +132,7 @@ def test_one_process_trains_on_the_same_examples_with_the_same_losses(stopped, t
     workdir, _ = stopped
     dataset = datasets.load(config)
     damsm = DamsmTask(config, len(dataset.vocabulary))
-    expected = expected_records(damsm, dataset, STEPS["damsm"])
+    expected = [b["index"].tolist() for b in one_device.batches(damsm, dataset, STEPS["damsm"])]
     assert records(workdir, "damsm", 2)[: STEPS["damsm"]] == expected
     loop.train(damsm, dataset, tmp_path)
     assert_same_losses(losses(tmp_path, "damsm"), losses(workdir, "damsm"), (1, 2, 3))
@@ -154,7 +147,6 @@ def test_it_resumes_on_one_process_or_on_four(stopped, tmp_path, tiny_data_dir, 
     assert "All done. The report is" in said[0]
     assert not any("All done" in text or "batches" in text for text in said[1:])
     assert_scores_do_not_depend_on_processes(four, tmp_path)
-
     dataset = datasets.load(config)
     words = len(dataset.vocabulary)
     task = AttnganTask(config, words)
@@ -163,7 +155,7 @@ def test_it_resumes_on_one_process_or_on_four(stopped, tmp_path, tiny_data_dir, 
 
     steps = range(begun + 1, begun + COMPARED + 1)
     assert_same_losses(losses(one, "attngan"), losses(four, "attngan"), steps)
-    expected = expected_records(task, dataset, STEPS["attngan"])
+    expected = [b["index"].tolist() for b in one_device.batches(task, dataset, STEPS["attngan"])]
     assert records(workdir, "attngan", 2)[:begun] == expected[:begun]
     assert records(four, "attngan", 4)[: STEPS["attngan"] - begun] == expected[begun:]
 
@@ -195,9 +187,7 @@ def assert_same_losses(ones, others, steps):
         assert ones[step] == pytest.approx(others[step], rel=1e-3), step
 
 
-def test_sigterm_to_the_only_process_saves_and_stops(
-    tiny_config, tiny_dataset, tmp_path, monkeypatch
-):
+def test_sigterm_to_a_single_process(tiny_config, tiny_dataset, tmp_path, monkeypatch):
     batches = itertools.count()
 
     def shard_batch(batch, mesh, original=parallel.shard_batch):

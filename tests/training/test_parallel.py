@@ -1,9 +1,7 @@
 """The number of devices changes no number: losses, gradients, parameters, statistics."""
 
-import os
 import pathlib
 import pickle
-import subprocess
 import sys
 
 import jax
@@ -50,10 +48,9 @@ def write_steps(data_dir, path):
 def on_devices(tiny_data_dir, tmp_path_factory):
     """Three steps of both stages on 1, 2, 4 and 8 devices."""
     path = tmp_path_factory.mktemp("device_counts") / "results"
-    command = [sys.executable, "-m", "tests.training.test_parallel", tiny_data_dir, path]
-    environment = {"JAX_NUM_CPU_DEVICES": "8", "XLA_FLAGS": tiny_runs.QUICK_COMPILATION}
-    options = dict(cwd=tiny_runs.ROOT, env=os.environ | environment)
-    done = subprocess.run(command, capture_output=True, text=True, **options)
+    command = ("-m", "tests.training.test_parallel", tiny_data_dir, path)
+    settings = {"devices": 8, "XLA_FLAGS": tiny_runs.QUICK_COMPILATION}
+    done = tiny_runs.start_python(*command, **settings)
     assert done.returncode == 0, done.stderr[-3000:]
     return pickle.loads(path.read_bytes())
 

@@ -12,8 +12,6 @@ float32 run (`loss_d256` by 9.7e-4); in float32 the discriminators have 3e-3 in 
 """
 
 import json
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -25,8 +23,8 @@ from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.state import AttnganState, Network
 from configs import default
 from tests import reference_vectors as reference
+from tests import tiny_runs
 from tests.reference_vectors import BATCH, GRADIENT, network, normal, recorded
-from tests.tiny_runs import ROOT
 from tests.training import one_device
 
 SIZES = (64, 128, 256)
@@ -97,11 +95,8 @@ def in_dtype(tree, dtype):
 
 
 def make_batch(step, class_ids, dtype):
-    batch = {
-        f"image_{s}": (reference.images(f"x{step}_{s}", s).astype(dtype) + 1)
-        * np.array(127.5, dtype)
-        for s in SIZES
-    }
+    images = {s: reference.images(f"x{step}_{s}", s).astype(dtype) for s in SIZES}
+    batch = {f"image_{s}": (x + 1) * np.array(127.5, dtype) for s, x in images.items()}
     return batch | {
         "caption": np.ones((BATCH, T), np.int32),
         "caption_length": np.full(BATCH, T, np.int32),
@@ -119,10 +114,8 @@ def three_steps(dtype):
     """The same, computed in `dtype`; the weights and inputs are float32's in any case."""
     vectors = recorded("train_three_steps")
     task, mesh = make_task(len(vectors["losses"]), dtype), one_device.mesh()
-    train_step, everywhere = (
-        parallel.parallel_step(task.train_step, mesh),
-        parallel.replicated(mesh),
-    )
+    train_step = parallel.parallel_step(task.train_step, mesh)
+    everywhere = parallel.replicated(mesh)
     state = jax.device_put(in_dtype(seeded_state(task), dtype), everywhere)
     losses = []
     for step in range(len(vectors["losses"])):
@@ -138,7 +131,7 @@ def three_steps(dtype):
 
 def parameters(params, state):
     """The generator's parameters under the original's names."""
-    variables = reference.numpy_tree({"params": params, "batch_stats": state.generator.batch_stats})
+    variables = jax.device_get({"params": params, "batch_stats": state.generator.batch_stats})
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     weights = state_dict_from_variables("generator", variables)
     return {name: value for name, value in weights.items() if not name.endswith(statistics)}
@@ -152,8 +145,7 @@ def test_losses(steps):
 
 @pytest.mark.slow
 def test_losses_in_float64():
-    command = [sys.executable, "-c", IN_FLOAT64]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = tiny_runs.start_python("-c", IN_FLOAT64)
     assert done.returncode == 0, done.stderr[-3000:]
     losses = np.array(json.loads(done.stdout.splitlines()[-1]))
     expected = recorded("train_three_steps")["losses"]

@@ -14,6 +14,7 @@ from configs import default, procedural_birds
 N, D = 300, 16
 NO_CLASSES = np.full(N, -1)
 IMAGES = np.arange(N)
+RULES = ("image", 0, "image"), ("class", 4, "class"), ("class", 0, "image")  # asked, applied
 OWN = Protocol("own", N, 100, 10, "class", False)
 
 
@@ -136,9 +137,7 @@ def test_presets_and_the_configs_own_values():
     assert (birds.num_images, birds.num_candidates, birds.fold_size) == (2_000, 100, 200)
 
 
-@pytest.mark.parametrize(
-    "rule, num_classes, done", [("image", 0, "image"), ("class", 4, "class"), ("class", 0, "image")]
-)
+@pytest.mark.parametrize("rule, num_classes, done", RULES)
 def test_a_score_states_its_protocol_and_the_applied_rule(rule, num_classes, done, vectors):
     class_ids = IMAGES % num_classes if num_classes else NO_CLASSES
     protocol = Protocol("own", N, 50, 100, rule, True)
