@@ -128,7 +128,7 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
         features = kinds.FeaturesDict(features)
         return tfds.core.DatasetInfo(builder=self, disable_shuffling=True, features=features)
 
-    # TFDS would speak of a download of unknown size.
+    # TFDS would log a download of unknown size.
     _log_download_bytes = _log_download_done = staticmethod(lambda: None)
 
     def _download_and_prepare(self, dl_manager, download_config=None) -> None:

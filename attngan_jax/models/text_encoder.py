@@ -112,10 +112,10 @@ class TextEncoder(nn.Module):
         F, embed = self.embedding_dim // 2, dict(embedding_init=embedding_init, dtype=self.dtype)
         x = nn.Embed(self.vocabulary_size, self.word_dim, **embed, name="embedding")(caption)
         if dropout_keys is not None:
-            keep = jax.vmap(
-                lambda key: jax.random.bernoulli(key, 1.0 - self.dropout_rate, x.shape[1:])
-            )(dropout_keys)
-            x = jnp.where(keep, x / (1.0 - self.dropout_rate), 0.0)
+            shape, kept = x.shape[1:], 1.0 - self.dropout_rate
+            draw = jax.vmap(lambda key: jax.random.bernoulli(key, kept, shape))
+            dropout_mask = draw(dropout_keys)  # [B, T, word_dim], one per example
+            x = jnp.where(dropout_mask, x / kept, 0.0)
 
         def recurrence(name, reverse):
             module = Recurrence(F, self.rnn_type, reverse, self.forget_bias, self.dtype, name=name)

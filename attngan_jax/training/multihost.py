@@ -114,7 +114,9 @@ def on_each(function: Callable[[], Result], name: str) -> Result:
     if error:
         raise error
     if failed.any():
-        raise UserError(f"process {int(np.argmax(failed))} has stopped: what it said last is why")
+        raise UserError(
+            f"process {int(np.argmax(failed))} has stopped: see the last line of its log"
+        )
     return result
 
 
