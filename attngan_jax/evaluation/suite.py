@@ -133,7 +133,7 @@ def is_finished(workdir: PathLike, step: int, config: Config | None = None) -> b
             same &= metrics["r_precision"]["chosen_by"] == chosen_by
             same &= metrics["settings"] == eval_settings(config)
         return metrics["newest_step"] == step and same
-    except (FileNotFoundError, ValueError, KeyError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return False
 
 

@@ -113,8 +113,7 @@ class TextEncoder(nn.Module):
         x = nn.Embed(self.vocabulary_size, self.word_dim, **embed, name="embedding")(caption)
         if dropout_keys is not None:
             shape, kept = x.shape[1:], 1.0 - self.dropout_rate
-            draw = jax.vmap(lambda key: jax.random.bernoulli(key, kept, shape))
-            dropout_mask = draw(dropout_keys)  # [B, T, word_dim], one per example
+            dropout_mask = jax.vmap(lambda k: jax.random.bernoulli(k, kept, shape))(dropout_keys)
             x = jnp.where(dropout_mask, x / kept, 0.0)
 
         def recurrence(name, reverse):

@@ -239,7 +239,7 @@ def test_processes_agree_and_fail_together(tmp_path):
     assert of_all("first_alone") == [[0, True], None, None]
     assert of_all("told") == 3 * [{"steps": [0, None], "é": "ü"}]
     assert of_all("told_again") == 3 * [[True, [0]]]  # msgpack has no tuples
-    stopped_by = "UserError: process {} has stopped: what it said last is why".format
+    stopped_by = "UserError: process {} has stopped: see the last line of its log".format
     assert of_all("second_fails") == [stopped_by(1), "OSError: no room for 1", stopped_by(1)]
     for name in ("first_fails", "telling_fails"):
         assert of_all(name) == ["OSError: no room for 0", stopped_by(0), stopped_by(0)]
