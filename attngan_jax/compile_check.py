@@ -29,10 +29,8 @@ def main(argv):
     os.environ["JAX_PLATFORMS"] = "cpu"  # for what surrounds the compiler; a TPU here stays free
     from attngan_jax.training.ahead_of_time import compile_check
 
-    report = compile_check(
-        _CONFIG.value.copy_and_resolve_references(), _TOPOLOGY.value, _BATCH.value, _WORDS.value
-    )
-    print(json.dumps(report))
+    config = _CONFIG.value.copy_and_resolve_references()
+    print(json.dumps(compile_check(config, _TOPOLOGY.value, _BATCH.value, _WORDS.value)))
 
 
 if __name__ == "__main__":

@@ -40,8 +40,7 @@ def main(argv):
     else:
         metrics = evaluate(workdir, settings=settings)
         multihost.on_first(functools.partial(_print, metrics), "print")
-    report = multihost.on_first(write, "report")
-    if multihost.is_first():
+    if report := multihost.on_first(write, "report"):
         print(f"The report is {report}")
 
 

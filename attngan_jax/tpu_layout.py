@@ -147,8 +147,7 @@ def _over_pixels(vector: jax.Array, x: Packed) -> jax.Array:
 
 def _for_each_pixel(vector: jax.Array, x: Packed) -> jax.Array:
     """`[C] -> [pixels C]`."""
-    vector = vector.reshape(x.groups, 1, -1)
-    return jnp.broadcast_to(vector, (x.groups, x.pixels, vector.shape[-1])).reshape(-1)
+    return jnp.repeat(vector.reshape(x.groups, 1, -1), x.pixels, axis=1).reshape(-1)
 
 
 class PackedConvNorm(nn.Module):

@@ -260,6 +260,8 @@ def _size(arrays: Arrays, name: str, axis: int) -> int:
 
 
 class Table(NamedTuple):
+    """A network's arrays from its dimensions, and its dimensions from its arrays."""
+
     rows: Callable[[Dimensions], list[Row]]
     dimensions: Callable[[Arrays], Dimensions]
 

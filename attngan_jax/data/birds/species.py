@@ -52,6 +52,8 @@ class Proportions(NamedTuple):
 
 
 class Species(NamedTuple):
+    """What all images of one species share, and what its captions may name."""
+
     class_id: int  # its number, from 0
     name: str  # in the form of CUB's class names, "017.Corvins_Finch"
     attributes: tuple[int, ...]  # the index of each attribute's value, in the order of ATTRIBUTES
