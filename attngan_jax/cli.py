@@ -1,10 +1,12 @@
 """How every `python -m attngan_jax.NAME` starts and ends: flags, exit codes, one-line errors."""
 
+import ctypes
 import difflib
 import errno
 import glob
 import logging as pylogging
 import os
+import platform
 import runpy
 import sys
 from collections.abc import Callable, Sequence
@@ -31,7 +33,23 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     if not glob.glob("/dev/accel*") and not os.path.exists("/dev/vfio"):
         for variable, value in WITHOUT_TPU.items():  # or libtpu, where installed, looks for a TPU
             os.environ.setdefault(variable, value)
+    _keep_freed_memory()
     sys.exit(_run(main))
+
+
+def _keep_freed_memory() -> None:
+    """Has glibc keep what XLA's CPU steps free, for the next step, in place of the kernel.
+
+    Blocks as large as activations are otherwise mapped, zeroed and given back in every step: a
+    quarter of its CPU time.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
+        TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD, ARENA_MAX = -1, -2, -3, -8
+        mallopt(MMAP_THRESHOLD, 1 << 30)
+        mallopt(TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(TOP_PAD, 1 << 26)
+        mallopt(ARENA_MAX, 1)  # the other arenas' heaps hold no more than 64 MiB
 
 
 def _run(main: Callable[[Sequence[str]], None]) -> int:

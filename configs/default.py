@@ -135,6 +135,8 @@ def _image_encoder() -> Section:
     # File of ImageNet's Inception-v3, or "random"; the cnn trunk needs none.
     image.weights = Key("", path="any")
     image.cnn_dim = 32  # channels of the cnn trunk's first layer
+    image.cnn_depth = Key(0, at_least=0)  # further convolutions at each of its resolutions
+    image.antialias = False  # the cnn trunk smooths before it halves the image, in place of strides
     image.image_size = 299  # that the encoder is pretrained at
     return image
 
@@ -154,6 +156,13 @@ def _damsm() -> Section:
     damsm.gamma1 = 4.0  # Eq. 9; the paper has 5
     damsm.gamma2 = 5.0  # Eq. 10
     damsm.gamma3 = 10.0  # Eq. 11
+    # What the image encoder sees, in training and when it judges generated images in stage 2, is
+    # moved by up to this share of the side, ...
+    damsm.view_shift = Key(0.0, at_most=1)
+    damsm.view_blur = Key(0.0, at_most=16)  # ... blurred by up to so many passes of (1, 2, 1) / 4
+    damsm.view_noise = (
+        0.0  # ... and has normal noise of up to this deviation; images are in [-1, 1]
+    )
     damsm.accumulation_steps = 1  # microbatches of a batch, in the image encoder
     damsm.checkpoint_every_steps = Free(2_000)  # a killed run loses at most so many
     # The score that chooses stage 2's encoders; "": the newest ones.
@@ -184,6 +193,8 @@ def _discriminator() -> Section:
     discriminator.df_dim = 64  # channels after the first convolution
     # Of any layer; the width doubles while the image is halved. 0: no limit, as the released code.
     discriminator.max_width = Key(0, at_least=0)
+    # Spectral normalisation in place of BatchNorm: the kernels', of all layers but the heads.
+    discriminator.norm = Key("batch", choices=("batch", "spectral"))
     return discriminator
 
 
@@ -203,6 +214,15 @@ def _attngan() -> Section:
     gan.damsm_weight = 5.0  # lambda, Eq. 3
     # Of the logits; see losses/adversarial.py.
     gan.adversarial_loss = Key("bce", registry="attngan_jax.losses.adversarial:ADVERSARIAL_LOSSES")
+    # At real images, of every discriminator's gradient; 0: none.
+    gan.gradient_penalty = 0.0
+    gan.gradient_penalty_kind = Key(
+        "r1", registry="attngan_jax.losses.gradient_penalties:PENALTIES"
+    )
+    gan.gradient_penalty_every = 16  # steps, with so many times the weight
+    # Discriminators see all images moved by up to this share of the side, ...
+    gan.augment_shift = Key(0.0, at_most=1)
+    gan.augment_cutout = Key(0.0, at_most=1)  # ... and without a square of this share of the side
     gan.kl_weight = 1.0  # of conditioning augmentation's KL term
     gan.accumulation_steps = 1  # microbatches of a batch, in each network
     gan.checkpoint_every_steps = Free(2_000)  # a killed run loses at most so many

@@ -13,6 +13,14 @@ from tests import tiny_runs
     [
         # AttnDCGAN; its last image is larger than what the image encoder was trained at.
         ("generator.single_image=True generator.num_stages=3", True),
+        (
+            "discriminator.norm=spectral attngan.adversarial_loss=hinge "
+            "attngan.gradient_penalty=1.0 attngan.gradient_penalty_every=2 "
+            "attngan.augment_shift=0.1 attngan.augment_cutout=0.3 image_encoder.antialias=True "
+            "image_encoder.cnn_depth=1 damsm.view_shift=0.1 damsm.view_blur=1.0 "
+            "damsm.view_noise=0.2",
+            True,
+        ),
         ("generator.attention=False attngan.damsm_weight=0.0 text_encoder.rnn_type=gru", False),
     ],
 )

@@ -101,21 +101,76 @@ def batch_statistics(x: jax.Array, mask: jax.Array | None, axis_name: str | None
     return mean, jnp.maximum(var, 0.0), count
 
 
+class SpectralNorm(nn.Module):
+    """Takes BatchNorm's place: a convolution's result over its kernel's largest singular value.
+
+    Spectral normalisation (Miyato et al., ICLR 2018, Algorithm 1): one step of power iteration a
+    training pass, on the kernel as a matrix `[..., features]`. The layer's Lipschitz constant then
+    stays near 1, without any statistics of the batch. Not in the released code.
+    """
+
+    @nn.compact
+    def __call__(self, y: jax.Array, kernel: jax.Array, *, train: bool) -> jax.Array:
+        """`y [B, H, W, features]`, the sums, and `kernel [K, K, C, features]` that they are by."""
+        features = y.shape[-1:]
+        bias = self.param("bias", nn.initializers.zeros, features, jnp.float32)
+        right = self.variable("batch_stats", "right", jnp.full, features, features[0] ** -0.5)
+        matrix = kernel.reshape(-1, *features)
+        fixed = jax.lax.stop_gradient(matrix)
+        v = right.value
+        if train:
+            v = _unit(_unit(fixed @ v) @ fixed)
+        if train and not self.is_initializing():
+            right.value = v
+        largest = _unit(fixed @ v) @ matrix @ v
+        return y / largest.astype(y.dtype) + bias.astype(y.dtype)
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    return x / jnp.maximum(jnp.linalg.norm(x), 1e-12)
+
+
+class Kernel(nn.Module):
+    """A convolution's kernel, as `nn.Conv` has it, for layers that need more than its result."""
+
+    features: int
+    kernel_size: int = 3
+
+    @nn.compact
+    def __call__(self, C: int) -> jax.Array:
+        """Float32 `[K, K, C, features]`, for `C` channels of input."""
+        size = (self.kernel_size, self.kernel_size)
+        return self.param("kernel", kernel_init, (*size, C, self.features), jnp.float32)
+
+
+def convolve(x: jax.Array, kernel: jax.Array, dtype: Dtype, stride: int = 1, padding=((1, 1),) * 2):
+    """`[B, H, W, C]` by `[K, K, C, features]` -> `[B, H', W', features]`."""
+    x, kernel = x.astype(dtype), kernel.astype(dtype)
+    strides, layout = (stride, stride), ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=layout)
+
+
 class ConvNorm(nn.Module):
-    """Convolution without bias, padded by 1, then BatchNorm: what most blocks are made of."""
+    """Convolution without bias, padded by 1, then BatchNorm: what most blocks are made of.
+
+    `norm`: "batch" or "spectral", for `SpectralNorm`.
+    """
 
     features: int
     kernel_size: int = 3
     stride: int = 1
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
+    norm: str = "batch"
 
     @nn.compact
     def __call__(self, x, *, train: bool, mask=None):
         """`[B, H, W, C] -> [B, H / stride, W / stride, features]`; kernel 3, or 4 for stride 2."""
-        size = (self.kernel_size, self.kernel_size)
-        x = conv(self.features, size, self.stride, dtype=self.dtype, name="conv")(x)
-        return BatchNorm(self.axis_name, dtype=self.dtype, name="norm")(x, train=train, mask=mask)
+        kernel = Kernel(self.features, self.kernel_size, name="conv")(x.shape[-1])
+        y = convolve(x, kernel, self.dtype, self.stride)
+        if self.norm == "spectral":
+            return SpectralNorm(name="norm")(y, kernel, train=train)
+        return BatchNorm(self.axis_name, dtype=self.dtype, name="norm")(y, train=train, mask=mask)
 
 
 class UpsampledConv(nn.Module):
@@ -134,8 +189,7 @@ class UpsampledConv(nn.Module):
         """`[B, H, W, C] -> [B, 2H, 2W, features]`."""
         B, H, W, C = x.shape
         kernel = self.param("kernel", kernel_init, (3, 3, C, self.features), jnp.float32)
-        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-        layout = ("NHWC", "HWIO", "NHWC")
+        kernel = kernel.astype(self.dtype)
 
         def fold(kernel, axis):
             # Output 2i sees inputs i - 1, i, i; output 2i + 1 sees i, i, i + 1.
@@ -149,8 +203,7 @@ class UpsampledConv(nn.Module):
             for column, taps in enumerate(fold(row_kernel, 1)):
                 # Zeros above even rows and below odd ones, left and right in the same way.
                 padding = ((1 - row, row), (1 - column, column))
-                y = jax.lax.conv_general_dilated(x, taps, (1, 1), padding, dimension_numbers=layout)
-                columns.append(y)
+                columns.append(convolve(x, taps, self.dtype, padding=padding))
             rows.append(jnp.stack(columns, axis=3))  # [B, H, W, 2, features]
         return jnp.stack(rows, axis=2).reshape(B, 2 * H, 2 * W, self.features)
 

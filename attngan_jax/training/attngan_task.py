@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import optax
 
 from attngan_jax.configuration import Config
-from attngan_jax.losses import adversarial
+from attngan_jax.losses import adversarial, gradient_penalties
 from attngan_jax.training import accumulation, networks, parallel
-from attngan_jax.training.damsm_task import matching_losses
+from attngan_jax.training.augmentation import augment
+from attngan_jax.training.damsm_task import matching_losses, view
 from attngan_jax.training.state import AttnganState, Network, average_statistics, stage_key
 
 
@@ -63,6 +64,17 @@ class AttnganTask:
         noise = jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
         return noise[:, : g.z_dim], noise[:, g.z_dim :]
 
+    def keys(self, step: jax.Array, use: int, local_batch: int) -> jax.Array:
+        """A key `[B]` for each example of a step, for one of its uses beside `noise`."""
+        key = jax.random.fold_in(stage_key(self.config.seed, self.name, step), use)
+        return parallel.example_keys(key, local_batch)
+
+    def augment(self, images: jax.Array, step: jax.Array, use: int) -> jax.Array:
+        """Images `[B, S, S, 3]` as the discriminators see them."""
+        gan = self.settings
+        keys = self.keys(step, use, len(images))
+        return augment(images, keys, shift=gan.augment_shift, cutout=gan.augment_cutout)
+
     def train_step(self, state: AttnganState, frozen: dict, batch: dict):
         """One update of every discriminator, then of the generator, on a device's share `batch`.
 
@@ -86,13 +98,18 @@ class AttnganTask:
         discriminators, metrics = [], {}
         for module, network, fake in zip(self.discriminators, state.discriminators, generated[0]):
             real = networks.normalise(batch[f"image_{module.image_size}"])
-            network, loss = self.update_discriminator(module, network, real, fake, *sentences)
+            real, fake = self.augment(real, state.step, 1), self.augment(fake, state.step, 2)
+            network, loss = self.update_discriminator(
+                module, network, state.step, real, fake, *sentences
+            )
             discriminators.append(network)
             metrics[f"d_loss_{module.image_size}"] = loss
 
         def objective(generated):
             captions = (words, sentence, mask, batch["class_id"])
-            return self.generator_objective(generated, discriminators, frozen["image"], captions)
+            return self.generator_objective(
+                generated, state.step, discriminators, frozen["image"], captions
+            )
 
         cotangents, (terms, d_stats) = jax.grad(objective, has_aux=True)(generated)  # Eqs. 3, 4
         (grads,) = pullback(cotangents)  # from the images to the generator's parameters
@@ -108,7 +125,7 @@ class AttnganTask:
         return state, metrics | terms
 
     def update_discriminator(
-        self, module, network: Network, real, fake, sentence, next_sentence, has_next
+        self, module, network: Network, step, real, fake, sentence, next_sentence, has_next
     ) -> tuple[Network, jax.Array]:
         """One update on real images, generated images and mismatched pairs, each `[B, ...]`."""
         num_devices = jax.lax.axis_size(parallel.AXIS)
@@ -129,22 +146,38 @@ class AttnganTask:
             return loss, batch_stats
 
         (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(network.params)
+        if weight := self.settings.gradient_penalty:
+            every = self.settings.gradient_penalty_every
+
+            def penalty(params):
+                variables = network.variables | {"params": params}
+                kind = gradient_penalties.PENALTIES[self.settings.gradient_penalty_kind]
+                return weight * every * kind(module, variables, real, sentence)
+
+            grads = jax.lax.cond(
+                step % every == 0,
+                lambda: jax.tree.map(jnp.add, grads, jax.grad(penalty)(network.params)),
+                lambda: grads,
+            )
         grads, loss = parallel.mean_over_devices((grads, loss))
         return network.update(self.discriminator_optimizer, grads, batch_stats), loss
 
-    def generator_objective(self, generated, discriminators, image_encoder, captions):
+    def generator_objective(self, generated, step, discriminators, image_encoder, captions):
         """The generator's loss (Eq. 3), its terms, and the discriminators' new statistics."""
         (images, mean, log_variance), sentence = generated, captions[1]
         adversarial_loss = self.settings.adversarial_loss
         terms, d_stats = {}, []
         for module, network, fake in zip(self.discriminators, discriminators, images):
+            fake = self.augment(fake, step, 3)
             logits, batch_stats = self.apply(module, network.variables, fake, sentence, train=True)
             terms[f"g_loss_{module.image_size}"] = adversarial.generator_loss(
                 *logits, loss=adversarial_loss
             )  # Eq. 4
             d_stats.append(batch_stats)
         if self.settings.damsm_weight:
-            embeddings, _ = self.apply(self.image_encoder, image_encoder, images[-1], train=False)
+            damsm, seen = self.config.damsm, images[-1]
+            seen = view(damsm, seen, self.keys(step, 4, len(seen)))
+            embeddings, _ = self.apply(self.image_encoder, image_encoder, seen, train=False)
             damsm = matching_losses(self.config, *embeddings, *captions)  # Eq. 13
             terms["damsm_loss"] = self.settings.damsm_weight * damsm.total  # lambda L_DAMSM
         loss = sum(terms.values())
@@ -166,11 +199,12 @@ def discriminator_logits(module, real, fake, sentence, next_sentence, has_next, 
     """
     real = module.features(real, train=train)
     fake = module.features(fake, train=train)
+    part = module.joint_part(real, sentence.shape[-1])
     conditional = (
-        module.conditional_logits(real, sentence, train=train),
+        module.conditional_logits(real, sentence, train=train, part=part),
         module.conditional_logits(fake, sentence, train=train),
         # Image i with sentence i + 1; the last image has none, and no part in the statistics.
-        module.conditional_logits(real, next_sentence, train=train, mask=has_next),
+        module.conditional_logits(real, next_sentence, train=train, mask=has_next, part=part),
     )
     if not module.unconditional:
         return conditional, None

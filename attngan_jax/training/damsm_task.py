@@ -9,6 +9,7 @@ import optax
 from attngan_jax.configuration import Config
 from attngan_jax.losses.damsm import DamsmLoss, damsm_loss
 from attngan_jax.training import accumulation, networks, parallel
+from attngan_jax.training.augmentation import augment
 from attngan_jax.training.state import DamsmState, Network, average_statistics, stage_key
 
 PRETRAINED = "inception"  # the trunk whose weights do not train
@@ -66,6 +67,8 @@ class DamsmTask:
         images = networks.normalise(batch[f"image_{self.image_sizes[0]}"])
         key = stage_key(self.config.seed, self.name, state.step)
         keys = parallel.example_keys(key, len(mask))
+        view_key = jax.random.fold_in(key, 1)
+        images = view(self.settings, images, parallel.example_keys(view_key, len(mask)))
         trained, pretrained = split_trunk(state.image.params)
 
         def loss_fn(text_params, image_params):
@@ -90,6 +93,12 @@ class DamsmTask:
             state = average_statistics(state)
         losses = {"word_loss": loss.word_loss, "sentence_loss": loss.sentence_loss}
         return state, {"damsm_loss": loss.total} | losses
+
+
+def view(damsm: Config, images: jax.Array, keys: jax.Array) -> jax.Array:
+    """Images `[B, S, S, 3]` as the image encoder sees them in training, its own and stage 2's."""
+    names = ("shift", "blur", "noise")
+    return augment(images, keys, **{name: damsm[f"view_{name}"] for name in names})
 
 
 @jax.named_scope("damsm_loss")  # its name in profiles and in compile_check's list

@@ -44,6 +44,7 @@ def build_image_encoder(config: Config) -> ImageEncoder:
     image, embedding_dim = config.image_encoder, config.text_encoder.embedding_dim
     # The cnn trunk resizes to the size that it is pretrained at, as Inception-v3 does to 299.
     fields = dict(cnn_dim=image.cnn_dim, cnn_image_size=image.image_size, **_common(config))
+    fields |= dict(cnn_depth=image.cnn_depth, antialias=image.antialias)
     return ImageEncoder(trunk=image.trunk, embedding_dim=embedding_dim, **fields)
 
 
@@ -59,6 +60,7 @@ def build_generator(config: Config) -> Generator:
 def build_discriminators(config: Config) -> tuple[Discriminator, ...]:
     """One discriminator per stage; AttnDCGAN's single one has no unconditional head."""
     fields = dict(df_dim=config.discriminator.df_dim, **_common(config))
+    fields["norm"] = config.discriminator.norm
     fields["max_width"] = config.discriminator.max_width or None
     fields["unconditional"] = not config.generator.single_image
     return tuple(Discriminator(image_size=size, **fields) for size in image_sizes(config))

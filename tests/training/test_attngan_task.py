@@ -61,7 +61,7 @@ def terms(update, discriminators):
     """The terms of the generator's loss, against these discriminators."""
     loss = update.task.generator_objective
     image_encoder = update.frozen["image"]
-    run = on_one_device(lambda d: loss(update.generated, d, image_encoder, update.captions))
+    run = on_one_device(lambda d: loss(update.generated, 0, d, image_encoder, update.captions))
     _, (result, _) = run(discriminators)
     return jax.device_get(result)
 
@@ -113,7 +113,7 @@ def test_running_averages_of_discriminators_see_the_real_images_first(update):
     np.testing.assert_array_equal(mismatched[1], has_next)
     for module, network, real, fake in pairs_of_networks(update):
         step = functools.partial(update.task.update_discriminator, module)
-        updated, _ = on_one_device(step)(network, real, fake, sentence, *mismatched)
+        updated, _ = on_one_device(step)(network, 0, real, fake, sentence, *mismatched)
         apply = functools.partial(module.apply, mutable=["batch_stats"], method=one_by_one)
         _, want = on_one_device(apply)(network.variables, real, fake)
         for a, b in zip(jax.tree.leaves(updated.batch_stats), jax.tree.leaves(want)):
