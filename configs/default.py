@@ -244,7 +244,7 @@ def _eval() -> Section:
     evaluation.kid_images = 5_000  # of either kind at most, at even distances
     # Steps of the part segmenter, where judges are trained (attngan_jax.train_judges).
     evaluation.part_judge_steps = 500
-    # Of the attribute classifier and of the caption matcher there.
+    # Of the attribute classifier there; of the caption matcher half as many again.
     evaluation.judge_steps = 800
     # Real images in each of these steps; half as many for the part segmenter.
     evaluation.judge_batch_size = 64

@@ -92,7 +92,7 @@ def measure_real(subject: Subject) -> dict[str, Any]:
 
 
 def measure_training_images(subject: Subject, num_images: int) -> np.ndarray:
-    """The judges' features `[N, 192]` of `num_images` real training images, evenly spaced."""
+    """The judges' features `[N, 160]` of `num_images` real training images, evenly spaced."""
     size, judges = subject.image_size, subject.judges
     assert judges is not None
 

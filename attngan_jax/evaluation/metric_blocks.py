@@ -92,7 +92,7 @@ def _judge_distances(real: dict, made: dict, training: np.ndarray, config: Confi
 
 
 def judge_statistics(rows: np.ndarray, keep: int) -> fid_kid.Statistics:
-    """Of the attribute classifier's features `[N, 192]`."""
+    """Of the attribute classifier's features `[N, 160]`."""
     features = fid_kid.Features("judge", "", "antialiased, to 64 pixels")
     sums = fid_kid.Accumulator(features, len(rows), keep=keep)
     sums.add(rows)

@@ -24,14 +24,14 @@ PRESENT = {
 
 
 def features(variables: Mapping, images: jax.Array) -> jax.Array:
-    """The attribute classifier's last features `[B, 192]` of uint8 `[B, S, S, 3]`."""
+    """The attribute classifier's last features `[B, 160]` of uint8 `[B, S, S, 3]`."""
     return AttributeClassifier().bind(variables["attributes"])(prepare(images), train=False)[0]
 
 
 def see(variables: Mapping, images: jax.Array) -> dict[str, jax.Array]:
     """What `Judges.variables` make of uint8 `[B, S, S, 3]`.
 
-    Returns `seen_attributes` int `[B, A]`, `judge_features` `[B, 192]`, `seen_parts` int32
+    Returns `seen_attributes` int `[B, A]`, `judge_features` `[B, 160]`, `seen_parts` int32
     `[B, 64, 64]` (a label map), `seen_pixels` int32 `[B, len(PRESENT)]`, `band_power` `[B, bands]`,
     `matched_image` `[B, D]`.
     """

@@ -41,8 +41,8 @@ def train_judges(dataset: Dataset, config: Config, command: str) -> Judges:
     """All three, trained for `eval.judge_steps` and `eval.part_judge_steps` steps from the seed."""
     vocabulary = dataset.vocabulary
     data, variables = read_split(dataset.train, vocabulary), {}
-    steps = dict.fromkeys(NAMES, config.eval.judge_steps)
-    steps["parts"] = config.eval.part_judge_steps
+    steps = {"attributes": config.eval.judge_steps, "parts": config.eval.part_judge_steps}
+    steps["matching"] = config.eval.judge_steps * 3 // 2
     batches = dict.fromkeys(NAMES, config.eval.judge_batch_size)
     batches["parts"] = max(1, batches["parts"] // 2)  # of whose pixels each is an example
     rates = {"attributes": 3e-3, "parts": 4e-3, "matching": 3e-3}

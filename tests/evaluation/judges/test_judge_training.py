@@ -62,7 +62,7 @@ def test_all_three_are_trained_saved_and_described(tiny_config, tiny_dataset, tm
     jax.tree.map(np.testing.assert_array_equal, again.variables, dict(judges.variables))
     record = again.record
     assert record["command"] == "the command" and record["seed"] == tiny_config.seed
-    assert record["steps"] == {"attributes": 2, "parts": 3, "matching": 2}
+    assert record["steps"] == {"attributes": 2, "parts": 3, "matching": 3}
     assert record["batch_size"] == {"attributes": 8, "parts": 4, "matching": 8}
     assert record["dataset"]["version"] == "1.0.0"
     assert record["dataset"]["config"] == tiny_dataset.folder.parts[-2]
