@@ -154,8 +154,8 @@ def _newest_damsm_step(run: Workdir) -> int | None:
 
 def eval_settings(config: Config) -> dict:
     """The part of the config that the scores depend on."""
-    names = [n for n in config.eval if n != "batch_size" and "judge_" not in n]
-    return {name: config.eval[name] for name in names}
+    others = ("batch_size", "judge_batch_size", "judge_steps", "part_judge_steps")
+    return {name: value for name, value in config.eval.to_dict().items() if name not in others}
 
 
 def log_scalars(workdir: PathLike, metrics: dict) -> None:
