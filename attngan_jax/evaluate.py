@@ -46,13 +46,23 @@ def main(argv):
 
 def _print(metrics: dict) -> None:
     print(f"step {metrics['step']}")
-    for name in ("r_precision", "r_precision_real_images"):
-        print(f"{name}: {metrics[name]['mean']:.2f} +- {metrics[name]['std']:.2f} %")
+    for name in ("r_precision", "r_precision_real_images", "r_precision_independent"):
+        if block := metrics[name]:
+            real = f" (real images {block['real_images']:.2f} %)" if "real_images" in block else ""
+            print(f"{name}: {block['mean']:.2f} +- {block['std']:.2f} %{real}")
     blocks = {"attribute_accuracy": metrics["attribute_accuracy"]}
     blocks |= {f"grounding ({name})": block for name, block in (metrics["grounding"] or {}).items()}
     for name, block in blocks.items():
         if isinstance(block, dict):
             print(f"{name}: {block['mean']:.2f} % (chance {block['chance']:.2f} %)")
+    for name in ("kid_judge", "fid_judge"):
+        if block := metrics[name]:
+            print(f"{name}: {block['value']:.4f} (floor {block['floor']:.4f})")
+    if spectrum := metrics["spectrum"]:
+        print("spectrum:", ", ".join(f"{band}: {ratio:.2f}" for band, ratio in spectrum.items()))
+    if presence := metrics["part_presence"]:
+        shares = (f"{p} {one['generated']:.1f} ({one['real']:.1f})" for p, one in presence.items())
+        print(f"part_presence, % (real images): {', '.join(shares)}")
     for name in ("fid", "fid_damsm"):
         if fid := metrics[name]:
             print(f"FID ({fid['family']}): {fid['value']:.3f}")

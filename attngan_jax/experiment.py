@@ -10,8 +10,7 @@ from attngan_jax import configuration, storage
 from attngan_jax.configuration import Config
 from attngan_jax.data import dataset_report, datasets
 from attngan_jax.data.vocabulary import Vocabulary
-from attngan_jax.evaluation import suite
-from attngan_jax.evaluation.checkpoint_scores import GeneratorScore, RetrievalScore
+from attngan_jax.evaluation import checkpoint_scores, suite
 from attngan_jax.reporting import page
 from attngan_jax.sampling.sample_writer import SampleWriter
 from attngan_jax.sampling.trained_model import load_encoders
@@ -60,14 +59,14 @@ def train_and_evaluate(
             damsm,
             dataset,
             workdir,
-            score=RetrievalScore(damsm, dataset),
+            score=checkpoint_scores.RetrievalScore(damsm, dataset),
             start=trunk and functools.partial(warm_start.with_trunk, weights=trunk),
         )
     if not has_generator:
         encoders = load_encoders(config, len(dataset.vocabulary), workdir)
         score, on_sample = None, None
         if config.attngan.best_checkpoint:
-            score = GeneratorScore(attngan, dataset, encoders)
+            score = checkpoint_scores.GeneratorScore(attngan, dataset, encoders)
         if multihost.is_first():
             here = parallel.on_this_host(encoders)
             on_sample = SampleWriter(attngan, dataset, here, workdir)
@@ -86,6 +85,7 @@ def check(config: Config) -> None:
     """`UserError` for what would stop the run hours later, or leave it a workdir of no use."""
     configuration.check(config)
     datasets.check(config)
+    checkpoint_scores.check_judges(config)
     mesh = parallel.make_mesh()
     for stage in ("damsm", "attngan"):
         parallel.check_stage(config, stage, mesh)

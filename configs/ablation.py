@@ -38,6 +38,5 @@ def get_config(variant=""):
     config.attngan.sample_every_steps = 200
     config.eval.num_images = 1_000
     config.eval.fold_size = 100
-    config.eval.judge_steps = 300
     config.update_from_flattened_dict(VARIANTS[variant])
     return config

@@ -23,6 +23,14 @@ DAMSM_SCORES = (
     *(f"eval/{way}_r{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)),
 )
 
+# And one of the generator: the latter two where there are judges, for procedural birds.
+GENERATOR_SCORES = (
+    "",
+    "eval/r_precision",
+    "eval/kid_judge",  # lower is better
+    "eval/r_precision_independent",
+)
+
 
 def get_config() -> ml_collections.ConfigDict:
     """The released code's CUB settings; the base of every other config."""
@@ -226,8 +234,8 @@ def _attngan() -> Section:
     gan.kl_weight = 1.0  # of conditioning augmentation's KL term
     gan.accumulation_steps = 1  # microbatches of a batch, in each network
     gan.checkpoint_every_steps = Free(2_000)  # a killed run loses at most so many
-    # Of the checkpoint that is used: the best by "eval/r_precision"; "": the newest.
-    gan.best_checkpoint = Free("", choices=("", "eval/r_precision"))
+    # The score by which the checkpoint that is used is the best; "": the newest.
+    gan.best_checkpoint = Free("", choices=GENERATOR_SCORES)
     # Images that this is measured on, of the test split, at every checkpoint.
     gan.scored_images = Free(500)
     gan.sample_every_steps = Free(2_000)  # images of fixed captions for the report
@@ -254,9 +262,12 @@ def _eval() -> Section:
     # Whose real images they compare with; or "train".
     evaluation.reference_split = Key("test", choices=("train", "test"))
     evaluation.kid_images = 5_000  # of either kind at most, at even distances
-    evaluation.part_judge_steps = 250  # of the part segmenter, where the data has masks
-    evaluation.judge_steps = 500  # of the attribute classifier, where the data has attributes
-    evaluation.judge_batch_size = 64  # real images in each of its steps
+    # Steps of the part segmenter, where judges are trained (attngan_jax.train_judges).
+    evaluation.part_judge_steps = 500
+    # Of the attribute classifier there; of the caption matcher half as many again.
+    evaluation.judge_steps = 800
+    # Real images in each of these steps; half as many for the part segmenter.
+    evaluation.judge_batch_size = 64
     return evaluation
 
 

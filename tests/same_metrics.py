@@ -3,7 +3,7 @@
 import pytest
 
 ASIDE = ("wall_seconds", "settings")  # when, and with which batch size, it was scored
-SHARES = ("r_precision", "damsm_retrieval", "attribute_accuracy", "grounding")
+SHARES = ("r_precision", "damsm_retrieval", "attribute_accuracy", "grounding", "part_presence")
 COUNTS = ("count", "num_images", "num_pairs")
 DISTANCE = 1e-3  # of a block's largest: rounding, 1e-7, moves a few pixels by a level of 255
 

@@ -51,6 +51,7 @@ SAMPLE = "sample --workdir=w --out=o"
         (f"{SAMPLE} --caption=c --seed=-1", "--seed=-1"),
         ("convert --workdir=w", "convert import"),
         (f"compile_check {BIRDS}", "--topology"),
+        (f"train_judges {BIRDS}", "--out"),
     ],
 )
 def test_wrong_flags_end_with_2(command, part):

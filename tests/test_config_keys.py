@@ -23,6 +23,9 @@ OTHER_RUNS = {
     "image_encoder.weights": "with the trunk inception_v3",
     "attngan.scored_images": "with attngan.best_checkpoint",
     "eval.inception_splits": "with eval.inception_score_weights",
+    "eval.judge_steps": "where judges are trained",
+    "eval.part_judge_steps": "where judges are trained",
+    "eval.judge_batch_size": "where judges are trained",
 }
 
 
@@ -39,6 +42,8 @@ def test_other_runs_read_the_other_keys(tiny_config, tiny_dataset, tmp_path, gcs
         warm_start.trunk_weights(tiny_config, tmp_path)
         GeneratorScore(AttnganTask(tiny_config, 9), tiny_dataset, {})
     elsewhere = {"name", "data.max_left_out", "eval.inception_splits"}
+    judges = {name for name in OTHER_RUNS if "judge_" in name}
+    elsewhere |= judges
     assert read & OTHER_RUNS.keys() == OTHER_RUNS.keys() - elsewhere
     code = {
         ast.unparse(node)
@@ -48,6 +53,7 @@ def test_other_runs_read_the_other_keys(tiny_config, tiny_dataset, tmp_path, gcs
         if isinstance(node, ast.Attribute)
     }
     reads = {"config.name", "self._config.max_left_out", "config.eval.inception_splits"}
+    reads |= {f"config.{name}" for name in judges}
     assert reads <= code
 
 

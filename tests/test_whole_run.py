@@ -62,6 +62,14 @@ def test_metrics_json_holds_the_keys_of_the_contract(tiny_run):
         assert {"mean", "std", "candidates", "num_images", "fold_size"} <= metrics[name].keys()
         assert metrics[name]["candidates"] == 10 and metrics[name]["num_images"] == 30
         assert 0 <= metrics[name]["mean"] <= 100
+    independent = metrics["r_precision_independent"]
+    assert independent["candidates"] == 10 and 0 <= independent["real_images"] <= 100
+    assert metrics["spectrum"].keys() == {"1-4", "5-8", "9-16", "17-24", "25-31"}
+    for part in ("head", "body", "wing", "tail", "beak", "eye"):
+        assert metrics["part_presence"][part].keys() == {"generated", "real"}
+    for name in ("kid_judge", "fid_judge"):
+        block = metrics[name]
+        assert block["num_images"] == 30 and block["value"] > block["floor"], name
     assert metrics["inception_score"] is None and metrics["fid"] is None
     assert {"inception_score", "fid", "kid"} == metrics["reasons"].keys()
     assert "convert classifier" in metrics["reasons"]["fid"]

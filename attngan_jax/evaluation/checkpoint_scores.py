@@ -1,11 +1,17 @@
 """Scores of a stage while it trains, for runs that keep their best checkpoint."""
 
+from pathlib import Path
+
 import numpy as np
 
-from attngan_jax.data.datasets import Dataset
+from attngan_jax.configuration import Config
+from attngan_jax.data import datasets
 from attngan_jax.data.pipeline import EvenSubset
+from attngan_jax.errors import UserError
 from attngan_jax.evaluation.batched_map import BatchedMap
-from attngan_jax.evaluation.metric_blocks import r_precision_protocol
+from attngan_jax.evaluation.judges import files, scoring
+from attngan_jax.evaluation.metric_blocks import judge_statistics, r_precision_protocol
+from attngan_jax.evaluation.metrics import fid_kid
 from attngan_jax.evaluation.metrics.r_precision import Pairs, retrieval_hits
 from attngan_jax.evaluation.metrics.retrieval import retrieval
 from attngan_jax.sampling.trained_model import TrainedModel, generator_variables
@@ -14,35 +20,85 @@ from attngan_jax.training.damsm_task import DamsmTask
 from attngan_jax.training.networks import normalise, word_mask
 from attngan_jax.training.state import AttnganState, DamsmState
 
+JUDGE_SCORES = ("eval/kid_judge", "eval/r_precision_independent")
+
 
 class GeneratorScore:
-    """`eval/r_precision` of a state of stage 2, by the run's protocol, but of
-    `attngan.scored_images` test captions."""
+    """Scores of a state of stage 2, by the run's protocol, but of `attngan.scored_images` test
+    captions: `eval/r_precision` and, where the dataset has judges, `eval/kid_judge` (lower is
+    better) and `eval/r_precision_independent`."""
 
-    def __init__(self, task: AttnganTask, dataset: Dataset, encoders: dict):
+    def __init__(self, task: AttnganTask, dataset: datasets.Dataset, encoders: dict):
         self._config, self._encoders = task.config, encoders
         self._count = task.settings.scored_images
         self._split = EvenSubset(dataset.test, min(self._count, len(dataset.test)))
         trained = TrainedModel(task.config, dataset.vocabulary, task, {}, 0)
+        self._judging, size = _judging(dataset), task.image_sizes[-1]
+        self._real: fid_kid.Statistics | None = None  # of the test images, once they are needed
 
         def function(variables, batch):
-            made = trained.generate(variables, batch)
-            _, embedding = trained.encode_images(variables, made.images[task.image_sizes[-1]])
-            return Pairs(embedding, made.sentence, batch["class_id"], batch["index"])
+            made = trained.generate(variables["trained"], batch)
+            image = made.images[size]
+            _, embedding = trained.encode_images(variables["trained"], image)
+            rows = {"pairs": Pairs(embedding, made.sentence, batch["class_id"], batch["index"])}
+            if variables["judging"] is None:
+                return rows
+            networks, words = variables["judging"]["networks"], variables["judging"]["words"]
+            seen, caption = scoring.see(networks, image), scoring.read(networks, batch, words)
+            pairs = rows["pairs"]._replace(images=seen["matched_image"], sentences=caption)
+            return rows | {"independent": pairs, "features": seen["judge_features"]}
 
+        def real_features(variables, batch):
+            return scoring.features(variables["networks"], batch[f"image_{size}"])
+
+        self._test = dataset.test
         self._map = BatchedMap(function, task.config, dataset, task.image_sizes[0])
+        self._real_map = BatchedMap(real_features, task.config, dataset, size)
 
     def __call__(self, state: AttnganState) -> dict[str, float]:
-        variables = self._encoders | {"generator": generator_variables(state)}
-        pairs = self._map.collect(variables, self._split, self._count)
-        hits = retrieval_hits(pairs, r_precision_protocol(self._config.eval), self._config.seed)
-        return {"eval/r_precision": float(100 * np.mean(hits))}
+        trained = self._encoders | {"generator": generator_variables(state)}
+        variables = {"trained": trained, "judging": self._judging}
+        rows = self._map.collect(variables, self._split, self._count)
+        scores = {"eval/r_precision": self._r_precision(rows["pairs"])}
+        if self._judging is None:
+            return scores
+        if self._real is None:
+            self._real = self._statistics(self._real_map.collect(self._judging, self._test))
+        _, kid = fid_kid.distances(self._statistics(rows["features"]), self._real)
+        scores["eval/r_precision_independent"] = self._r_precision(rows["independent"])
+        return scores | {"eval/kid_judge": kid["value"]}
+
+    def _r_precision(self, pairs: Pairs) -> float:
+        protocol = r_precision_protocol(self._config.eval)
+        return float(100 * np.mean(retrieval_hits(pairs, protocol, self._config.seed)))
+
+    def _statistics(self, features: np.ndarray) -> fid_kid.Statistics:
+        return judge_statistics(features, self._config.eval.kid_images)
+
+
+def check_judges(config: Config) -> None:
+    """`UserError` where the best checkpoint is to be chosen by judges that there are not."""
+    if (key := config.attngan.best_checkpoint) in JUDGE_SCORES:
+        version = Path(datasets.get_builder(config).data_path).name
+        try:
+            files.load_for(config.data.dataset, version)
+        except UserError as error:
+            raise UserError(f"config.attngan.best_checkpoint is {key}, but {error}") from error
+
+
+def _judging(dataset: datasets.Dataset) -> dict | None:
+    """The variables of `scoring`, None where the dataset has no judges."""
+    try:
+        judges = files.load_for(dataset.name, dataset.folder.parts[-1])
+    except UserError:
+        return None
+    return {"networks": judges.variables, "words": judges.word_numbers(dataset.vocabulary)}
 
 
 class RetrievalScore:
     """The scalars of `retrieval` for a state of stage 1, with the mean of both directions' R@1."""
 
-    def __init__(self, task: DamsmTask, dataset: Dataset):
+    def __init__(self, task: DamsmTask, dataset: datasets.Dataset):
         count = min(task.settings.retrieval_pairs, len(dataset.test))
         self._pairs = EvenSubset(dataset.test, count)
 

@@ -15,13 +15,15 @@ import numpy as np
 
 from attngan_jax import storage
 from attngan_jax.data import datasets
+from attngan_jax.data.pipeline import EvenSubset
 from attngan_jax.errors import UserError
-from attngan_jax.evaluation import bird_classifiers
 from attngan_jax.evaluation.batched_map import BatchedMap, concatenate
 from attngan_jax.evaluation.inception_classifier import Classifier
+from attngan_jax.evaluation.judges import scoring
+from attngan_jax.evaluation.judges.files import Judges
 from attngan_jax.evaluation.metrics.fid_kid import Accumulator, Features, Statistics
 from attngan_jax.evaluation.metrics.inception_score import InceptionScore
-from attngan_jax.evaluation.metrics.pointing_game import pointing_game
+from attngan_jax.evaluation.metrics.pointing_game import labels_of_words, pointing_game
 from attngan_jax.sampling.trained_model import TrainedModel
 from attngan_jax.training import multihost
 
@@ -43,39 +45,63 @@ class Subject:
     trained: TrainedModel  # its config has the settings of this evaluation
     dataset: datasets.Dataset  # with the vocabulary of `trained`
     networks: dict[str, Classifier]  # "damsm", and "fid" and "score" (often one) if there are any
-    birds: dict | None = None  # of `bird_classifiers.train_both`, where the data has ground truth
+    judges: Judges | None = None  # where there are any of this dataset
+    no_judges: str = ""  # why there are none
 
     @property
     def image_size(self) -> int:
         """Side of the generator's last images, at which real ones are compared with them."""
         return self.trained.task.image_sizes[-1]
 
+    @property
+    def judging(self) -> dict | None:
+        """The variables of `scoring.judge`: the judges' networks, and what this run's words are."""
+        if self.judges is None:
+            return None
+        vocabulary = self.trained.vocabulary
+        numbers = self.judges.word_numbers(vocabulary)
+        words = {"numbers": numbers, "parts": labels_of_words(vocabulary.words)}
+        return {"networks": self.judges.variables, "words": words}
+
 
 def measure_real(subject: Subject) -> dict[str, Any]:
     """Every test record with one of its captions.
 
-    Returns `image_embedding`, `sentence` `[N, D]`, `class_id` `[N]`; with ground truth the rows of
-    `bird_classifiers.classify` and `compare_parts`, where DAMSM's maps play the pointing game on
-    true parts ("damsm") and on those that the part segmenter finds ("damsm_by_judge").
+    Returns `image_embedding`, `sentence` `[N, D]`, `class_id` `[N]`; with judges the rows of
+    `scoring.judge` and `compare_parts`, where DAMSM's maps play the pointing game on true parts
+    ("damsm") and on those that the part segmenter finds ("damsm_by_judge").
     """
-    trained, birds, shown = subject.trained, subject.birds, subject.image_size
+    trained, judging, shown = subject.trained, subject.judging, subject.image_size
     size = subject.trained.config.image_encoder.image_size
 
     def function(variables, batch):
         regions, embedding = trained.encode_images(variables["trained"], batch[f"image_{size}"])
         words, sentence = trained.encode_captions(variables["trained"], batch)
         rows = {"image_embedding": embedding, "sentence": sentence, "class_id": batch["class_id"]}
-        if birds is None:
+        if judging is None:
             return rows
         maps, truth = trained.region_maps(words, batch, regions), batch["part_labels"]
         image, games = batch[f"image_{shown}"], {"damsm_by_judge": maps}
-        found, seen = bird_classifiers.classify(variables["birds"], batch, image, games)
+        parts, seen = scoring.judge(variables["judging"], batch, image, games)
         seen["games"]["damsm"] = pointing_game(maps, seen["word_labels"], truth.astype(np.int32))
-        return rows | seen | bird_classifiers.compare_parts(found, truth)
+        return rows | seen | scoring.compare_parts(parts, truth)
 
-    variables = {"trained": trained.variables, "birds": birds}
+    variables = {"trained": trained.variables, "judging": judging}
     mapped = BatchedMap(function, subject.trained.config, subject.dataset, *sorted({size, shown}))
     return mapped.collect(variables, subject.dataset.test, description="Real test images")
+
+
+def measure_training_images(subject: Subject, num_images: int) -> np.ndarray:
+    """The judges' features `[N, 160]` of `num_images` real training images, evenly spaced."""
+    size, judges = subject.image_size, subject.judges
+    assert judges is not None
+
+    def function(variables, batch):
+        return scoring.features(variables, batch[f"image_{size}"])
+
+    mapped = BatchedMap(function, subject.trained.config, subject.dataset, size)
+    split = EvenSubset(subject.dataset.train, num_images)
+    return mapped.collect(judges.variables, split, description="Real training images")
 
 
 def measure_generated(
@@ -83,27 +109,27 @@ def measure_generated(
 ) -> tuple[dict[str, Any], dict[str, Statistics], dict | None]:
     """One generated image for each of `num_images` test captions.
 
-    Returns `image_embedding`, `sentence` `[N, D]`, `class_id`, `index` `[N]` and with ground truth
-    the rows of `bird_classifiers.classify` with the generator's maps; statistics of the features
-    of "damsm" and "fid"; the Inception Score of "score".
+    Returns `image_embedding`, `sentence` `[N, D]`, `class_id`, `index` `[N]` and with judges the
+    rows of `scoring.judge` with the generator's maps; statistics of the features of "damsm" and
+    "fid"; the Inception Score of "score".
     """
-    trained, birds, networks = subject.trained, subject.birds, subject.networks
+    trained, judging, networks = subject.trained, subject.judging, subject.networks
     config, size = subject.trained.config, subject.image_size
     distinct = list(dict.fromkeys(networks.values()))  # a network that serves twice runs once
 
     def function(variables, batch):
-        made = trained.generate(variables["trained"], batch, with_attention=birds is not None)
+        made = trained.generate(variables["trained"], batch, with_attention=judging is not None)
         image = made.images[size]
         outputs = [network.apply(v, image) for network, v in zip(distinct, variables["networks"])]
         rows = {"image_embedding": outputs[0][0], "sentence": made.sentence}
         rows |= {name: batch[name] for name in ("class_id", "index")}
-        if birds is not None:
+        if judging is not None:
             maps = {f"generator_{s}": m.transpose(0, 3, 1, 2) for s, m in made.attention.items()}
-            rows |= bird_classifiers.classify(variables["birds"], batch, image, maps)[1]
+            rows |= scoring.judge(variables["judging"], batch, image, maps)[1]
         return rows, {name: outputs[distinct.index(c)] for name, c in networks.items()}
 
     own = [network.variables for network in distinct]
-    variables = {"trained": trained.variables, "birds": birds, "networks": own}
+    variables = {"trained": trained.variables, "judging": judging, "networks": own}
     features = {name: c.features for name, c in networks.items() if name != "score"}
     keep = config.eval.kid_images
     sums = {name: Accumulator(f, num_images, keep=keep) for name, f in features.items()}

@@ -4,9 +4,10 @@ import numpy as np
 
 from attngan_jax.configuration import Config
 from attngan_jax.data.birds.species import ATTRIBUTES, BODY_COLORS, COLOR_ATTRIBUTES
-from attngan_jax.evaluation import bird_classifiers
+from attngan_jax.evaluation.judges import scoring
+from attngan_jax.evaluation.judges.files import Judges
 from attngan_jax.evaluation.measurements import Subject
-from attngan_jax.evaluation.metrics import fid_kid, pointing_game, r_precision, retrieval
+from attngan_jax.evaluation.metrics import fid_kid, pointing_game, r_precision, retrieval, spectrum
 from attngan_jax.storage import PathLike
 from attngan_jax.training.checkpoints import Checkpoints
 
@@ -44,30 +45,82 @@ def damsm_retrieval(real: dict, config: Config, workdir: PathLike) -> dict:
     return source | retrieval.retrieval(*pairs)
 
 
-def ground_truth(real: dict, made: dict) -> dict:
-    """What only ground-truth annotations allow: attribute accuracy and grounding, or None."""
-    if "games" not in real:
-        return {"attribute_accuracy": None, "grounding": None}
+JUDGED = "attribute_accuracy r_precision_independent kid_judge fid_judge spectrum".split()
+JUDGED += ["part_presence", "grounding"]
+
+
+def judged(real: dict, made: dict, training_features: np.ndarray, subject: Subject) -> dict:
+    """What the judges say of generated and real images; `real` and `made` have their rows."""
+    assert subject.judges is not None
+    return {
+        "attribute_accuracy": _attributes(made),
+        "attribute_accuracy_real_images": _attributes(real),
+        "r_precision_independent": _independent(real, made, subject.trained.config),
+        **_judge_distances(real, made, training_features, subject.trained.config),
+        "spectrum": spectrum.spectrum(made["band_power"], real["band_power"]),
+        "part_presence": _part_presence(real, made, subject.judges),
+        "grounding": _grounding(real, made),
+    }
+
+
+def _independent(real: dict, made: dict, config: Config) -> dict:
+    """R-precision by the caption matcher, and `real_images`' mean by it for the same captions."""
+    shown = {"real": real["matched_image"][made["index"]], "made": made["matched_image"]}
+    scores = {
+        name: r_precision.score(
+            r_precision.Pairs(images, made["matched_caption"], made["class_id"], made["index"]),
+            r_precision_protocol(config.eval),
+            config.seed,
+        )
+        for name, images in shown.items()
+    }
+    return scores["made"] | {"real_images": scores["real"]["mean"]}
+
+
+def _judge_distances(real: dict, made: dict, training: np.ndarray, config: Config) -> dict:
+    """FID and KID in the attribute classifier's features, of as many generated images as there are
+    training images, whose distances from the test images are the floor."""
+    count, keep = len(training), config.eval.kid_images
+    compared = [made["judge_features"][:count], training, real["judge_features"]]
+    generated, floor, test = (judge_statistics(rows, keep) for rows in compared)
+    (fid, kid), (fid_floor, kid_floor) = (fid_kid.distances(x, test) for x in (generated, floor))
+    counts = {"num_images": count, "reference_images": len(real["judge_features"])}
+    return {
+        "kid_judge": kid | {"floor": kid_floor["value"]} | counts,
+        "fid_judge": {"value": fid, "floor": fid_floor} | counts,
+    }
+
+
+def judge_statistics(rows: np.ndarray, keep: int) -> fid_kid.Statistics:
+    """Of the attribute classifier's features `[N, 160]`."""
+    features = fid_kid.Features("judge", "", "antialiased, to 64 pixels")
+    sums = fid_kid.Accumulator(features, len(rows), keep=keep)
+    sums.add(rows)
+    return sums.result()
+
+
+def _part_presence(real: dict, made: dict, judges: Judges) -> dict:
+    shares = [scoring.part_presence(x["seen_pixels"], judges.part_pixels) for x in (made, real)]
+    return {part: {"generated": shares[0][part], "real": shares[1][part]} for part in shares[0]}
+
+
+def _grounding(real: dict, made: dict) -> dict:
     grounding: dict = {
         name: pointing_game.summarise(rows["word_labels"], game)
         for rows in (real, made)
         for name, game in rows["games"].items()
     }
-    overlap = bird_classifiers.overlap(real["part_shared"], real["part_either"])
+    overlap = scoring.overlap(real["part_shared"], real["part_either"])
     grounding["damsm_by_judge"] = grounding.pop("damsm_by_judge")["mean"]
     grounding["judge_pixel_accuracy"] = float(100 * real["part_pixels"].mean())
-    return {
-        "attribute_accuracy": _attributes(made),
-        "attribute_accuracy_real_images": _attributes(real),
-        "grounding": grounding | {"judge_part_overlap": overlap},
-    }
+    return grounding | {"judge_part_overlap": overlap}
 
 
 def _attributes(rows: dict) -> dict:
     """The mean is over the five colours of the plumage, with ten values each; the beak's colour,
     with six and a few pixels at 64, has its own row and is in `mean_with_beak`."""
     values = rows["seen_attributes"], rows["caption_attributes"]
-    scores = bird_classifiers.attribute_accuracy(*values, tuple(ATTRIBUTES))
+    scores = scoring.attribute_accuracy(*values, tuple(ATTRIBUTES))
 
     def mean(names, key):
         return float(np.mean([scores[name][key] for name in names if name in scores]))
@@ -96,12 +149,11 @@ def inception_score(score: dict, subject: Subject) -> dict:
     return score | classifier | {"image_size": subject.image_size}
 
 
-def reasons(metrics: dict) -> dict[str, str]:
+def reasons(metrics: dict, no_judges: str) -> dict[str, str]:
     """Why those that are None are."""
     named = "config.eval.{}_weights names (python -m attngan_jax.convert classifier makes the file)"
     no_weights = f"not computed: it needs the weights of an Inception classifier, which {named}"
     needs = {"inception_score": "inception_score", "fid": "fid", "kid": "fid"}
     why = {name: no_weights.format(key) for name, key in needs.items()}
-    no_truth = f"{metrics['dataset']} has no record of what it shows"
-    why |= dict.fromkeys(("attribute_accuracy", "grounding"), no_truth)
+    why |= dict.fromkeys(JUDGED, no_judges)
     return {name: reason for name, reason in why.items() if metrics[name] is None}

@@ -12,9 +12,10 @@ from absl import logging
 from attngan_jax.configuration import Config, check, load_workdir_config
 from attngan_jax.data import datasets
 from attngan_jax.errors import UserError
-from attngan_jax.evaluation import bird_classifiers, measurements
+from attngan_jax.evaluation import measurements
 from attngan_jax.evaluation import metric_blocks as blocks
 from attngan_jax.evaluation.inception_classifier import FID_FAMILIES, Classifier
+from attngan_jax.evaluation.judges import files as judge_files
 from attngan_jax.sampling.interpolations import save_interpolations
 from attngan_jax.sampling.sample_writer import save_attention
 from attngan_jax.sampling.trained_model import TrainedModel
@@ -52,12 +53,12 @@ def evaluate(
         raise
     trained, dataset, config = subject.trained, subject.dataset, subject.trained.config
     parallel.use_compilation_cache(config.compilation_cache_dir)
-    if "attributes" in dataset.test[0]:
-        birds = bird_classifiers.train_both(dataset, config, subject.image_size)
-        subject = dataclasses.replace(subject, birds=birds)
     real = measurements.measure_real(subject)
     num_images = blocks.r_precision_protocol(config.eval).num_images
     made, statistics, score = measurements.measure_generated(subject, num_images)
+    if subject.judges is not None:
+        count = min(num_images, len(dataset.train))
+        training_features = measurements.measure_training_images(subject, count)
     # DAMSM's features are this run's own; Inception's are of the dataset, for all its runs.
     folders = {"damsm": run.reference, "fid": dataset.folder / "reference"}
     references = {n: measurements.measure_reference(subject, n, folders[n]) for n in statistics}
@@ -68,12 +69,17 @@ def evaluate(
         metrics |= {"dataset": config.data.dataset, "split": "test", "unit": "percent"}
         metrics |= blocks.r_precisions(real, made, subject)
         metrics["damsm_retrieval"] = blocks.damsm_retrieval(real, config, run.folder)
-        metrics |= blocks.ground_truth(real, made) | {"fid": None, "kid": None}
+        metrics |= dict.fromkeys(blocks.JUDGED) | {"fid": None, "kid": None}
+        if subject.judges is not None:
+            metrics |= blocks.judged(real, made, training_features, subject)
         for name, suffix in {"damsm": "_damsm", "fid": ""}.items():
             if reference := references.get(name):
                 metrics |= blocks.distances(suffix, statistics[name], reference, subject)
         metrics["inception_score"] = score and blocks.inception_score(score, subject)
-        metrics |= {"reasons": blocks.reasons(metrics), "settings": eval_settings(config)}
+        metrics |= {
+            "reasons": blocks.reasons(metrics, subject.no_judges),
+            "settings": eval_settings(config),
+        }
         save_attention(trained, dataset, run.folder)
         save_interpolations(trained, dataset, run.folder)
         clock.save()
@@ -115,7 +121,12 @@ def _load(run: Workdir, step: int | None, settings: dict) -> measurements.Subjec
         known = ", ".join(FID_FAMILIES)
         raise UserError(f"config.eval.fid_weights is a classifier {problem}: give one of {known}")
     networks = {"damsm": measurements.damsm_classifier(trained)} | networks
-    return measurements.Subject(trained, dataset, networks)
+    judges, no_judges = None, ""
+    try:
+        judges = judge_files.load_for(dataset.name, dataset.folder.parts[-1])
+    except UserError as error:
+        no_judges = str(error)
+    return measurements.Subject(trained, dataset, networks, judges, no_judges)
 
 
 def is_finished(workdir: PathLike, step: int, config: Config | None = None) -> bool:
@@ -143,18 +154,27 @@ def _newest_damsm_step(run: Workdir) -> int | None:
 
 def eval_settings(config: Config) -> dict:
     """The part of the config that the scores depend on."""
-    return {name: value for name, value in config.eval.to_dict().items() if name != "batch_size"}
+    others = ("batch_size", "judge_batch_size", "judge_steps", "part_judge_steps")
+    return {name: value for name, value in config.eval.to_dict().items() if name not in others}
 
 
 def log_scalars(workdir: PathLike, metrics: dict) -> None:
     """Writes a line of `metrics.jsonl` and the event files, stage "eval"."""
     from attngan_jax.training.metric_writer import Metrics
 
-    means = ("r_precision", "r_precision_real_images", "attribute_accuracy", "inception_score")
+    means = ["r_precision", "r_precision_real_images", "r_precision_independent"]
+    means += ["attribute_accuracy", "inception_score"]
     scalars = {f"eval/{name}": metrics[name]["mean"] for name in means if metrics.get(name)}
     for name in ("fid", "kid", "fid_damsm", "kid_damsm"):
         if block := metrics.get(name):
             scalars[f"eval/{name[:3]}_{block['family']}"] = block["value"]
+    for name in ("fid_judge", "kid_judge"):
+        if block := metrics.get(name):
+            scalars[f"eval/{name}"] = block["value"]
+    for band, ratio in (metrics.get("spectrum") or {}).items():
+        scalars[f"eval/spectrum_{band}"] = ratio
+    for part, shares in (metrics.get("part_presence") or {}).items():
+        scalars[f"eval/part_presence_{part}"] = shares["generated"]
     for name, block in (metrics.get("grounding") or {}).items():
         if isinstance(block, dict):
             scalars[f"eval/grounding_{name}"] = block["mean"]

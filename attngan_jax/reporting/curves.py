@@ -16,7 +16,8 @@ SMOOTH_FROM = 40  # points from which on a smoothed line is drawn over the raw o
 MARK_UP_TO = 24  # points that get a dot each
 
 RANKS = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "median_rank": "median rank"}
-FAMILIES = ("torchvision", "tf-2015", "damsm")
+FAMILIES = ("judge", "torchvision", "tf-2015", "damsm")
+GROUPS = ("eval/spectrum", "eval/part_presence")  # scalars that share a chart by their first words
 TITLES = {
     "train/damsm_loss": "DAMSM loss",
     "train/word_loss": "Word loss",
@@ -26,6 +27,9 @@ TITLES = {
     "train/d_loss_*": "Discriminator loss by stage",
     "train/kl_loss": "KL loss of conditioning augmentation",
     "eval/r_precision": "R-precision",
+    "eval/r_precision_independent": "R-precision, independent",
+    "eval/spectrum_*": "Spectrum, generated over real, by cycles an image",
+    "eval/part_presence_*": "Part presence, %",
     **{f"eval/fid_{family}": f"FID ({family})" for family in FAMILIES},
     **{f"eval/kid_{family}": f"KID ({family})" for family in FAMILIES},
     "eval/retrieval_r1": "Retrieval, mean R@1",
@@ -62,13 +66,17 @@ class Chart:
 def charts(stage: str, scalars: dict[str, Series]) -> tuple[list[Chart], list[Chart]]:
     """The charts of one stage: (losses and evaluations, everything else).
 
-    Scalars that differ only in a size at the end (`d_loss_16`, `d_loss_64`) share a chart.
+    Scalars that differ only in a size at the end (`d_loss_16`, `d_loss_64`) share a chart, and so
+    do those of one of `GROUPS`.
     """
     groups: dict[str, list[tuple[str, Series]]] = {}
     for name, series in scalars.items():
         if len(series.steps):
             sized = re.fullmatch(r"(.+)_(\d+)", name)
             key, label = (f"{sized[1]}_*", f"{sized[2]} px") if sized else (name, "")
+            for group in GROUPS:
+                if name.startswith(f"{group}_"):
+                    key, label = f"{group}_*", name.removeprefix(f"{group}_")
             groups.setdefault(key, []).append((label, series))
     order = {key: place for place, key in enumerate(TITLES)}
     losses, others = list[Chart](), list[Chart]()

@@ -1,6 +1,7 @@
 """`metrics.json` in words: each metric with its protocol and what to compare it with."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 
 from attngan_jax.reporting import published
@@ -19,7 +20,8 @@ PARTS = {  # of the protocols of Inception Score, FID and KID
     "splits": "{} splits",
     "classifier": "classifier {}",
 }
-NEWER = {"damsm_retrieval", "grounding", "fid_damsm", "kid", "kid_damsm"}  # not in the first files
+NEWER = {"damsm_retrieval", "grounding", "kid", "r_precision_independent", "kid_judge"}
+NEWER |= {"fid_judge", "spectrum", "part_presence"}  # not in the first files
 Cells = tuple[str, str, str, str, str]  # name, value, spread, protocol and note, as in `Row`
 
 
@@ -133,6 +135,59 @@ def _r_precision(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
     yield name, percent(values["mean"]), f"± {values['std']:.1f}", protocol, note
 
 
+def _independent(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
+    others = MISMATCH.get(values.get("mismatch", ""), "mismatching")
+    protocol = (
+        f"{values['num_images']:,} images, {values['candidates']:,} candidates ({others}); the "
+        "match is found by the judges' own DAMSM, of another trunk and seed, which trained no "
+        f"generator; ± over folds of {values['fold_size']:,}."
+    )
+    note = f"Chance {percent(100 / values['candidates'])}. "
+    note += f"Real images reach {percent(values['real_images'])} by it."
+    yield name, percent(values["mean"]), f"± {values['std']:.1f}", protocol, note
+
+
+def _judge_distance(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
+    """FID or KID in the judges' features, with the distance of real images as its floor."""
+    digits = 2 if name.startswith("FID") else 4
+    value, floor, *ends = (
+        f"{values[key]:,.{digits}f}" for key in ("value", "floor", "low", "high") if key in values
+    )
+    spread = f"{values['confidence']:g} %: {' to '.join(ends)}" if ends else ""
+    protocol = (
+        f"{values['num_images']:,} images against {values['reference_images']:,} real test images, "
+        "in the last features of an attribute classifier that was trained only on real images."
+    )
+    note = f"Lower is better; as many real training images have {floor}."
+    yield name, value, spread, protocol, note
+
+
+def _spectrum(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
+    band = max(values, key=lambda band: abs(math.log(max(values[band], 1e-9))))
+    listed = ", ".join(f"{band}: {ratio:.2f}" for band, ratio in values.items())
+    protocol = (
+        "Power of the brightness of generated images over that of real test images, by cycles an "
+        f"image at 64 px: {listed}. Shown is the band that is farthest from 1."
+    )
+    note = "1 is right. More at the highest frequencies is a texture, less is blur."
+    yield f"{name}, {band} cycles", f"{values[band]:.2f}", "", protocol, note
+
+
+def _part_presence(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
+    shares = [
+        f"{part} {percent(one['generated'])} ({percent(one['real'])})"
+        for part, one in values.items()
+    ]
+    means = [
+        sum(one[kind] for one in values.values()) / len(values) for kind in ("generated", "real")
+    ]
+    protocol = (
+        "Share of images in which a part segmenter, trained only on real images, finds the part in "
+        f"an amount that real images have (in brackets: of real images): {', '.join(shares)}."
+    )
+    yield name, percent(means[0]), "", protocol, f"On real images: {percent(means[1])}."
+
+
 def _retrieval(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
     to_text, to_image = values["image_to_text"], values["text_to_image"]
     recalls = []
@@ -207,12 +262,15 @@ def _distance(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
 METRICS = {
     "r_precision": ("R-precision, generated images", _r_precision),
     "r_precision_real_images": ("R-precision, real images", _r_precision),
+    "r_precision_independent": ("R-precision, independent", _independent),
     "damsm_retrieval": ("DAMSM retrieval, R@1", _retrieval),
     "attribute_accuracy": ("Attribute accuracy", _attribute_accuracy),
+    "kid_judge": ("KID (judge)", _judge_distance),
+    "fid_judge": ("FID (judge)", _judge_distance),
+    "spectrum": ("Spectrum", _spectrum),
+    "part_presence": ("Part presence", _part_presence),
     "grounding": ("Grounding", _grounding),
     "inception_score": ("Inception Score", _inception_score),
     "fid": ("FID", _distance),
-    "fid_damsm": ("FID (damsm)", _distance),
     "kid": ("KID", _distance),
-    "kid_damsm": ("KID (damsm)", _distance),
 }

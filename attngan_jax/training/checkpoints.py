@@ -4,7 +4,6 @@ import contextlib
 import errno
 import json
 import math
-import operator
 import os
 import shutil
 import time
@@ -22,6 +21,7 @@ from attngan_jax.workdir import Workdir
 KEEP = 2  # the newest, and the one before it
 SPARE_BYTES = 2**20  # beside the arrays, for their metadata
 START_ANEW = "lower the learning rate or change the seed, and start in a new --workdir"
+LOWER_IS_BETTER = ("eval/kid_judge",)  # of the scores that choose a checkpoint
 PARTS = ("prepare", "damsm", "attngan", "evaluate")  # of a run, each with a clock
 
 
@@ -33,7 +33,7 @@ class Checkpoints(contextlib.AbstractContextManager):
     shared folder; a process for which `multihost.is_alone` reads by itself.
 
     Args:
-      best: name of a score; the checkpoint with the highest is kept too. "": the newest only.
+      best: name of a score; the checkpoint with the best is kept too. "": the newest only.
     """
 
     def __init__(self, workdir: storage.PathLike, stage: str, *, best: str = ""):
@@ -52,7 +52,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         return self._manager.latest_step()
 
     def best_step(self) -> int | None:
-        """The step with the highest score of those kept; the newest where none has one."""
+        """The step with the best score of those kept; the newest where none has one."""
         best = self._manager.best_step()
         return self.latest_step() if best is None else best
 
@@ -104,8 +104,12 @@ _are_finite = jax.jit(lambda state: jax.tree.map(lambda x: jnp.isfinite(x).all()
 
 
 def _options(best: str) -> ocp.CheckpointManagerOptions:
-    """Keeps the newest checkpoints and, with `best`, the one with that score highest."""
-    score = operator.methodcaller("get", best, -math.inf)  # of a step's scores
+    """Keeps the newest checkpoints and, with `best`, the one with the best of that score."""
+    sign = -1.0 if best in LOWER_IS_BETTER else 1.0
+
+    def score(scores: dict[str, float]) -> float:  # of a step
+        return sign * scores[best] if best in scores else -math.inf
+
     options, policies = dict[str, Any](), ocp.checkpoint_managers
     kept = [policies.LatestN(n=KEEP)]
     if best:

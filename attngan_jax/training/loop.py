@@ -56,7 +56,7 @@ def train(
       on_sample: called with (step, state) every `sample_every_steps` and at the end, in the first
         process; returns images, uint8 `[H, W, 3]` by name, for the event files.
       score: called with the state of every checkpoint; its scalars are logged, and the checkpoint
-        with the highest `best_checkpoint` among them is kept beside the newest.
+        with the best `best_checkpoint` among them is kept beside the newest.
 
     Returns the final state. Raises `UserError` if the devices don't divide the batch, or the run
     was imported without an image encoder; `Stopped` after SIGTERM, in all processes after the

@@ -1,11 +1,14 @@
 """Scores while a stage trains, and the best checkpoint by them, which is kept and used."""
 
+import dataclasses
 import json
 
 import jax
 import numpy as np
+import pytest
 
-from attngan_jax.evaluation.checkpoint_scores import GeneratorScore, RetrievalScore
+from attngan_jax.errors import UserError
+from attngan_jax.evaluation.checkpoint_scores import GeneratorScore, RetrievalScore, check_judges
 from attngan_jax.sampling.sample_writer import SampleWriter
 from attngan_jax.sampling.trained_model import load_encoders, restore_stage
 from attngan_jax.training import loop
@@ -13,6 +16,8 @@ from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.checkpoints import Checkpoints
 from attngan_jax.training.damsm_task import DamsmTask
 from tests.training.one_device import encoders, first_state
+
+SHARES = ("r_precision", "r_precision_independent")
 
 
 def test_the_best_damsm_is_kept_and_used(tiny_config, tiny_dataset, tmp_path):
@@ -57,23 +62,50 @@ def test_retrieval_does_not_depend_on_the_batch(tiny_config, tiny_dataset):
     assert by_batch[0] == by_batch[1]
 
 
-def test_the_best_generator_is_kept_and_used(tiny_config, tiny_dataset, tmp_path):
+@pytest.mark.parametrize(
+    "chosen_by, kept",
+    [("eval/r_precision", 1), ("eval/r_precision_independent", 1), ("eval/kid_judge", 2)],
+)
+def test_the_best_generator_is_kept_and_used(chosen_by, kept, tiny_config, tiny_dataset, tmp_path):
+    """The score of the second of five checkpoints is the lowest, that of the first the highest."""
     gan = tiny_config.attngan
-    gan.num_train_steps, gan.checkpoint_every_steps, gan.scored_images = 4, 1, 20
-    gan.best_checkpoint = "eval/r_precision"
-    tiny_config.eval.num_candidates = 4
+    gan.num_train_steps, gan.checkpoint_every_steps, gan.scored_images = 5, 1, 20
+    gan.best_checkpoint = chosen_by
     task = AttnganTask(tiny_config, len(tiny_dataset.vocabulary))
-    frozen = encoders(tiny_config, tiny_dataset)
-    measure, found, given = GeneratorScore(task, tiny_dataset, frozen), [], [3.0, 1.0, 2.0, 0.5]
+    frozen, given = encoders(tiny_config, tiny_dataset), iter([3.0, 1.0, 2.0, 1.5, 1.7])
 
     def score(state):
-        found.append(measure(state)["eval/r_precision"])
-        assert measure(state)["eval/r_precision"] == found[-1]  # of the same images again
-        return {"eval/r_precision": given[len(found) - 1]}
+        return {"eval/r_precision": 0.5, "eval/kid_judge": 0.5} | {chosen_by: next(given)}
 
     samples = SampleWriter(task, tiny_dataset, frozen, tmp_path)
     loop.train(task, tiny_dataset, tmp_path, frozen=frozen, score=score, on_sample=samples)
-    assert len(found) == 4 and all(0 <= value <= 100 for value in found)
-    assert Checkpoints.steps_in(tmp_path, "attngan") == [1, 3, 4]
-    assert int(jax.device_get(restore_stage(task, tmp_path).step)) == 1
+    assert Checkpoints.steps_in(tmp_path, "attngan") == [kept, 4, 5]
+    assert int(jax.device_get(restore_stage(task, tmp_path).step)) == kept
     assert loop.is_finished(task, tmp_path)
+
+
+def test_scores_of_a_generator(tiny_config, tiny_dataset):
+    tiny_config.attngan.scored_images, tiny_config.eval.num_candidates = 20, 4
+    task = AttnganTask(tiny_config, len(tiny_dataset.vocabulary))
+    frozen, state = encoders(tiny_config, tiny_dataset), first_state(task)
+    measure = GeneratorScore(task, tiny_dataset, frozen)
+    scores = measure(state)
+    assert measure(state) == scores  # of the same images again
+    assert scores.keys() == {f"eval/{name}" for name in (*SHARES, "kid_judge")}
+    assert all(0 <= scores[f"eval/{name}"] <= 100 for name in SHARES)
+    assert scores["eval/kid_judge"] > 0  # an untrained generator is far from birds
+    elsewhere = dataclasses.replace(tiny_dataset, name="folder")
+    assert GeneratorScore(task, elsewhere, frozen)(state).keys() == {"eval/r_precision"}
+
+
+@pytest.mark.parametrize("chosen_by", ["eval/kid_judge", "eval/r_precision_independent"])
+def test_no_judge_chooses_a_checkpoint_of_other_images(chosen_by, tiny_config):
+    tiny_config.attngan.best_checkpoint = chosen_by
+    check_judges(tiny_config)
+    tiny_config.data.dataset = "folder"
+    with pytest.raises(
+        UserError, match=f"best_checkpoint is {chosen_by}, but there are judges for"
+    ):
+        check_judges(tiny_config)
+    tiny_config.attngan.best_checkpoint = "eval/r_precision"
+    check_judges(tiny_config)

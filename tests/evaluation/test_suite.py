@@ -13,6 +13,7 @@ from attngan_jax.configuration import load_workdir_config
 from attngan_jax.errors import UserError
 from attngan_jax.evaluation import suite
 from attngan_jax.evaluation.inception_classifier import Classifier
+from attngan_jax.evaluation.judges import files as judge_files
 from attngan_jax.evaluation.metrics.fid_kid import Features
 from attngan_jax.training import parallel
 from attngan_jax.workdir import Workdir
@@ -77,6 +78,19 @@ def test_scores_with_classifiers(run):
     assert {f"eval/{name}" for name in names} <= lines[-1]["scalars"].keys()
     # The run's own settings were others.
     assert not suite.is_finished(workdir, 4, load_workdir_config(workdir))
+
+
+def test_without_judges_their_scores_are_null_and_say_why(run, monkeypatch):
+    workdir, _ = run
+    judges = judge_files.load()
+    judges.record["dataset"]["version"] = "0.9.0"
+    monkeypatch.setattr(judge_files, "load", lambda: judges)
+    metrics = suite.evaluate(workdir)
+    judged = "attribute_accuracy r_precision_independent kid_judge fid_judge spectrum"
+    for name in f"{judged} part_presence grounding".split():
+        assert metrics[name] is None
+        assert "judges are of procedural_birds 0.9.0" in metrics["reasons"][name]
+    assert metrics["r_precision"]["mean"] >= 0 and metrics["fid_damsm"]["value"] > 0
 
 
 def test_the_cub_classifier_gives_no_fid(run):

@@ -29,6 +29,17 @@ def test_scalars_that_differ_in_size_share_a_chart():
     assert [chart.title for chart in others] == ["Learning rate"]
 
 
+def test_bands_of_the_spectrum_share_a_chart():
+    names = ("spectrum_1-4", "spectrum_25-31", "kid_judge", "part_presence_eye")
+    losses, _ = curves.charts("eval", {f"eval/{name}": series([1, 2]) for name in names})
+    found = {chart.title: [line.label for line in chart.lines] for chart in losses}
+    assert found == {
+        "Spectrum, generated over real, by cycles an image": ["1-4", "25-31"],
+        "Part presence, %": ["eye"],
+        "KID (judge)": [""],
+    }
+
+
 def test_points_span_the_axes_and_rise_upwards():
     chart = curves.chart("loss", [("", series([0, 4, 10]))])
     (line,) = chart.lines

@@ -11,7 +11,10 @@ PAPER_FID = SIZE | {"reference_split": "test", "family": "tf-2015"}
 CROWN = {"accuracy": 50.0, "chance": 2.0, "other_words": 7.0, "count": 99}
 POINTING = {"mean": 61.5, "chance": 4.25, "other_words": 11.0, "count": 1234, "crown": CROWN}
 JUDGED = {"damsm_by_judge": 43.0, "judge_pixel_accuracy": 97.0, "judge_part_overlap": 71.0}
-REAL = {"num_images": 1_000, "reference": "2,933 test images of CUB", "family": "damsm"}
+REAL = {"num_images": 1_000, "reference": "2,933 test images of CUB", "family": "torchvision"}
+OF_TEST = {"num_images": 2_000, "reference_images": 1_000}
+SPREAD = {"low": -0.001, "high": 0.02, "confidence": 95}
+BANDS = {"1-4": 0.98, "5-8": 1.05, "9-16": 0.25, "17-24": 1.68, "25-31": 2.59}
 WHOLE = METRICS | {
     "damsm_retrieval": {
         "step": 1200,
@@ -22,9 +25,17 @@ WHOLE = METRICS | {
     },
     "grounding": {"damsm": POINTING, "generator_32": POINTING | {"mean": 20.0}} | JUDGED,
     "inception_score": {"mean": 4.361, "std": 0.031, "splits": 10},
-    "fid": REAL | {"value": 23.984, "family": "torchvision", "resize": "bilinear"},
-    "fid_damsm": REAL | {"value": 1.5},
-    "kid_damsm": REAL | {"value": 0.01234, "low": -0.001, "high": 0.02, "confidence": 95},
+    "fid": REAL | {"value": 23.984, "resize": "bilinear"},
+    "fid_damsm": REAL | {"value": 1.5, "family": "damsm"},
+    "kid": REAL | SPREAD | {"value": 0.01234},
+    "r_precision_independent": PRECISION | {"real_images": 91.23},
+    "kid_judge": OF_TEST | SPREAD | {"value": 0.01234, "floor": 0.0004},
+    "fid_judge": OF_TEST | {"value": 7.654, "floor": 0.43},
+    "spectrum": BANDS,
+    "part_presence": {
+        "head": {"generated": 80.0, "real": 98.0},
+        "eye": {"generated": 20.0, "real": 97.0},
+    },
 }
 
 
@@ -34,9 +45,11 @@ def row(metrics, name):
 
 def test_every_metric_has_its_row_in_order():
     assert " | ".join(row.name for row in metric_rows.metric_rows(WHOLE)) == (
-        "R-precision, generated images | R-precision, real images | DAMSM retrieval, R@1 "
-        "| Attribute accuracy | Grounding, DAMSM's maps | Grounding, generator's maps at 32 px "
-        "| Inception Score | FID (torchvision) | FID (damsm) | KID (damsm)"
+        "R-precision, generated images | R-precision, real images | R-precision, independent "
+        "| DAMSM retrieval, R@1 | Attribute accuracy | KID (judge) | FID (judge) "
+        "| Spectrum, 9-16 cycles | Part presence "
+        "| Grounding, DAMSM's maps | Grounding, generator's maps at 32 px "
+        "| Inception Score | FID (torchvision) | KID (torchvision)"
     )
 
 
@@ -56,12 +69,26 @@ def test_values_and_protocols_in_words():
     assert fid.protocol == (
         "1,000 images; against 2,933 test images of CUB; weights torchvision; resized by bilinear."
     )
-    kid = row(WHOLE, "KID")
+    kid = row(WHOLE, "KID (torchvision)")
     assert (kid.value, kid.spread) == ("0.0123", "95 %: -0.0010 to 0.0200")
-    assert row({**WHOLE, "kid_damsm": REAL | {"value": 21887.88}}, "KID").value == "21,888"
+    assert row({**WHOLE, "kid": REAL | {"value": 21887.88}}, "KID (t").value == "21,888"
     beak = METRICS["attribute_accuracy"] | {"mean_with_beak": 60.0}
     accuracy = row(METRICS | {"attribute_accuracy": beak}, "Attribute accuracy")
     assert "plumage (with the beak's: 60.0" in accuracy.protocol
+
+
+def test_what_the_judges_say_stands_beside_real_images():
+    own = row(WHOLE, "R-precision, independent")
+    assert own.value.startswith("73.1") and "91.2" in own.note and "50 candidates" in own.protocol
+    kid, fid = row(WHOLE, "KID (judge)"), row(WHOLE, "FID (judge)")
+    assert (kid.value, kid.spread) == ("0.0123", "95 %: -0.0010 to 0.0200")
+    assert "real training images have 0.0004" in kid.note and "2,000 images" in kid.protocol
+    assert fid.value == "7.65" and "have 0.43" in fid.note
+    spectrum = row(WHOLE, "Spectrum")  # a quarter is farther from 1 than 2.59 is
+    assert spectrum.value == "0.25" and "25-31: 2.59" in spectrum.protocol
+    parts = row(WHOLE, "Part presence")
+    assert parts.value.startswith("50.0") and "97.5" in parts.note
+    assert "eye 20.0 % (97.0 %)" in parts.protocol.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_how_mismatching_captions_are_drawn():

@@ -56,7 +56,7 @@ def test_curves_end_at_the_last_values_and_every_kind_of_metric_is_shown(finishe
     assert "DAMSM loss 1.23" in text and "4.56" not in text
     assert "DAMSM steps 20 of 40" in text and "AttnGAN steps 0 of 300" in text
     assert "Pointing game by part" in text and "crown 50.0 %, chance 2.0 %" in text
-    assert "KID (damsm)" in text and "95 %: -0.0010 to 0.0200" in text
+    assert "KID (judge)" in text and "95 %: -0.0010 to 0.0200" in text
     assert "Grounding, generator's maps at 32 px" in text and "Checkpoint scores, by step" in text
 
 

@@ -1,0 +1,1 @@
+"""Networks trained on real procedural birds alone, and shipped: they judge all runs alike."""
