@@ -59,6 +59,8 @@ def released_classes(config: Config, num_words: int) -> dict[str, tuple[str, str
     misfits = {f"netD{i}": f"it has none of {sizes[i]} pixels" for i in odd}
     if limit := config.discriminator.max_width:
         misfits |= {f"netD{i}": f"its width has no limit, here {limit}" for i in range(len(sizes))}
+    if (norm := config.discriminator.norm) != "batch":
+        misfits |= {f"netD{i}": f"it has no {norm} norm" for i in range(len(sizes))}
     if g.num_stages > 1 and not g.attention:
         misfits["netG"] = "it always has attention"
     if g.num_stages > 3:

@@ -113,7 +113,7 @@ def _wanted(config: Config, kind: str, num_words: int) -> dict[str, tuple[str, A
     section = kind.removesuffix("_dcgan")
     names = {
         "generator": "num_stages base_size gf_dim z_dim condition_dim",
-        "discriminator": "df_dim",
+        "discriminator": "df_dim norm",
         "text_encoder": "word_dim rnn_type",
         "image_encoder": "trunk",
     }[section].split()

@@ -70,6 +70,16 @@ def conv_norm(pt: str, flax: str, shape: Shape, members: tuple = (0, 1)) -> list
     return layer(conv, f"{flax}/conv", shape) + norm(bn, f"{flax}/norm", shape[0])
 
 
+def conv_spectral(pt: str, flax: str, shape: Shape, members: tuple = (0, 1)) -> list[Row]:
+    """`ConvNorm` with spectral normalisation, by the names of `torch.nn.utils.spectral_norm`."""
+    conv, out = f"{pt}.{members[0]}", shape[:1]
+    return [
+        Row(f"{conv}.bias", f"params/{flax}/norm/bias", out),
+        Row(f"{conv}.weight_orig", f"params/{flax}/conv/kernel", shape, CONV),
+        Row(f"{conv}.weight_u", f"batch_stats/{flax}/norm/right", out),
+    ]
+
+
 def generator_rows(d: Dimensions, single_image: bool = False) -> list[Row]:
     """`G_NET`, or `G_DCGAN`, which makes the last image only."""
     C, condition, stages = d["gf_dim"], d["condition_dim"], d["num_stages"]
@@ -127,34 +137,41 @@ def discriminator_rows(d: Dimensions) -> list[Row]:
     def width(times: int) -> int:
         return min(times * C, d["max_width"])
 
-    begin = max(0, 4 - downs)
-    rows = layer(f"img_code_s{2**first}.0", "stem", (width(1 << begin), 3, 4, 4))
+    begin, stem = max(0, 4 - downs), f"img_code_s{2**first}"
+    shape: Shape = (width(1 << begin), 3, 4, 4)
+    if d["norm"] == "spectral":  # not in the released code, whose names of layers are kept
+        block_rows, rows = conv_spectral, conv_spectral(stem, "stem", shape)
+    else:
+        block_rows, rows = conv_norm, layer(f"{stem}.0", "stem", shape)
     for i in range(downs - 1):
         block, member = (2**first, 3 * i + 2) if i < first - 1 else (2 ** (i + 2), 0)
         shape = (width(1 << begin + i + 1), width(1 << begin + i), 4, 4)
-        rows += conv_norm(f"img_code_s{block}", f"down_{i}", shape, (member, member + 1))
+        rows += block_rows(f"img_code_s{block}", f"down_{i}", shape, (member, member + 1))
     for i in range(downs - 4):
         times = 1 << downs - 2 - i
         shape = (width(times), width(2 * times), 3, 3)
-        rows += conv_norm(f"img_code_s{2**downs}_{i + 1}", f"squeeze_{i}", shape)
+        rows += block_rows(f"img_code_s{2**downs}_{i + 1}", f"squeeze_{i}", shape)
     F = width(8)
     head, joint = (1, F, 4, 4), (F, F + d["embedding_dim"], 3, 3)
     if d["unconditional"]:
         rows += layer("UNCOND_DNET.outlogits.0", "unconditional_head", head, bias=True)
-    rows += conv_norm("COND_DNET.jointConv", "joint", joint)
+    rows += block_rows("COND_DNET.jointConv", "joint", joint)
     return rows + layer("COND_DNET.outlogits.0", "conditional_head", head, bias=True)
 
 
 def _discriminator_dimensions(arrays: Arrays) -> Dimensions:
-    features = _size(arrays, "COND_DNET.jointConv.1.weight", 0)
+    joint, spectral = "COND_DNET.jointConv.0", any(name.endswith(".weight_u") for name in arrays)
+    weight = "weight_orig" if spectral else "weight"
+    features = _size(arrays, f"{joint}.{weight}", 0)
     image_size = 4 * max(2, _highest(r"img_code_s(\d+)\.", arrays))
-    stem = _size(arrays, f"img_code_s{min(16, image_size // 4)}.0.weight", 0)
+    stem = _size(arrays, f"img_code_s{min(16, image_size // 4)}.0.{weight}", 0)
     widths = [_size(arrays, name, 0) for name in arrays if "img_code" in name]
     return dict(
         image_size=image_size,
         df_dim=stem * image_size // 64 if image_size < 64 else stem,
         max_width=max(widths, default=0),
-        embedding_dim=_size(arrays, "COND_DNET.jointConv.0.weight", 1) - features,
+        norm="spectral" if spectral else "batch",
+        embedding_dim=_size(arrays, f"{joint}.{weight}", 1) - features,
         unconditional=any(name.startswith("UNCOND_DNET.") for name in arrays),
     )
 
@@ -244,6 +261,7 @@ def counts(params: Mapping) -> Dimensions:
         num_residual_blocks=1 + _highest(r"residual_(\d+)", params.get("refine_1", {}), -1),
         image_size=8 << 1 + _highest(r"down_(\d+)", params, -1),
         unconditional="unconditional_head" in params,
+        norm="batch" if "scale" in params.get("joint", {}).get("norm", {}) else "spectral",
         trunk="cnn" if "cnn" in params else "inception_v3",
         cnn_blocks=dict.fromkeys(params.get("cnn", {}), (0, 0, 0, 0)),
     )

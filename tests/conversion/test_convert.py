@@ -26,7 +26,7 @@ WORDS = ["<end>", "a", "red", "bird"]
 GENERATOR = dict(num_stages=2, base_size=8, gf_dim=2, z_dim=3, condition_dim=5)
 GENERATOR |= dict(num_residual_blocks=1)
 TEXT_ENCODER = dict(word_dim=7, embedding_dim=6)
-DISCRIMINATOR = dict(df_dim=2, max_width=16, embedding_dim=6, unconditional=True)
+DISCRIMINATOR = dict(df_dim=2, max_width=16, embedding_dim=6, unconditional=True, norm="batch")
 DIMENSIONS = {  # file -> kind and dimensions
     "netG": ("generator", GENERATOR | {"embedding_dim": 6, "attention": True}),
     "text_encoder": ("text_encoder", TEXT_ENCODER | {"vocabulary_size": 4, "rnn_type": "lstm"}),

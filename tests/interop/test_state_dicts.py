@@ -22,6 +22,7 @@ def discriminator(image_size, max_width=None, **other):
     """Dimensions; without a limit the width is 4 at 64 pixels and doubles five times to 256."""
     max_width = max_width or max(32, image_size // 2)
     common = dict(df_dim=4, embedding_dim=32, unconditional=True, image_size=image_size)
+    common["norm"] = "batch"
     return common | {"max_width": max_width} | other
 
 
@@ -80,6 +81,7 @@ def test_released_networks_in_and_out(network, kind):
         *(("discriminator", discriminator(size)) for size in (8, 16, 32, 512)),
         *(("discriminator", discriminator(512, max_width)) for max_width in (16, 48, 64)),
         ("discriminator", discriminator(256, unconditional=False)),
+        *(("discriminator", discriminator(size, norm="spectral")) for size in (8, 64, 256)),
     ],
 )
 def test_other_shapes_of_our_networks_in_and_out(kind, dimensions):
