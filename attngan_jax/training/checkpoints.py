@@ -73,20 +73,25 @@ class Checkpoints(contextlib.AbstractContextManager):
         size = sum(x.nbytes for x in jax.tree.leaves(state)) + SPARE_BYTES
         if not storage.is_address(self.folder) and shutil.disk_usage(self.folder).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
-        items = dict(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress))
+        items = dict(state=ocp.args.PyTreeSave(state), progress=ocp.args.JsonSave(progress))
         self._manager.save(step, args=ocp.args.Composite(**items), metrics=scores or None)
 
     def restore(self, state: Any, step: int | None = None) -> tuple[Any, dict]:
         """The state and the progress of a checkpoint, by default the newest.
 
-        The state gets the shapes and shardings of `state`, arrays or abstract arrays.
+        The state gets the shapes and shardings of `state`, arrays or abstract arrays; what is
+        `...` there is not read.
         """
         step = self.latest_step() if step is None else step
         if step is None:
             hint = "train this stage first, with python -m attngan_jax.main"
             raise UserError(f"{self.folder} holds no checkpoint: {hint}")
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-        items = {"state": ocp.args.StandardRestore(abstract), "progress": ocp.args.JsonRestore()}
+        abstract = jax.tree.map(
+            lambda x: x if x is ocp.PLACEHOLDER else ocp.utils.to_shape_dtype_struct(x), state
+        )
+        shardings = ocp.checkpoint_utils.construct_restore_args(abstract)
+        restore_state = ocp.args.PyTreeRestore(abstract, restore_args=shardings)
+        items = {"state": restore_state, "progress": ocp.args.JsonRestore()}
         try:
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
         except (ValueError, KeyError, FileNotFoundError) as error:
