@@ -1,5 +1,7 @@
 """A trained model from Python: `attngan_jax.load`, and the folder that hands it on."""
 
+import json
+import shutil
 import subprocess
 import sys
 
@@ -114,7 +116,7 @@ def test_there_and_back_again_bit_for_bit(folder, tmp_path):
     assert files(tmp_path / "again") == files(folder)
 
 
-def test_sample_evaluate_and_report_take_a_model_folder(folder, tiny_run, tmp_path):
+def test_the_commands_take_a_model_folder(folder, tmp_path):
     out = tmp_path / "out"
     words = ["--caption", CAPTIONS[0], "--num_images=1", "--attention", "--truncation=0.7"]
     done = tiny_runs.start_command("sample", "--workdir", folder, "--out", out, *words)
@@ -123,6 +125,14 @@ def test_sample_evaluate_and_report_take_a_model_folder(folder, tiny_run, tmp_pa
     image = np.asarray(Image.open(out / "caption_000_image_0.png"))
     np.testing.assert_allclose(image.astype(int), expected, atol=1)
     assert (out / "caption_000_image_0_attention.png").exists()
+    copy = tmp_path / "model"
+    shutil.copytree(folder, copy)
+    done = tiny_runs.start_command("evaluate", "--workdir", copy)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((copy / "report" / "metrics.json").read_text())
+    assert metrics["step"] == 4 and metrics["newest_step"] is None
+    assert "R-precision" in (copy / "report" / "index.html").read_text()
+    assert not (copy / "damsm").exists()
 
 
 def test_names_that_are_none_get_one_line(tmp_path, monkeypatch, folder):
