@@ -32,7 +32,7 @@ PURE = {
     "losses": {"jax", "attngan_jax.losses"},
 }
 STANDARD_LIBRARY = {"collections", "dataclasses", "functools", "math", "typing"}
-TENSORFLOW = ("tensorflow", "clu.metric_writers", "clu.periodic_actions")
+TENSORFLOW = ("tensorflow", "clu.metric_writers", "clu.periodic_actions")  # or with it
 
 
 def imports(path: pathlib.Path) -> set[str]:
@@ -56,9 +56,7 @@ def imported_parts(path: pathlib.Path) -> set[str]:
     parts = set()
     for name in imports(path):
         first, _, rest = name.partition(".")
-        if first == "configs":
-            parts.add(first)
-        elif first == "attngan_jax":
+        if first == "attngan_jax":
             second = rest.partition(".")[0]
             parts.add(second if second in RANK else "__init__")
     return parts
@@ -78,7 +76,7 @@ def test_imports_point_down(path):
 
 def test_an_upward_import_is_noticed(tmp_path):
     file = tmp_path / "file.py"
-    file.write_text("def f():\n    from attngan_jax import training, storage\n    import configs\n")
+    file.write_text("def f():\n    from attngan_jax import configs, training, storage\n")
     assert imported_parts(file) == {"training", "storage", "configs"}
     assert RANK["losses"] > RANK["training"] > RANK["evaluation"]
 
@@ -91,8 +89,9 @@ def test_networks_and_losses_are_pure(name):
             assert any(f"{imported}.".startswith(f"{module}.") for module in allowed), path
 
 
-def test_tensorflow_is_imported_by_the_metric_writer_and_the_reader_of_its_files_alone():
-    using = {PACKAGE / "training" / "metric_writer.py", PACKAGE / "interop" / "tensorflow_files.py"}
+def test_tensorflow_is_imported_by_the_reader_of_its_files_alone():
+    # CLU's writers import it, unless the module in its place has been imported before them.
+    using = {PACKAGE / "training" / "event_files.py", PACKAGE / "interop" / "tensorflow_files.py"}
     for path in FILES:
         if path not in using:
             for name in imports(path):
@@ -100,7 +99,7 @@ def test_tensorflow_is_imported_by_the_metric_writer_and_the_reader_of_its_files
 
 
 def test_files_are_small_and_say_their_job():
-    assert len(FILES) < 105
+    assert len(FILES) < 110
     for path in FILES:
         text = path.read_text()
         assert len(text.splitlines()) <= 300, path

@@ -23,8 +23,7 @@ from attngan_jax.sampling import model_folder
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.checkpoints import Checkpoints
 from attngan_jax.training.damsm_task import DamsmTask
-from attngan_jax.training.network_weights import variables_for
-from attngan_jax.training.networks import image_sizes
+from attngan_jax.training.networks import image_sizes, variables_for
 from attngan_jax.training.state import stage_key
 from attngan_jax.workdir import Workdir, find_model
 

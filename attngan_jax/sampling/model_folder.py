@@ -22,7 +22,7 @@ from attngan_jax.errors import UserError
 from attngan_jax.interop import state_dict_from_variables
 from attngan_jax.interop.state_dict_files import write_safetensors
 from attngan_jax.reporting.model_card import write_card
-from attngan_jax.training.network_weights import variables_for
+from attngan_jax.training.networks import variables_for
 from attngan_jax.workdir import Workdir
 
 FILES = {"generator": "netG", "text": "text_encoder", "image": "image_encoder"}
