@@ -10,7 +10,7 @@ from tests.tiny_runs import ROOT
 PACKAGE = ROOT / "attngan_jax"
 FILES = sorted(PACKAGE.rglob("*.py"))
 COMMANDS = ("main", "prepare", "evaluate", "sample", "report", "convert", "ablation")
-COMMANDS += ("compile_check", "experiment", "cli")
+COMMANDS += ("compile_check", "experiment", "cli", "__main__")
 # From the top: a layer imports those below it, and of its own layer only itself.
 LAYERS = (
     COMMANDS,

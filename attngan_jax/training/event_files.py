@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-from tensorboard.plugins.image.metadata import create_summary_metadata
-from tensorboard.plugins.scalar.summary_v2 import scalar_pb
-from tensorboard.plugins.text.summary_v2 import text_pb
-from tensorboard.summary.writer.record_writer import RecordWriter
-from tensorboard.util.tensor_util import make_tensor_proto
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboardX.proto.tensor_pb2 import TensorProto
+from tensorboardX.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboardX.proto.types_pb2 import DT_FLOAT, DT_STRING
+from tensorboardX.record_writer import RecordWriter
 
 _count = itertools.count()  # of this process's files
 
@@ -34,47 +33,55 @@ class SummaryWriter:
     """
 
     def __init__(self, logdir: str):
-        pathlib.Path(logdir).mkdir(parents=True, exist_ok=True)
+        folder = pathlib.Path(logdir)
+        folder.mkdir(parents=True, exist_ok=True)
         parts = f"{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{next(_count)}"
-        file = open(os.path.join(logdir, f"events.out.tfevents.{parts}"), "wb")
-        self._records = RecordWriter(file)
+        self._records = RecordWriter(str(folder / f"events.out.tfevents.{parts}"))
+        self._closed = False
         self._add(file_version="brain.Event:2")
         self.flush()
 
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
         """Writes numbers by name."""
         for name, value in scalars.items():
-            self._add(step=step, summary=scalar_pb(name, value))
+            number = TensorProto(dtype=DT_FLOAT, float_val=[float(value)])
+            self._add_summary(step, name, "scalars", number)
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Writes images, uint8 `[N, H, W, 3]`, by name."""
-        metadata: SummaryMetadata = create_summary_metadata(display_name=None, description=None)
         for name, batch in images.items():
             _, height, width, _ = batch.shape
             contents = [str(width).encode(), str(height).encode()]
-            for image in batch:
+            for image in np.asarray(batch):
                 png = io.BytesIO()
-                Image.fromarray(np.asarray(image)).save(png, "PNG")
+                Image.fromarray(image).save(png, "PNG")
                 contents.append(png.getvalue())
-            tensor = make_tensor_proto(contents, dtype=np.object_)
-            value = Summary.Value(tag=name, metadata=metadata, tensor=tensor)
-            self._add(step=step, summary=Summary(value=[value]))
+            shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(contents))])
+            pngs = TensorProto(dtype=DT_STRING, tensor_shape=shape, string_val=contents)
+            self._add_summary(step, name, "images", pngs)
 
     def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
         """Writes texts, in Markdown, by name."""
         for name, text in texts.items():
-            self._add(step=step, summary=text_pb(name, text))
+            content = TensorProto(dtype=DT_STRING, string_val=[text.encode()])
+            self._add_summary(step, name, "text", content)
+
+    def _add_summary(self, step: int, name: str, plugin: str, tensor: TensorProto) -> None:
+        shown_by = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name=plugin))
+        value = Summary.Value(tag=name, metadata=shown_by, tensor=tensor)
+        self._add(step=step, summary=Summary(value=[value]))
 
     def _add(self, **fields: Any) -> None:
         self._records.write(Event(wall_time=time.time(), **fields).SerializeToString())
 
     def flush(self) -> None:
         """Makes what was written so far readable for others."""
-        if not self._records.closed:
+        if not self._closed:
             self._records.flush()
 
     def close(self) -> None:
         """Ends the file."""
+        self._closed = True
         self._records.close()
 
 
