@@ -1,6 +1,6 @@
 """A run becomes a model folder, and safetensors files under the released code's names."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import jax
 import numpy as np
@@ -10,6 +10,7 @@ from attngan_jax.configuration import Config
 from attngan_jax.interop import state_dict_from_variables, write_safetensors
 from attngan_jax.sampling import model_folder
 from attngan_jax.sampling.trained_model import TrainedModel, networks_in, restore_stage
+from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.networks import image_sizes
 from attngan_jax.workdir import find_model
 
@@ -30,13 +31,24 @@ def export(workdir: storage.PathLike, out: storage.PathLike) -> list[storage.Pat
         for name, variables in trained.variables.items()
     ]
     if not model_folder.is_one(workdir):
-        state = restore_stage(trained.task, workdir, only=("step", "discriminators"))
-        for i, network in enumerate(state.discriminators):
-            networks.append((f"netD{i}", "discriminator", network.variables))
+        discriminators = restore_stage(trained.task, workdir, part=_discriminators(trained.task))
+        for i, variables in enumerate(discriminators["discriminators"]):
+            networks.append((f"netD{i}", "discriminator", variables))
     for name, kind, variables in networks:
         state_dict = state_dict_from_variables(kind, jax.tree.map(np.asarray, variables))
         write_safetensors(out / f"{name}.safetensors", state_dict)
     return [out / f"{name}.safetensors" for name, _, _ in networks]
+
+
+def _discriminators(task: AttnganTask) -> Callable[[jax.Array], dict]:
+    """Makes fresh ones, in the part of a state that they are."""
+
+    def make(key):
+        return {
+            "discriminators": [d.variables for d in task.create_train_state(key).discriminators]
+        }
+
+    return make
 
 
 def released_classes(config: Config, num_words: int) -> dict[str, tuple[str, str]]:

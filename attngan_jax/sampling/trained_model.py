@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import keystr
 
 from attngan_jax import storage
 from attngan_jax.configuration import Config, load_workdir_config
@@ -23,9 +22,7 @@ from attngan_jax.training.networks import normalise, word_mask
 from attngan_jax.training.state import AttnganState, stage_key
 from attngan_jax.workdir import Workdir, has_image_encoder
 
-# What of a stage's state each network is, by the beginnings of the arrays' names.
-ENCODERS = {"text": ("text.params",), "image": ("image.params", "image.batch_stats")}
-AVERAGED_GENERATOR = ("step", "ema_params", "generator.batch_stats")
+ENCODERS = ("text", "image")
 NETWORKS = ("generator", *ENCODERS)
 CACHED_ELEMENTS = 2**22  # of the widest layer in a CPU's caches: 16 MiB in float32
 
@@ -70,8 +67,7 @@ class TrainedModel:
         if encoders := [name for name in networks if name in ENCODERS]:
             variables = load_encoders(config, len(vocabulary), workdir, encoders)
         if "generator" in networks:
-            state = restore_stage(task, workdir, step, AVERAGED_GENERATOR)
-            variables["generator"], step = generator_variables(state), int(state.step)
+            variables["generator"], step = _load_generator(task, workdir, step)
         return cls(config, vocabulary, task, variables, step or 0)
 
     def generate(
@@ -174,24 +170,38 @@ def load_encoders(
     config: Config, vocabulary_size: int, workdir: storage.PathLike, names: Iterable[str] = ENCODERS
 ) -> dict:
     """Variables of the pretrained `text` and `image` encoder, or of one of them."""
-    only = tuple(part for name in names for part in ENCODERS[name])
-    encoders = restore_stage(DamsmTask(config, vocabulary_size), workdir, None, only).encoders
-    return {name: encoders[name] for name in names}
+    task = DamsmTask(config, vocabulary_size)
+    fresh = {"text": task.init_text, "image": task.init_image}
+    return restore_stage(task, workdir, part=lambda key: {name: fresh[name](key) for name in names})
+
+
+def _load_generator(
+    task: AttnganTask, workdir: storage.PathLike, step: int | None
+) -> tuple[dict, int]:
+    """Variables for sampling, as `generator_variables` of a whole state, and their step."""
+
+    def part(key):
+        fresh = task.init_generator(key)
+        statistics = {"batch_stats": fresh["batch_stats"]}
+        return {"step": jnp.int32(0), "generator": statistics, "ema_params": fresh["params"]}
+
+    state = restore_stage(task, workdir, step, part)
+    return state["generator"] | {"params": state["ema_params"]}, int(state["step"])
 
 
 def restore_stage(
-    task, workdir: storage.PathLike, step: int | None = None, only: tuple[str, ...] = ("",)
+    task,
+    workdir: storage.PathLike,
+    step: int | None = None,
+    part: Callable[[jax.Array], dict] | None = None,
 ) -> Any:
     """A stage's state at `step`, by default the best or newest; `UserError` if there is none.
 
-    Arrays whose names begin with none of `only`, such as "ema_params", are not read: they are
-    `...` in the state.
+    `part` makes a fresh one of what is to be read, as nested dicts; default: the whole state.
     """
     sharding = parallel.replicated(parallel.make_mesh())
-    create = jax.jit(task.create_train_state, out_shardings=sharding)
-    abstract = jax.tree.map_with_path(
-        lambda path, x: x if keystr(path, simple=True, separator=".").startswith(only) else ...,
-        jax.eval_shape(create, jax.random.key(0)),
-    )
+    create = jax.jit(part or task.create_train_state, out_shardings=sharding)
+    abstract = jax.eval_shape(create, jax.random.key(0))
     with Checkpoints(workdir, task.name, best=task.settings.best_checkpoint) as checkpoints:
-        return checkpoints.restore(abstract, step or checkpoints.best_step())[0]
+        step = step or checkpoints.best_step()
+        return checkpoints.restore(abstract, step, partial=part is not None)[0]

@@ -76,24 +76,26 @@ class Checkpoints(contextlib.AbstractContextManager):
         items = dict(state=ocp.args.PyTreeSave(state), progress=ocp.args.JsonSave(progress))
         self._manager.save(step, args=ocp.args.Composite(**items), metrics=scores or None)
 
-    def restore(self, state: Any, step: int | None = None) -> tuple[Any, dict]:
+    def restore(
+        self, state: Any, step: int | None = None, *, partial: bool = False
+    ) -> tuple[Any, dict]:
         """The state and the progress of a checkpoint, by default the newest.
 
-        The state gets the shapes and shardings of `state`, arrays or abstract arrays; what is
-        `...` there is not read.
+        The state gets the shapes and shardings of `state`, arrays or abstract arrays. If it is
+        `partial`, a part in nested dicts under the names of the fields, nothing else is read.
         """
         step = self.latest_step() if step is None else step
         if step is None:
             hint = "train this stage first, with python -m attngan_jax.main"
             raise UserError(f"{self.folder} holds no checkpoint: {hint}")
-        abstract = jax.tree.map(
-            lambda x: x if x is ocp.PLACEHOLDER else ocp.utils.to_shape_dtype_struct(x), state
-        )
-        shardings = ocp.checkpoint_utils.construct_restore_args(abstract)
-        restore_state = ocp.args.PyTreeRestore(abstract, restore_args=shardings)
-        items = {"state": restore_state, "progress": ocp.args.JsonRestore()}
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+        options: dict = {"restore_args": ocp.checkpoint_utils.construct_restore_args(abstract)}
+        wanted = ocp.args.PyTreeRestore(abstract, partial_restore=partial, **options)
+        items = {"state": wanted, "progress": ocp.args.JsonRestore()}
         try:
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+            if len(jax.tree.leaves(restored["state"])) < len(jax.tree.leaves(abstract)):
+                raise ValueError("it lacks some of the arrays")
         except (ValueError, KeyError, FileNotFoundError) as error:
             reason = " ".join(str(error).split())[:200]
             problem = f"{self.folder}/{step} does not fit this config or is damaged ({reason})"
