@@ -94,7 +94,8 @@ class Checkpoints(contextlib.AbstractContextManager):
         items = {"state": wanted, "progress": ocp.args.JsonRestore()}
         try:
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
-            if len(jax.tree.leaves(restored["state"])) < len(jax.tree.leaves(abstract)):
+            arrays = jax.tree.leaves(restored["state"])
+            if any(isinstance(array, jax.ShapeDtypeStruct) for array in arrays):
                 raise ValueError("it lacks some of the arrays")
         except (ValueError, KeyError, FileNotFoundError) as error:
             reason = " ".join(str(error).split())[:200]
