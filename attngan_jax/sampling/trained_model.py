@@ -62,7 +62,8 @@ class TrainedModel:
         task, variables = AttnganTask(config, len(vocabulary)), {}
         if model_folder.is_one(workdir):
             read, step = model_folder.read(workdir, config, len(vocabulary), networks)
-            variables = jax.device_put(read, parallel.replicated(parallel.make_mesh()))
+            filled = {n: {k: v for k, v in read[n].items() if v} for n in read}
+            variables = jax.device_put(filled, parallel.replicated(parallel.make_mesh()))
             return cls(config, vocabulary, task, variables, step)
         if encoders := [name for name in networks if name in ENCODERS]:
             variables = load_encoders(config, len(vocabulary), workdir, encoders)
