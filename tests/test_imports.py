@@ -56,6 +56,7 @@ def imported_parts(path: pathlib.Path) -> set[str]:
     parts = set()
     for name in imports(path):
         first, _, rest = name.partition(".")
+        assert first != "configs", f"{path} imports configs, which a wheel has in attngan_jax alone"
         if first == "attngan_jax":
             second = rest.partition(".")[0]
             parts.add(second if second in RANK else "__init__")

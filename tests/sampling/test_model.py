@@ -13,7 +13,6 @@ from PIL import Image
 import attngan_jax
 from attngan_jax import workdir as workdir_module
 from attngan_jax.conversion.export_run import export
-from attngan_jax.conversion.import_run import read_model, write_workdir
 from attngan_jax.errors import UserError
 from attngan_jax.interop import read_state_dict, write_safetensors
 from tests import tiny_runs
@@ -105,8 +104,11 @@ def test_the_card_is_of_the_run(model, folder):
 
 def test_there_and_back_again_bit_for_bit(folder, tmp_path):
     """Model folder -> workdir -> exported folder, and a folder of a folder."""
-    config, networks, step = read_model(folder)
-    write_workdir(config, tmp_path / "run", networks, step, card_of=folder)
+    command = f"convert import --model {folder} --workdir {tmp_path}/run"
+    done = tiny_runs.start_command(command)
+    assert done.returncode == 0 and "legacy_mask" not in done.stdout, done.stderr
+    refused = tiny_runs.start_command(f"{command} --step 3 --captions x")
+    tiny_runs.assert_one_line(refused, 2, "leave --captions, --step away")
     single = export(tmp_path / "run", tmp_path / "out")
     assert {path.stem for path in single} >= {"netG", "netD0", "netD1", "text_encoder"}
     exported = files(tmp_path / "out")
@@ -144,6 +146,15 @@ def test_names_that_are_none_get_one_line(tmp_path, monkeypatch, folder):
     assert attngan_jax.load("tiny").step == 4
     with pytest.raises(UserError, match="or one of the names tiny"):
         attngan_jax.load("nope")
+
+
+SHIPPED = sorted(path for path in workdir_module.PRETRAINED.glob("[a-z]*") if path.is_dir())
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_a_model_that_comes_with_the_package_is_small_and_generates(path):
+    assert sum(file.stat().st_size for file in path.iterdir()) < 15e6
+    assert attngan_jax.load(path.name).generate(CAPTIONS).images.std() > 10
 
 
 def test_a_folder_whose_files_do_not_fit_gets_one_line(folder, tmp_path):
