@@ -9,9 +9,23 @@ Axis letters, used in every docstring and einsum of the package:
     M  captions scored against images      D  joint embedding of words and regions
     R  regions of an image (or N, pixels)  H, W, C  height, width, channels (NHWC)
     Z  noise                               A  attributes of a procedural bird
+
+A trained model in three lines:
+
+    model = attngan_jax.load("procedural-birds")  # or a workdir, or a saved model's folder
+    out = model.generate(["a red bird with black wings"], seed=0)
+    out.images  # uint8 [N, H, W, 3]; also out.stages and out.attention
+
+`model.embed_text`, `model.embed_images` and `model.similarity` are DAMSM's; `model.save(FOLDER)`
+writes what can be handed on. To train: `python -m attngan_jax.main --config procedural_birds`, and
+`python -m attngan_jax` lists the other commands.
 """
 
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attngan_jax.sampling.model import Model
 
 # Before anything imports etils or fsspec: addresses in buckets (gs://) go through gcsfs and not
 # through TensorFlow, as plain objects; what other processes write is seen at once.
@@ -27,4 +41,19 @@ WITHOUT_TPU = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
 
+__all__ = ["load"]
 __version__ = "0.1.0"
+
+
+def load(path_or_name: "str | os.PathLike[str]") -> "Model":
+    """A trained model, to generate images from captions.
+
+    Args:
+      path_or_name: the folder (or `gs://` address) of a run or of a saved model, or the name of a
+        model that comes with this package, such as "procedural-birds".
+
+    Raises `attngan_jax.errors.UserError`, whose text says what to do, where there is none.
+    """
+    from attngan_jax.sampling.model import Model  # here, so that importing the package is quick
+
+    return Model(path_or_name)

@@ -6,7 +6,9 @@ import errno
 import glob
 import logging as pylogging
 import os
+import pathlib
 import platform
+import re
 import runpy
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +21,8 @@ from attngan_jax.errors import Stopped, UserError
 DONE, FAILED, WRONG_FLAGS = 0, 1, 2
 _UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+CONFIGS = pathlib.Path(__file__).parent / "configs"
 
 flags.disclaim_key_flags()  # those of define_process_flags belong to the command that calls it
 
@@ -116,7 +120,7 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     logging.set_stderrthreshold("info")
     logging.get_absl_handler().addFilter(_is_worth_logging)
     try:
-        rest = flags.FLAGS(argv)
+        rest = flags.FLAGS(_with_config_found(argv))
         if "config" in flags.FLAGS and flags.FLAGS["config"].present:
             flags.FLAGS.config.lock()  # a file that could not be read raises only when it is used
             configuration.check_paths(configuration.flatten(flags.FLAGS.config.to_dict()))
@@ -138,6 +142,28 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
         if not of_config if isinstance(error, flags.Error) else _disk_is_full(error):
             raise
         raise UserError(_explain_config(argv, error)) from error
+
+
+def find_config(path: str) -> str:
+    """A config file: a file that is there, or one of this package, as `cub` or `configs/cub.py`.
+
+    What follows a colon, an argument of the file's `get_config`, is kept.
+    """
+    file, colon, argument = path.partition(":")
+    packaged = CONFIGS / f"{file.removeprefix('configs/').removesuffix('.py')}.py"
+    if not os.path.isfile(file) and packaged.parent == CONFIGS and packaged.is_file():
+        return f"{packaged}{colon}{argument}"
+    return path
+
+
+def _with_config_found(argv: Sequence[str]) -> list[str]:
+    """The arguments, --config with the path of its file."""
+    found = [*argv[:1]]
+    for before, word in zip(argv, argv[1:]):
+        flag, _, value = word.rpartition("=") if word.startswith("-") else (before, "", word)
+        is_config = re.fullmatch("--?config", flag)
+        found.append(word.removesuffix(value) + find_config(value) if is_config else word)
+    return found
 
 
 def _is_worth_logging(record: pylogging.LogRecord) -> bool:
@@ -167,8 +193,10 @@ def _explain_config(argv: Sequence[str], error: Exception) -> str:
     if "config" not in given:
         return _one_line(error)
     path, colon, argument = given.pop("config").partition(":")
+    path = find_config(path)
     if not os.path.isfile(path):
-        return f"there is no config file {path}: name one, such as configs/procedural_birds.py"
+        known = ", ".join(f"configs/{file.name}" for file in sorted(CONFIGS.glob("[a-z]*.py")))
+        return f"there is no config file {path}: give one of your own, or one of {known}"
     try:
         config = runpy.run_path(path)["get_config"](*[argument] * bool(colon))
         keys = configuration.flatten(config.to_dict())

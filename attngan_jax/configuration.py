@@ -13,9 +13,9 @@ import ml_collections
 from absl import logging
 
 from attngan_jax import storage
+from attngan_jax.configs.default import SCHEMA, get_config
 from attngan_jax.errors import UserError
 from attngan_jax.workdir import Workdir
-from configs.default import SCHEMA, get_config
 
 Config: TypeAlias = ml_collections.ConfigDict
 

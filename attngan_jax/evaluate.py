@@ -11,7 +11,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from attngan_jax import cli
-from configs import default
+from attngan_jax.configs import default
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 config_flags.DEFINE_config_dict("eval", default.get_config().eval, "In place of the run's own.")

@@ -36,6 +36,9 @@ def train_and_evaluate(
     workdir = storage.path(workdir)
     trunk = warm_start.trunk_weights(config, workdir)
     check(config)
+    devices = parallel.make_mesh().devices
+    kind = f"{devices.size} {devices[0].platform.upper()} device{'s' * (devices.size > 1)}"
+    logging.info("%s on %s, in %s", config.name, kind, workdir)
     parallel.use_compilation_cache(config.compilation_cache_dir)
     with multihost.first_goes_first("prepare"):
         configuration.save_workdir_config(config, workdir)

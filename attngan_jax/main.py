@@ -15,7 +15,9 @@ from ml_collections import config_flags
 
 from attngan_jax import cli, storage
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "File with get_config().")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "File with get_config(), or a name, such as cub."
+)
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run, or gs://BUCKET/PATH; default: runs/<config name>."
 )

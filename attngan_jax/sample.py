@@ -1,14 +1,16 @@
 """Generates images from captions: flags and one call.
 
 python -m attngan_jax.sample --workdir DIR (--caption TEXT ... | --captions FILE) --out DIR
-    [--attention] [--seed N] [--num_images N]
+    [--attention] [--seed N] [--num_images N] [--truncation X]
 """
 
 from absl import flags
 
 from attngan_jax import cli
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a trained run.", required=True)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of a trained run or a model; or a model's name.", required=True
+)
 _CAPTION = flags.DEFINE_multi_string(
     "caption", [], "A caption; may be given several times, and several captions may follow it."
 )
@@ -17,6 +19,9 @@ _OUT = flags.DEFINE_string("out", None, "Folder for the images.", required=True)
 _ATTENTION = flags.DEFINE_bool("attention", False, "Also draw which pixels attend to each word.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the noise: another seed, other images.", 0, 2**32 - 1)
 _NUM_IMAGES = flags.DEFINE_integer("num_images", 4, "Images for each caption.", lower_bound=1)
+_TRUNCATION = flags.DEFINE_float(
+    "truncation", None, "Keeps the noise z within this distance of 0: less varied, fewer failures."
+)
 
 
 def main(argv):
@@ -37,6 +42,7 @@ def main(argv):
         attention=_ATTENTION.value,
         seed=_SEED.value,
         num_images=_NUM_IMAGES.value,
+        truncation=_TRUNCATION.value,
     )
     print("\n".join(str(path) for path in written))
 

@@ -1,6 +1,7 @@
 """What lies where in a workdir: the one place that names its files."""
 
 import json
+import pathlib
 
 from attngan_jax import storage
 from attngan_jax.errors import UserError
@@ -12,6 +13,8 @@ class Workdir:
     Attributes:
       folder: the workdir itself.
       config, vocabulary: what makes it complete in itself, beside the checkpoints.
+      weights, card, card_images: of a model folder, which has the two files above and no
+        checkpoints; a workdir has none of these.
       metrics_log: every scalar as a JSON line. wall_seconds: what each part of the run took.
       samples: images of fixed captions over training, beside `fixed_samples`, their captions.
       imported, damsm_from, inception_weights: where weights came from, if from elsewhere.
@@ -23,6 +26,9 @@ class Workdir:
         self.folder = storage.path(str(folder))
         self.config = self.folder / "config.json"
         self.vocabulary = self.folder / "vocabulary.txt"
+        self.weights = self.folder / "model.safetensors"
+        self.card = self.folder / "README.md"
+        self.card_images = self.folder / "samples.png"
         self.metrics_log = self.folder / "metrics.jsonl"
         self.wall_seconds = self.folder / "wall_seconds.json"
         self.imported = self.folder / "imported.json"
@@ -50,6 +56,26 @@ class Workdir:
     def events(self, stage: str) -> storage.Path:
         """The event files of a stage, or of the "eval"uations."""
         return self.stage(stage) / "events"
+
+
+PRETRAINED = pathlib.Path(__file__).parent / "pretrained"  # models of this package, by name
+
+
+def find_model(path_or_name: storage.PathLike) -> storage.Path:
+    """The folder of a workdir or a model, or of a model that comes with this package.
+
+    Raises `UserError` where there is neither.
+    """
+    folder, shipped = storage.path(path_or_name), PRETRAINED / str(path_or_name)
+    if shipped.parent == PRETRAINED and shipped.is_dir() and not folder.exists():
+        return shipped
+    if not folder.exists():
+        names = ", ".join(sorted(path.name for path in PRETRAINED.glob("[a-z]*")))
+        raise UserError(
+            f"there is no folder {folder}, and no model of that name: give the folder of a run or "
+            f"of a saved model{f', or one of the names {names}' if names else ''}"
+        )
+    return folder
 
 
 def has_image_encoder(workdir: storage.PathLike) -> bool:

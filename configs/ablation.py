@@ -9,7 +9,7 @@ The GAN's schedule is much shorter than that of `procedural_birds.py`, so that a
 evening on one CPU core: compare the variants with each other, not with that run.
 """
 
-from configs import procedural_birds
+from attngan_jax.configs import procedural_birds
 
 # What a variant changes; "" is "AttnGAN1" with the paper's lambda of 5.
 VARIANTS = {

@@ -8,7 +8,7 @@ negative. The paper reports an inception score of 25.89 +- .47 and an R-precisio
 85.47 +- 3.69 % (Tables 2 and 3).
 """
 
-from configs import default
+from attngan_jax.configs import default
 
 
 def get_config():

@@ -6,7 +6,7 @@
 As `cub_plus.py`. This config has not been trained to the end here.
 """
 
-from configs import coco, cub_plus
+from attngan_jax.configs import coco, cub_plus
 
 
 def get_config():

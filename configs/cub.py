@@ -8,7 +8,7 @@ reports an inception score of 4.36 +- .03 and an R-precision of 67.82 +- 4.43 % 
 and 4.35 and 58.65 % for AttnGAN1, which stops at 128 pixels: --config.generator.num_stages=2.
 """
 
-from configs import default
+from attngan_jax.configs import default
 
 
 def get_config():

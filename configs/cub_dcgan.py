@@ -7,7 +7,7 @@ One discriminator, without an unconditional head. The paper reports an inception
 4.12 +- .05 and an R-precision of 38.45 +- 4.26 % (Table 3).
 """
 
-from configs import cub
+from attngan_jax.configs import cub
 
 
 def get_config():

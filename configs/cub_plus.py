@@ -9,7 +9,7 @@ against 24.27 and 65.30 % of AttnGAN by the same measures. DAMSM's views are fro
 This config has not been trained to the end here.
 """
 
-from configs import cub
+from attngan_jax.configs import cub
 
 
 def get_config():

@@ -12,7 +12,7 @@ import functools
 
 import ml_collections
 
-from configs import Key, Section
+from attngan_jax.configs import Key, Section
 
 Free = functools.partial(Key, decides="nothing")  # scores, speed or files alone
 

@@ -8,7 +8,7 @@ docs/data.md. Many sizes of collections need other numbers of steps: both stages
 losses to judge that by.
 """
 
-from configs import default
+from attngan_jax.configs import default
 
 
 def get_config():

@@ -3,7 +3,7 @@
 python -m attngan_jax.train_judges --config configs/judges.py --out DIR
 """
 
-from configs import procedural_birds
+from attngan_jax.configs import procedural_birds
 
 
 def get_config():

@@ -3,7 +3,7 @@
 python -m attngan_jax.main --config configs/procedural_birds.py
 """
 
-from configs import default
+from attngan_jax.configs import default
 
 
 def get_config():

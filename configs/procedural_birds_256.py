@@ -6,7 +6,7 @@ DAMSM keeps the quickstart's small trunk, which needs no file of ImageNet's weig
 not been trained to the end here: its tests train a tiny copy and compile its steps.
 """
 
-from configs import procedural_birds
+from attngan_jax.configs import procedural_birds
 
 
 def get_config():

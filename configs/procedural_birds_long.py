@@ -3,7 +3,7 @@
 python -m attngan_jax.main --config configs/procedural_birds_long.py
 """
 
-from configs import procedural_birds
+from attngan_jax.configs import procedural_birds
 
 
 def get_config():

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # Makes the virtual environment .venv and installs requirements files into it. To be sourced, from
 # the project's root, with the requirements files as arguments. Sets $python to its interpreter.
-#   PYTHON  the Python to make it with, 3.11 to 3.13 (TensorFlow, which writes the event files, has
-#           no later one); default: the first that fits of python3, python3.13, 3.12, 3.11
+#   PYTHON  the Python to make it with, 3.11 to 3.13 (not all that is required has a later one);
+#           default: the first that fits of python3, python3.13, 3.12, 3.11
 #   VENV    where it is made; default: .venv
 
 venv="${VENV:-.venv}"

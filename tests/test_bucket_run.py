@@ -126,6 +126,8 @@ def test_weights_are_exported_to_a_bucket_and_imported_from_it(bucket, bucket_ru
     own, imported = TrainedModel.load(WORKDIR), TrainedModel.load(again)
     assert imported.step == 4 and imported.vocabulary.words == own.vocabulary.words
     jax.tree.map(np.testing.assert_array_equal, imported.variables, own.variables)
+    saved = TrainedModel.load(files)  # the model folder that export wrote, too
+    jax.tree.map(np.testing.assert_array_equal, saved.variables, own.variables)
     with pytest.raises(UserError, match=f"{again} is not empty"):
         write_workdir(config, again, model, 4)
 

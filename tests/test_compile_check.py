@@ -119,7 +119,10 @@ def test_the_estimate_is_the_sum_of_cycles_with_loops_as_often_as_they_run():
     assert found["clock_hz"] == cycles * 100
 
 
-@pytest.mark.parametrize("kind, ghz", [("v4", 1.05), ("v5e", 1.5), ("v5p", 1.75), ("v6e", 1.75)])
+CLOCKS = {"v4": 1.05, "v5e": 1.5, "v5p": 1.75, "v6e": 1.75, "tpu7x": 2.2}
+
+
+@pytest.mark.parametrize("kind, ghz", CLOCKS.items())
 def test_clocks(kind, ghz):
     assert ahead_of_time.CHIPS[kind].clock_hz == pytest.approx(ghz * 1e9, rel=0.005)
 

@@ -151,7 +151,7 @@ def test_setup_sends_what_is_committed_and_installs_python(start, tmp_path):
     script = command.removeprefix("--command=")
     for part in (
         "tar -xzf attngan_jax.tar.gz",
-        "uv python install --quiet 3.11",
+        "uv python install --quiet 3.12",
         "launch/environment.sh requirements.txt requirements-gcs.txt requirements-tpu.txt",
     ):
         assert part in script

@@ -1,46 +1,54 @@
-"""A run's networks become safetensors files under the released code's names."""
+"""A run becomes a model folder, and safetensors files under the released code's names."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import jax
 import numpy as np
 
 from attngan_jax import storage
-from attngan_jax.configuration import Config, load_workdir_config
-from attngan_jax.data.vocabulary import Vocabulary
+from attngan_jax.configuration import Config
 from attngan_jax.interop import state_dict_from_variables, write_safetensors
-from attngan_jax.sampling.trained_model import generator_variables, restore_stage
+from attngan_jax.sampling import model_folder
+from attngan_jax.sampling.trained_model import TrainedModel, networks_in, restore_stage
 from attngan_jax.training.attngan_task import AttnganTask
-from attngan_jax.training.damsm_task import DamsmTask
 from attngan_jax.training.networks import image_sizes
-from attngan_jax.workdir import Workdir
+from attngan_jax.workdir import find_model
 
 
 def export(workdir: storage.PathLike, out: storage.PathLike) -> list[storage.Path]:
-    """Writes the newest checkpoint's networks, and the vocabulary beside them.
+    """Writes a model folder and, for PyTorch, each network in a file of its own; returns these.
 
-    The files are named as the original's: `netG` (with the averaged parameters), `netD0`, `netD1`
-    and so on, `text_encoder`, `image_encoder`. Raises `UserError` if `workdir` is no run that has
-    trained both stages.
+    They are named as the original's: `netG` (with the averaged parameters), `text_encoder`,
+    `image_encoder` and, of a run, `netD0`, `netD1` and so on. Raises `UserError` if `workdir` is
+    neither a run that has trained both stages nor a model folder.
     """
-    out, words = storage.path(out), Workdir(workdir).vocabulary
-    config, num_words = load_workdir_config(workdir), len(Vocabulary.load(words))
-    damsm = restore_stage(DamsmTask(config, num_words), workdir)
-    attngan = restore_stage(AttnganTask(config, num_words), workdir)
-    kind = "generator_dcgan" if config.generator.single_image else "generator"
+    workdir, out = find_model(workdir), storage.path(out)
+    trained = TrainedModel.load(workdir, networks=networks_in(workdir))
+    config = trained.config
+    model_folder.write(out, workdir, config, trained.variables, trained.step)
     networks = [
-        ("netG", kind, generator_variables(attngan)),
-        ("text_encoder", "text_encoder", damsm.text.variables),
-        ("image_encoder", "image_encoder", damsm.image.variables),
+        (model_folder.FILES[name], model_folder.kind(config, name), variables)
+        for name, variables in trained.variables.items()
     ]
-    for i, network in enumerate(attngan.discriminators):
-        networks.append((f"netD{i}", "discriminator", network.variables))
-    out.mkdir(parents=True, exist_ok=True)
+    if not model_folder.is_one(workdir):
+        discriminators = restore_stage(trained.task, workdir, part=_discriminators(trained.task))
+        for i, variables in enumerate(discriminators["discriminators"]):
+            networks.append((f"netD{i}", "discriminator", variables))
     for name, kind, variables in networks:
         state_dict = state_dict_from_variables(kind, jax.tree.map(np.asarray, variables))
         write_safetensors(out / f"{name}.safetensors", state_dict)
-    storage.write_bytes(out / words.name, words.read_bytes())
     return [out / f"{name}.safetensors" for name, _, _ in networks]
+
+
+def _discriminators(task: AttnganTask) -> Callable[[jax.Array], dict]:
+    """Makes fresh ones, in the part of a state that they are."""
+
+    def make(key):
+        return {
+            "discriminators": [d.variables for d in task.create_train_state(key).discriminators]
+        }
+
+    return make
 
 
 def released_classes(config: Config, num_words: int) -> dict[str, tuple[str, str]]:

@@ -1,7 +1,6 @@
 """The released code's files of one trained model become a workdir, as one's own run leaves it."""
 
 import dataclasses
-import functools
 import json
 import os
 import shutil
@@ -13,22 +12,20 @@ import jax
 import jax.numpy as jnp
 
 from attngan_jax import storage
-from attngan_jax.configuration import Config, save_workdir_config
+from attngan_jax.configuration import Config, load_workdir_config, save_workdir_config
 from attngan_jax.data.vocabulary import END, Vocabulary
 from attngan_jax.errors import UserError
 from attngan_jax.interop.metadata import read_caption_words
 from attngan_jax.interop.state_dict_files import read_state_dict, sha256
-from attngan_jax.interop.state_dicts import (
-    Variables,
-    dimensions_from_state_dict,
-    variables_from_state_dict,
-)
+from attngan_jax.interop.state_dicts import Variables
+from attngan_jax.reporting.model_card import hand_on_card
+from attngan_jax.sampling import model_folder
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.checkpoints import Checkpoints
 from attngan_jax.training.damsm_task import DamsmTask
-from attngan_jax.training.networks import image_sizes
+from attngan_jax.training.networks import image_sizes, variables_for
 from attngan_jax.training.state import stage_key
-from attngan_jax.workdir import Workdir
+from attngan_jax.workdir import Workdir, find_model
 
 FilePath = str | Path
 Task = DamsmTask | AttnganTask
@@ -59,7 +56,10 @@ def read_original(
         vocabulary = Vocabulary([END, *read_caption_words(captions)[1:]])
     except ValueError as error:
         raise UserError(f"{captions}: {error}") from error
-    read = functools.partial(_read_network, config, len(vocabulary))
+
+    def read(kind: str, path: FilePath) -> tuple[Variables, Mapping[str, Any]]:
+        return variables_for(config, len(vocabulary), kind, read_state_dict(path), path)
+
     files = [generator, text_encoder, captions, *discriminators]
     files += [image_encoder] if image_encoder else []
     sizes, by_size = image_sizes(config), {}
@@ -82,79 +82,63 @@ def read_original(
     )
 
 
-def _read_network(
-    config: Config, num_words: int, kind: str, path: FilePath
-) -> tuple[Variables, Mapping[str, Any]]:
-    state_dict = read_state_dict(path)
-    try:
-        dimensions = dimensions_from_state_dict(kind, state_dict)
-        variables = variables_from_state_dict(kind, state_dict)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    wanted = _wanted(config, kind, num_words)
-    if kind == "discriminator":  # how wide it would be depends on its size
-        full = config.discriminator.df_dim << max(3, dimensions["image_size"].bit_length() - 4)
-        widest = min(full, config.discriminator.max_width or full)
-        wanted["max_width"] = ("discriminator.max_width", widest)
-    differing = [
-        f"{name} is {dimensions[name]} there and {value} by {key}"
-        for name, (key, value) in wanted.items()
-        if dimensions[name] != value
-    ]
-    if differing:
-        raise UserError(f"{path} does not fit the config: {'; '.join(differing)}")
-    variables = jax.tree.map(lambda a: a if a.dtype.kind == "i" else a.astype("f4"), variables)
-    return variables, dimensions
-
-
-def _wanted(config: Config, kind: str, num_words: int) -> dict[str, tuple[str, Any]]:
-    """Dimension -> the config key that sets it, and its value."""
-    wanted = {"embedding_dim": ("text_encoder.embedding_dim", config.text_encoder.embedding_dim)}
-    section = kind.removesuffix("_dcgan")
-    names = {
-        "generator": "num_stages base_size gf_dim z_dim condition_dim",
-        "discriminator": "df_dim norm",
-        "text_encoder": "word_dim rnn_type",
-        "image_encoder": "trunk",
-    }[section].split()
-    if section == "generator" and config.generator.num_stages > 1:
-        names += ["num_residual_blocks", "attention"]
-    if section == "image_encoder" and config.image_encoder.trunk == "cnn":
-        names += ["cnn_dim"]
-    if section == "text_encoder":
-        wanted["vocabulary_size"] = ("--captions", num_words)
-    if section == "discriminator":
-        wanted["unconditional"] = ("generator.single_image", not config.generator.single_image)
-    return wanted | {name: (f"{section}.{name}", config[section][name]) for name in names}
+def read_model(folder: storage.PathLike) -> tuple[Config, OriginalModel, int]:
+    """A model folder's config, networks and step; `UserError` for one that is not whole."""
+    folder = find_model(folder)
+    if not model_folder.is_one(folder):
+        raise UserError(f"{folder} is no model folder: it has no {Workdir(folder).weights.name}")
+    config, files = load_workdir_config(folder), Workdir(folder)
+    vocabulary = Vocabulary.load(files.vocabulary)
+    names = model_folder.networks_in(folder)
+    read, step = model_folder.read(folder, config, len(vocabulary), names)
+    model = OriginalModel(
+        vocabulary,
+        generator=read["generator"],
+        text_encoder=read["text"],
+        image_encoder=read.get("image"),
+        discriminators={},
+        files={files.weights.name: sha256(files.weights)},
+    )
+    return config, model, step
 
 
 def write_workdir(
-    config: Config, workdir: storage.PathLike, model: OriginalModel, step: int = 0
+    config: Config,
+    workdir: storage.PathLike,
+    model: OriginalModel,
+    step: int = 0,
+    card_of: storage.PathLike | None = None,
 ) -> None:
     """Writes config, vocabulary, the checkpoints of both stages, and `imported.json`, or nothing.
 
     DAMSM counts as trained, AttnGAN as trained for `step` updates. The released files hold no
-    optimiser state, and of the generator the averaged weights alone. Raises `UserError` if the
-    workdir is there already.
+    optimiser state, and of the generator the averaged weights alone. The card of a
+    model folder, `card_of`, is kept. Raises `UserError` if the workdir is there already.
     """
     workdir = storage.path(workdir)
     if workdir.exists() and any(workdir.iterdir()):
         raise UserError(f"{workdir} is not empty: choose another --workdir, or delete it")
     if storage.is_address(workdir):  # no renaming there; the config, which makes it one, is last
-        _write(config, workdir, model, step)
+        _write(config, workdir, model, step, card_of)
         return
     workdir = workdir.absolute()
     unfinished = workdir.with_name(workdir.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
-        _write(config, unfinished, model, step)
+        _write(config, unfinished, model, step, card_of)
         os.rename(unfinished, workdir)  # replaces an empty folder
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _write(config: Config, workdir: storage.Path, model: OriginalModel, step: int) -> None:
+def _write(
+    config: Config,
+    workdir: storage.Path,
+    model: OriginalModel,
+    step: int,
+    card_of: storage.PathLike | None,
+) -> None:
     damsm = DamsmTask(config, len(model.vocabulary))
     encoders = {"text": model.text_encoder, "image": model.image_encoder}
     _save(workdir, damsm, config.damsm.num_train_steps, encoders)
@@ -167,6 +151,8 @@ def _write(config: Config, workdir: storage.Path, model: OriginalModel, step: in
     record: dict[str, Any] = {"files": model.files, "discriminators": sorted(model.discriminators)}
     record["image_encoder"] = model.image_encoder is not None
     storage.write_text(Workdir(workdir).imported, json.dumps(record, indent=2) + "\n")
+    if card_of is not None:
+        hand_on_card(Workdir(find_model(card_of)), Workdir(workdir))
     save_workdir_config(config, workdir)
 
 

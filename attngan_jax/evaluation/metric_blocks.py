@@ -40,8 +40,10 @@ def damsm_retrieval(real: dict, config: Config, workdir: PathLike) -> dict:
     count = min(config.damsm.retrieval_pairs, total)
     places = np.arange(count) * total // count
     pairs = (real[name][places] for name in ("image_embedding", "sentence", "class_id"))
-    with Checkpoints(workdir, "damsm", best=best) as checkpoints:
-        source = {"step": checkpoints.best_step(), "chosen_by": best or None}
+    source: dict = {"step": None, "chosen_by": None}  # of a model folder, which has no checkpoints
+    if Checkpoints.steps_in(workdir, "damsm"):
+        with Checkpoints(workdir, "damsm", best=best) as checkpoints:
+            source = {"step": checkpoints.best_step(), "chosen_by": best or None}
     return source | retrieval.retrieval(*pairs)
 
 

@@ -38,11 +38,14 @@ def read_state_dict(path: storage.PathLike) -> dict[str, np.ndarray]:
         raise UserError(f"{path} is not read: {error}. {advice}") from error
 
 
-def write_safetensors(path: storage.PathLike, state_dict: Mapping[str, np.ndarray]) -> None:
-    """Writes weights by name; the file is either whole or not there."""
+def write_safetensors(
+    path: storage.PathLike, state_dict: Mapping[str, np.ndarray], **metadata: object
+) -> None:
+    """Writes weights by name, with metadata; the file is either whole or not there."""
     # safetensors writes memory as it lies, whatever the strides.
     arrays = {name: np.asarray(array, order="C") for name, array in state_dict.items()}
-    storage.write_bytes(storage.path(path), safetensors.numpy.save(arrays, {"format": "pt"}))
+    texts = {"format": "pt"} | {name: str(value) for name, value in metadata.items()}
+    storage.write_bytes(storage.path(path), safetensors.numpy.save(arrays, texts))
 
 
 def sha256(path: storage.PathLike) -> str:

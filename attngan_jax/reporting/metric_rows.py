@@ -195,7 +195,9 @@ def _retrieval(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
         ranks = f"{one['r1']:.1f} / {one['r5']:.1f} / {percent(one['r10'])}"
         recalls.append(f"{way}: R@1 / 5 / 10 {ranks}, median rank {one['median_rank']:g}")
     pairs = f"{values['num_pairs']:,} real test pairs, each against all others"
-    protocol = f"{pairs}, except pairs of the same class. DAMSM of step {values['step']:,}."
+    protocol = f"{pairs}, except pairs of the same class."
+    if values["step"] is not None:
+        protocol += f" DAMSM of step {values['step']:,}."
     note = f"{_sentence(*recalls)} Chance {values['chance_r1']:.2g} %.{_chosen(values)}"
     yield name, percent((to_text["r1"] + to_image["r1"]) / 2), "", protocol, note
 

@@ -1,10 +1,10 @@
 """Images of captions as people type them: PNG files, a grid of them, and attention maps."""
 
-import functools
 import os
 import pathlib
 import re
 import sys
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,6 +18,7 @@ from attngan_jax.data.vocabulary import Vocabulary, tokenise
 from attngan_jax.errors import UserError
 from attngan_jax.reporting import figures
 from attngan_jax.sampling.trained_model import GeneratedImages, TrainedModel
+from attngan_jax.workdir import find_model
 
 MAX_CAPTIONS_BYTES = 64 * 2**20  # a larger file is no list of captions
 
@@ -30,20 +31,22 @@ def sample(
     attention: bool,
     seed: int,
     num_images: int,
+    truncation: float | None = None,
 ) -> list[storage.Path]:
     """Writes `num_images` images of each caption to the folder `out`; returns the files.
 
     `grid.png` shows all of them over their captions, `caption_003_image_1.png` is a single one,
     `caption_003_image_1_attention.png` its word maps.
     """
-    trained = TrainedModel.load(workdir)
+    trained = TrainedModel.load(find_model(workdir), networks=("generator", "text"))
     config, vocabulary = trained.config, trained.vocabulary
     if attention and not (config.generator.attention and config.generator.num_stages > 1):
         keys = "config.generator.attention, num_stages"
         problem = f"the generator of {workdir} has no word attention to draw ({keys})"
         raise UserError(f"{problem}: leave --attention away")
     rows, lengths = encode(captions, vocabulary, config.data, seed)
-    made = generate(trained, rows, lengths, num_images, seed=seed, with_attention=attention)
+    options: dict = dict(seed=np.uint32(seed), truncation=truncation, with_attention=attention)
+    made = generate(trained, rows, lengths, num_images, **options)
     images, out = made.images[max(made.images)], storage.path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -67,7 +70,11 @@ def sample(
 
 
 def generate(
-    trained: TrainedModel, captions: np.ndarray, lengths: np.ndarray, num_images: int, **options
+    trained: TrainedModel,
+    captions: np.ndarray,
+    lengths: np.ndarray,
+    num_images: int,
+    **options: Any,
 ) -> GeneratedImages:
     """`num_images` images of each caption int `[N, T]`, with options of `TrainedModel.generate`.
 
@@ -78,7 +85,6 @@ def generate(
         "caption_length": np.repeat(lengths, num_images),
         "number": np.tile(np.arange(num_images, dtype=np.int32), len(captions)),
     }
-    run = jax.jit(functools.partial(trained.generate, **options))
     total = len(captions) * num_images
     size = min(total, trained.config.eval.batch_size)
     batches, starts = [], range(0, total, size)
@@ -86,7 +92,7 @@ def generate(
         # One size for all batches, so that XLA compiles once: the last image fills up the last.
         places = np.minimum(np.arange(start, start + size), total - 1)
         batch = {name: value[places] for name, value in examples.items()}
-        batches.append(jax.device_get(run(trained.variables, batch)))
+        batches.append(jax.device_get(trained.jitted_generate(trained.variables, batch, **options)))
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:total], *batches)
 
 

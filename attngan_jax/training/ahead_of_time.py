@@ -47,6 +47,7 @@ CHIPS = {
     "v5e": Chip(16, 197e12, 4),
     "v5p": Chip(95, 459e12, 8),
     "v6e": Chip(32, 918e12, 4, 256),
+    "tpu7x": Chip(96, 1153.5e12, 4, 256),  # of each of its two cores, which count as a chip here
 }
 
 
@@ -78,7 +79,7 @@ def topology_devices(name: str) -> tuple[Chip, list]:
     except Exception as error:  # jax raises several kinds
         raise UserError(
             f"libtpu knows no topology {name} ({' '.join(str(error).split())[:200]}): "
-            "try v5e:2x4, v5e:4x4, v4:2x2x2, v5p:2x2x1 or v6e:2x4"
+            "try v5e:2x4, v5e:4x4, v4:2x2x2, v5p:2x2x1, v6e:2x4 or tpu7x:2x2x1"
         ) from error
     return CHIPS[kind], topology.devices
 

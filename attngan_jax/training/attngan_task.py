@@ -1,6 +1,8 @@
 """Stage 2: generator and discriminators, with the encoders frozen (Sec. 3.1)."""
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,18 +45,23 @@ class AttnganTask:
     def create_train_state(self, key: jax.Array) -> AttnganState:
         """Fresh networks. Works under `jax.eval_shape`."""
         generator_key, *keys = jax.random.split(key, 1 + len(self.discriminators))
-        g, T, D = self.config.generator, self.max_words, self.config.text_encoder.embedding_dim
-        z, noise = jnp.zeros((1, g.z_dim)), jnp.zeros((1, g.condition_dim))
-        sentence, words, mask = jnp.zeros((1, D)), jnp.zeros((1, T, D)), jnp.ones((1, T), bool)
-        variables = self.generator.init(generator_key, z, noise, sentence, words, mask, train=False)
+        variables = self.init_generator(generator_key)
         # A copy: the state is donated, and one buffer cannot be donated twice.
         ema_params = jax.tree.map(jnp.copy, variables["params"])
         generator, discriminators = Network.create(variables, self.generator_optimizer), []
         for module, key in zip(self.discriminators, keys):
             image = jnp.zeros((1, module.image_size, module.image_size, 3))
+            sentence = jnp.zeros((1, self.config.text_encoder.embedding_dim))
             variables = module.init(key, image, sentence, train=False)
             discriminators.append(Network.create(variables, self.discriminator_optimizer))
         return AttnganState(jnp.int32(0), generator, tuple(discriminators), ema_params)
+
+    def init_generator(self, key: jax.Array) -> Mapping[str, Any]:
+        """A fresh generator's variables."""
+        g, T, D = self.config.generator, self.max_words, self.config.text_encoder.embedding_dim
+        z, noise = jnp.zeros((1, g.z_dim)), jnp.zeros((1, g.condition_dim))
+        sentence, words, mask = jnp.zeros((1, D)), jnp.zeros((1, T, D)), jnp.ones((1, T), bool)
+        return self.generator.init(key, z, noise, sentence, words, mask, train=False)
 
     def noise(self, step: jax.Array, local_batch: int) -> tuple[jax.Array, jax.Array]:
         """z `[B, Z]` and conditioning augmentation's noise `[B, condition_dim]` of a step."""

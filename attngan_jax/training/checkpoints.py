@@ -73,22 +73,30 @@ class Checkpoints(contextlib.AbstractContextManager):
         size = sum(x.nbytes for x in jax.tree.leaves(state)) + SPARE_BYTES
         if not storage.is_address(self.folder) and shutil.disk_usage(self.folder).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
-        items = dict(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress))
+        items = dict(state=ocp.args.PyTreeSave(state), progress=ocp.args.JsonSave(progress))
         self._manager.save(step, args=ocp.args.Composite(**items), metrics=scores or None)
 
-    def restore(self, state: Any, step: int | None = None) -> tuple[Any, dict]:
+    def restore(
+        self, state: Any, step: int | None = None, *, partial: bool = False
+    ) -> tuple[Any, dict]:
         """The state and the progress of a checkpoint, by default the newest.
 
-        The state gets the shapes and shardings of `state`, arrays or abstract arrays.
+        The state gets the shapes and shardings of `state`, arrays or abstract arrays. If it is
+        `partial`, a part in nested dicts under the names of the fields, nothing else is read.
         """
         step = self.latest_step() if step is None else step
         if step is None:
             hint = "train this stage first, with python -m attngan_jax.main"
             raise UserError(f"{self.folder} holds no checkpoint: {hint}")
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-        items = {"state": ocp.args.StandardRestore(abstract), "progress": ocp.args.JsonRestore()}
+        options: dict = {"restore_args": ocp.checkpoint_utils.construct_restore_args(abstract)}
+        wanted = ocp.args.PyTreeRestore(abstract, partial_restore=partial, **options)
+        items = {"state": wanted, "progress": ocp.args.JsonRestore()}
         try:
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+            arrays = jax.tree.leaves(restored["state"])
+            if any(isinstance(array, jax.ShapeDtypeStruct) for array in arrays):
+                raise ValueError("it lacks some of the arrays")
         except (ValueError, KeyError, FileNotFoundError) as error:
             reason = " ".join(str(error).split())[:200]
             problem = f"{self.folder}/{step} does not fit this config or is damaged ({reason})"

@@ -1,6 +1,8 @@
 """Stage 1: pretraining the text and image encoders on the matching losses (Sec. 3.2)."""
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,10 +51,7 @@ class DamsmTask:
     def create_train_state(self, key: jax.Array) -> DamsmState:
         """Fresh encoders. Works under `jax.eval_shape`."""
         text_key, image_key = jax.random.split(key)
-        caption = jnp.zeros((1, self.max_words), jnp.int32)
-        images = jnp.zeros((1, self.image_sizes[0], self.image_sizes[0], 3))
-        text = self.text_encoder.init(text_key, caption, caption == 0)
-        image = self.image_encoder.init(image_key, images, train=False)
+        text, image = self.init_text(text_key), self.init_image(image_key)
         trained, _ = split_trunk(image["params"])
         opt_state = self.image_optimizer.init(trained)
         return DamsmState(
@@ -60,6 +59,16 @@ class DamsmTask:
             text=Network.create(text, self.text_optimizer),
             image=Network(image["params"], image["batch_stats"], opt_state),
         )
+
+    def init_text(self, key: jax.Array) -> Mapping[str, Any]:
+        """A fresh text encoder's variables."""
+        caption = jnp.zeros((1, self.max_words), jnp.int32)
+        return self.text_encoder.init(key, caption, caption == 0)
+
+    def init_image(self, key: jax.Array) -> Mapping[str, Any]:
+        """A fresh image encoder's variables."""
+        images = jnp.zeros((1, self.image_sizes[0], self.image_sizes[0], 3))
+        return self.image_encoder.init(key, images, train=False)
 
     def train_step(self, state: DamsmState, frozen: None, batch: dict):
         """One update of both encoders on one device's share `batch`; returns state, metrics."""

@@ -1,7 +1,4 @@
-"""Metric files of a run: CLU's event files, and the same scalars as JSON lines.
-
-Only this file imports CLU's writers, and with them TensorFlow and its seconds of start-up.
-"""
+"""Metric files of a run: CLU's event files, and the same scalars as JSON lines."""
 
 import json
 import pathlib
@@ -13,12 +10,12 @@ import time
 import jax
 import numpy as np
 from absl import logging
-from clu import metric_writers, periodic_actions
 
 from attngan_jax import storage
 from attngan_jax.errors import UserError
 from attngan_jax.training import multihost
 from attngan_jax.training.checkpoints import START_ANEW
+from attngan_jax.training.event_files import metric_writers, periodic_actions
 from attngan_jax.workdir import Workdir
 
 COPY_SECONDS = 300.0  # between copies to a bucket; a kill loses the events since the last one

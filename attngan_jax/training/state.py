@@ -12,7 +12,7 @@ from optax import GradientTransformation as Optimizer
 from attngan_jax.training import parallel
 
 
-def stage_key(seed: int, stage: str, count: int | jax.Array) -> jax.Array:
+def stage_key(seed: int | jax.Array, stage: str, count: int | jax.Array) -> jax.Array:
     """The random key of a stage's update number `count`; its initial state is drawn with -1."""
     # Not hash(), which differs from process to process.
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(stage.encode()))

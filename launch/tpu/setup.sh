@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Brings this checkout to every worker of a TPU, with Python 3.11, requirements.txt, jax[tpu] and
+# Brings this checkout to every worker of a TPU, with Python 3.12, requirements.txt, jax[tpu] and
 # what gs:// needs.
 # ZONE=us-west4-a bash launch/tpu/setup.sh [--dry-run]
-# The TPU's machines have Python 3.10; uv fetches 3.11 and leaves theirs alone. What is committed is
+# The TPU's machines have Python 3.10; uv fetches 3.12 and leaves theirs alone. What is committed is
 # what is sent; run it again after a commit.
 #   BUCKET   of Google Cloud Storage, which every worker is to see as the folder bucket/ of the
 #            project, through gcsfuse, for those who want it so; default: none, as workdirs and data
@@ -17,8 +17,8 @@ trap 'rm -rf "$(dirname "$archive")"' EXIT
 call git archive --format=tar.gz "--prefix=$FOLDER/" "--output=$archive" HEAD
 call gcloud compute tpus tpu-vm scp "$archive" "$NAME:" "${where[@]}" --worker=all
 on_worker all "set -e; tar -xzf $FOLDER.tar.gz; cd $FOLDER; \
-python3 -m pip install --quiet --user uv; python3 -m uv python install --quiet 3.11; \
-export PYTHON=\"\$(python3 -m uv python find 3.11)\"; \
+python3 -m pip install --quiet --user uv; python3 -m uv python install --quiet 3.12; \
+export PYTHON=\"\$(python3 -m uv python find 3.12)\"; \
 bash -c '. launch/environment.sh requirements.txt requirements-gcs.txt requirements-tpu.txt'; \
 .venv/bin/python -c 'import jax; print(jax.local_device_count(), \"of\", jax.device_count(), \"chips\")'"
 if [ -n "${BUCKET:-}" ]; then

@@ -82,6 +82,12 @@ def test_what_cannot_be_restored_says_why(tmp_path):
     message = "damsm/1 does not fit this config or is damaged"
     with pytest.raises(UserError, match=message):
         restore({"y": jnp.zeros(3), "step": jnp.int32(0)})
+    with Checkpoints(tmp_path, "damsm") as checkpoints:
+        part, _ = checkpoints.restore({"x": jnp.zeros(3)}, partial=True)
+        np.testing.assert_array_equal(part["x"], [0, 1, 2])
+        for other in ({"x": jnp.zeros(3), "y": jnp.zeros(3)}, {"x": jnp.zeros(4)}):
+            with pytest.raises(UserError, match=message):
+                checkpoints.restore(other, partial=True)
     for path in filter(os.path.isfile, (tmp_path / "damsm" / "1" / "state").rglob("*")):
         path.write_bytes(b"")
     with pytest.raises(UserError, match=message):

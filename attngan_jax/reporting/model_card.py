@@ -1,0 +1,59 @@
+"""A model's card, `README.md`: what it was trained on, how long, its scores, images and limits."""
+
+import jinja2
+
+from attngan_jax import storage
+from attngan_jax.reporting import figures, metric_rows, run_files
+from attngan_jax.workdir import Workdir
+
+NUM_IMAGES = 8
+
+
+def write_card(run: Workdir, folder: Workdir) -> None:
+    """Writes the card of a run to a model folder, and its images where the run has some.
+
+    A folder that has a card already, and no scores that are newer, hands it on as it is.
+    """
+    if run.card.exists() and not run.metrics.exists():
+        hand_on_card(run, folder)
+        return
+    facts = run_files.read_run(run.folder)
+    if facts.attention:
+        images = facts.attention.images[max(facts.attention.images)][:NUM_IMAGES]
+        figures.captioned_grid(images, facts.attention.captions[:NUM_IMAGES], folder.card_images)
+    storage.write_text(folder.card, render(facts, run))
+
+
+def hand_on_card(source: Workdir, target: Workdir) -> None:
+    """Copies the card and its images, those that there are."""
+    for old, new in ((source.card, target.card), (source.card_images, target.card_images)):
+        if old.exists() and str(old) != str(new):
+            storage.write_bytes(new, old.read_bytes())
+
+
+def render(facts: run_files.Run, run: Workdir) -> str:
+    """The card as Markdown."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("attngan_jax.reporting"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    metrics, generator = facts.metrics or {}, facts.config["generator"]
+    return environment.get_template("model_card.md").render(
+        config=facts.config,
+        size=generator["base_size"] * 2 ** (generator["num_stages"] - 1),
+        num_words=facts.num_words - 1,  # without <end>
+        splits=(run_files.read_json(run.prepare_report) or {}).get("splits", {}),
+        imported=run_files.read_json(run.imported),
+        hours={
+            stage: metric_rows.duration(seconds)
+            for stage, seconds in facts.wall_seconds.items()
+            if seconds
+        },
+        metrics=metrics,
+        rows=[row for row in metric_rows.metric_rows(metrics) if row.value] if metrics else [],
+        has_images=bool(facts.attention),
+        example=facts.attention.captions[0] if facts.attention else "this bird is red",
+    )
