@@ -25,8 +25,8 @@ def matching_aware(module, variables, images, sentence) -> jax.Array:
     Of Tao et al., "DF-GAN" (CVPR 2022, Eq. 2, p = 6), there with the weight 2.
     """
     gradients = jax.grad(_logits, argnums=(2, 3))(module, variables, images, sentence)
-    norms = [jnp.sqrt((g**2).sum(range(1, g.ndim)) + 1e-12) for g in gradients]
-    return (sum(norms) ** 6).mean()
+    by_image, by_sentence = (jnp.sqrt((g**2).sum(range(1, g.ndim)) + 1e-12) for g in gradients)
+    return ((by_image + by_sentence) ** 6).mean()
 
 
 # Another penalty is one function and one entry here.

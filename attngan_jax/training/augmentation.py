@@ -1,7 +1,5 @@
 """Random changes of images inside a training step, through which gradients pass."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 
@@ -27,7 +25,7 @@ def augment(
     settings = dict(shift=shift, cutout=cutout, blur=blur, noise=noise)
     if not any(settings.values()):
         return images
-    return jax.vmap(functools.partial(_augment_one, **settings))(images, keys)
+    return jax.vmap(lambda image, key: _augment_one(image, key, **settings))(images, keys)
 
 
 def _augment_one(image, key, *, shift, cutout, blur, noise):
