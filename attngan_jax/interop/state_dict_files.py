@@ -41,10 +41,13 @@ def read_state_dict(path: storage.PathLike) -> dict[str, np.ndarray]:
 def write_safetensors(
     path: storage.PathLike, state_dict: Mapping[str, np.ndarray], **metadata: object
 ) -> None:
-    """Writes weights by name, with metadata; the file is either whole or not there."""
+    """Writes weights by name; the file is either whole or not there.
+
+    Of `metadata` one entry makes the same file each time: safetensors writes several in any order.
+    """
     # safetensors writes memory as it lies, whatever the strides.
     arrays = {name: np.asarray(array, order="C") for name, array in state_dict.items()}
-    texts = {"format": "pt"} | {name: str(value) for name, value in metadata.items()}
+    texts = {name: str(value) for name, value in metadata.items()} or {"format": "pt"}
     storage.write_bytes(storage.path(path), safetensors.numpy.save(arrays, texts))
 
 
