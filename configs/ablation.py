@@ -33,7 +33,6 @@ def get_config(variant=""):
     config.name = f"ablation_{variant}" if variant else "ablation"
     # The paper's model, without what docs/recipes.md found to help.
     config.damsm.update(view_shift=0.0, view_blur=0.0, view_noise=0.0)
-    config.attngan.gradient_penalty = 0.0
     config.attngan.discriminator_learning_rate = 2e-4
     config.generator.num_stages = 2
     config.attngan.damsm_weight = 5.0

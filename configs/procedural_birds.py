@@ -23,8 +23,7 @@ def get_config():
     config.text_encoder.dropout_rate = 0.1
     config.text_encoder.embedding_dim = 256
     config.image_encoder.trunk = "cnn"
-    config.image_encoder.cnn_dim = 24
-    config.image_encoder.cnn_depth = 1
+    config.image_encoder.cnn_dim = 16
     config.image_encoder.image_size = 64
 
     config.damsm.batch_size = 32
@@ -35,7 +34,7 @@ def get_config():
     config.damsm.max_grad_norm = 1.0
     config.damsm.view_shift = 1 / 16
     config.damsm.view_blur = 1.0
-    config.damsm.view_noise = 0.2
+    config.damsm.view_noise = 0.3
     config.damsm.checkpoint_every_steps = 400
 
     config.generator.base_size = 16
@@ -46,10 +45,9 @@ def get_config():
     config.discriminator.df_dim = 16
 
     config.attngan.batch_size = 16
-    config.attngan.num_train_steps = 1_850
+    config.attngan.num_train_steps = 2_600
     config.attngan.generator_learning_rate = 1e-3
     config.attngan.discriminator_learning_rate = 1e-3
-    config.attngan.gradient_penalty = 0.2
     config.attngan.final_learning_rate_fraction = 0.2
     config.attngan.ema_decay = 0.995
     config.attngan.damsm_weight = 4.0
