@@ -7,11 +7,11 @@ from attngan_jax.configs import procedural_birds
 
 
 def get_config():
-    """The quickstart's stage 1; its GAN three times as long, with smaller steps at the end."""
+    """The quickstart's stage 1; its GAN twice as long, with smaller steps at the end."""
     config = procedural_birds.get_config()
     config.name = "procedural_birds_long"
 
-    config.attngan.num_train_steps = 7_500
+    config.attngan.num_train_steps = 5_000
     config.attngan.generator_learning_rate = 8e-4
     config.attngan.discriminator_learning_rate = 8e-4
     config.attngan.final_learning_rate_fraction = 0.05
