@@ -112,8 +112,8 @@ def encode(
             hint = "type it in a UTF-8 terminal, or use --captions with a UTF-8 file"
             raise UserError(f"the caption {caption!r} is not UTF-8: {hint}")
         if not caption.strip():
-            example = '--caption "a small red bird with black wings"'
-            raise UserError(f"a caption is empty: describe an image, for example {example}")
+            example = f"such as {', '.join(vocabulary.words[1:9])}"
+            raise UserError(f"a caption is empty: describe an image in words like these, {example}")
         words = tokenise(caption)
         numbers, unknown = vocabulary.encode(words), _unknown(words, vocabulary)
         if not numbers:

@@ -164,7 +164,7 @@ def stop_signal() -> Iterator[Callable[[], str]]:
             yield lambda: "SIGTERM" if sync(next(_step_numbers)) else ""
         return
     with _watch(signal.SIGINT, signal.SIGTERM) as received:
-        names = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+        names: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
         yield lambda: names[received[0]] if received else ""
 
 
@@ -176,6 +176,8 @@ def _watch(*numbers: int, act: Callable[[], None] = lambda: None) -> Iterator[li
     for a device that it is in, which may take minutes.
     """
     received: list[int] = []
+    # A job that a shell script started in the background is not to be stopped by Ctrl-C.
+    numbers = tuple(n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
 
