@@ -155,15 +155,14 @@ def stop_signal() -> Iterator[Callable[[], str]]:
     Every process calls it after every step, and it asks at the same call in all of them, whichever
     of them got the signal. A second Ctrl-C ends this process at once, whatever it is doing.
     """
-    if threading.current_thread() is not threading.main_thread():  # only that can have a handler
-        yield lambda: ""
-        return
+    can_watch = threading.current_thread() is threading.main_thread()  # only that has handlers
     if jax.process_count() > 1:  # jax has a handler of its own, which tells the other processes
-        with _watch(signal.SIGINT, act=lambda: os.kill(os.getpid(), signal.SIGTERM)):
+        numbers = (signal.SIGINT,) * can_watch
+        with _watch(*numbers, act=lambda: os.kill(os.getpid(), signal.SIGTERM)):
             sync = multihost_utils.reached_preemption_sync_point
             yield lambda: "SIGTERM" if sync(next(_step_numbers)) else ""
         return
-    with _watch(signal.SIGINT, signal.SIGTERM) as received:
+    with _watch(*(signal.SIGINT, signal.SIGTERM) * can_watch) as received:
         names: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
         yield lambda: names[received[0]] if received else ""
 
@@ -198,11 +197,12 @@ def _watch(*numbers: int, act: Callable[[], None] = lambda: None) -> Iterator[li
 
     threading.Thread(target=read, name="signals", daemon=True).start()
     previous = {number: signal.signal(number, lambda *_: None) for number in numbers}
-    previous_writing = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    previous_writing = signal.set_wakeup_fd(writing, warn_on_full_buffer=False) if numbers else -1
     try:
         yield received
     finally:
-        signal.set_wakeup_fd(previous_writing)
+        if numbers:
+            signal.set_wakeup_fd(previous_writing)
         for number, handler in previous.items():
             signal.signal(number, handler)
         os.close(writing)

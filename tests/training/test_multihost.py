@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import jax
@@ -206,6 +207,8 @@ def test_a_signal_to_a_single_process(
     monkeypatch.setattr(parallel, "shard_batch", shard_batch)
     tiny_config.damsm.checkpoint_every_steps = 50
     before = signal.getsignal(number)
+    if before is signal.SIG_IGN:  # pytest itself runs in the background of a script
+        pytest.skip("this process ignores the signal")
     with pytest.raises(Stopped) as stopped:
         train(50)
     assert signal.getsignal(number) is before
@@ -216,7 +219,8 @@ def test_a_signal_to_a_single_process(
 
 
 def test_a_second_ctrl_c_ends_at_once_whatever_the_main_thread_does():
-    code = "import time; from attngan_jax.training.multihost import stop_signal\n"
+    code = "import signal, time; from attngan_jax.training.multihost import stop_signal\n"
+    code += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # as on a terminal
     code += "with stop_signal() as reason: print('ready', flush=True); time.sleep(300)"
     options = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tiny_runs.ROOT)
     with subprocess.Popen([sys.executable, "-c", code], **options) as process:
@@ -240,6 +244,27 @@ def test_a_second_ctrl_c_ends_at_once_whatever_the_main_thread_does():
         (("localhost:1", 2, 2), "--process_index is 2 of --num_processes=2"),
     ],
 )
+def test_who_gets_no_signal_and_what_is_ignored_stays_so():
+    asked = []
+
+    def in_a_thread():
+        with multihost.stop_signal() as reason:
+            asked.append(reason())
+
+    thread = threading.Thread(target=in_a_thread)
+    thread.start()
+    thread.join()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with multihost.stop_signal() as reason:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+            asked.append(reason())
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert asked == ["", ""]
+
+
 def test_processes_that_are_told_too_little_say_so(arguments, message):
     with pytest.raises(UserError, match=message):
         multihost.initialise(*arguments)
