@@ -22,7 +22,12 @@ writes what can be handed on. To train: `python -m attngan_jax.main --config pro
 """
 
 import os
+import sys
 from typing import TYPE_CHECKING
+
+if sys.version_info < (3, 11):  # noqa: UP036 - from a clone it may be an older one
+    _PROBLEM = "attngan_jax needs Python 3.11 or later, and this is {}.{}: start it with another"
+    raise SystemExit("error: " + _PROBLEM.format(*sys.version_info))
 
 if TYPE_CHECKING:
     from attngan_jax.sampling.model import Model

@@ -11,6 +11,7 @@ import platform
 import re
 import runpy
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
@@ -34,6 +35,8 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or TensorFlow logs a line when imported
+    if not sys.stderr.isatty():  # seconds between two states of a bar, in a log
+        os.environ.setdefault("TQDM_MININTERVAL", "30")
     if not glob.glob("/dev/accel*") and not os.path.exists("/dev/vfio"):
         for variable, value in WITHOUT_TPU.items():  # or libtpu, where installed, looks for a TPU
             os.environ.setdefault(variable, value)
@@ -65,7 +68,7 @@ def _run(main: Callable[[Sequence[str]], None]) -> int:
     except SystemExit as stop:  # how app.run returns
         return stop.code if isinstance(stop.code, int) else DONE
     except flags.Error as error:
-        return _fail(error, WRONG_FLAGS)
+        return _fail(_explain_flag(error), WRONG_FLAGS)
     except Stopped as stop:
         print(f"{stop}; run the same command again to go on", file=sys.stderr)
         return DONE
@@ -93,7 +96,26 @@ def _explain(error: Exception) -> str | None:
             f"the disk is full ({where}): free some space and run the same command again; what "
             "was finished is kept"
         )
-    return storage.describe_error(error)
+    return _describe_missing_device(error) or storage.describe_error(error)
+
+
+def _describe_missing_device(error: Exception) -> str | None:
+    """One line where JAX found nothing to compute on: it fails with an assertion, or an essay."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames or pathlib.PurePath(frames[-1].filename).name != "xla_bridge.py":
+        return None
+    reason = f" ({_one_line(error)[:300]})" if str(error) else ""
+    asked = f" of JAX_PLATFORMS={wanted}" if (wanted := os.environ.get("JAX_PLATFORMS")) else ""
+    return (
+        f"JAX finds no device{asked} on this machine{reason}: install JAX for that device "
+        "(docs/devices.md), or unset JAX_PLATFORMS to use what there is"
+    )
+
+
+def _explain_flag(error: flags.Error) -> object:
+    """What is wrong with the flags; of one that is missing, what it is for."""
+    missing = re.match(r"flag --(\w+)=None: Flag --\1 must have a value", str(error))
+    return f"--{missing[1]} is missing: {flags.FLAGS[missing[1]].help}" if missing else error
 
 
 def _disk_is_full(error: BaseException | None) -> bool:
@@ -119,6 +141,7 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     logging.set_verbosity(logging.INFO)
     logging.set_stderrthreshold("info")
     logging.get_absl_handler().addFilter(_is_worth_logging)
+    logging.get_absl_handler().setFormatter(_Plain())
     try:
         rest = flags.FLAGS(_with_config_found(argv))
         if "config" in flags.FLAGS and flags.FLAGS["config"].present:
@@ -166,14 +189,21 @@ def _with_config_found(argv: Sequence[str]) -> list[str]:
     return found
 
 
+class _Plain(pylogging.Formatter):
+    """The message alone; a warning says that it is one."""
+
+    def format(self, record: pylogging.LogRecord) -> str:
+        text = super().format(record)
+        return f"warning: {text}" if record.levelno >= pylogging.WARNING else text
+
+
 def _is_worth_logging(record: pylogging.LogRecord) -> bool:
-    """Warnings, the package's own information, and CLU's line of rate and time left.
+    """Warnings, and the package's own information.
 
     Orbax and TFDS log every step they take. What a library logs with a traceback it also raises,
     and that is where it is handled.
     """
-    clu_progress = os.path.join("clu", "platform", "local.py")
-    if os.path.dirname(__file__) in record.pathname or record.pathname.endswith(clu_progress):
+    if os.path.dirname(__file__) in record.pathname:
         return True
     return (
         record.levelno > pylogging.INFO

@@ -31,7 +31,7 @@ def train_and_evaluate(
     one, its copy is used.
 
     Raises `UserError` for a workdir of another config and for everything that a user can fix,
-    `Stopped` at SIGTERM.
+    `Stopped` at SIGTERM or Ctrl-C while it trains.
     """
     workdir = storage.path(workdir)
     trunk = warm_start.trunk_weights(config, workdir)

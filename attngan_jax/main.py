@@ -8,12 +8,13 @@ On several hosts all run this command together, with `--distributed` on TPUs, or
 """
 
 import os
+import shlex
 import sys
 
-from absl import flags
+from absl import flags, logging
 from ml_collections import config_flags
 
-from attngan_jax import cli, storage
+from attngan_jax import __version__, cli, storage
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "File with get_config(), or a name, such as cub."
@@ -33,21 +34,25 @@ flags.mark_flag_as_required("config")
 def main(argv):
     """Runs what is left of the run and says where its report is."""
     cli.no_arguments(argv)
-    from attngan_jax.experiment import train_and_evaluate
-
-    cli.join_processes()
     config = _CONFIG.value.lock()
     workdir = storage.path(_WORKDIR.value or f"runs/{config.name}")
+    logging.info("attngan_jax %s: %s, in %s; starting", __version__, config.name, workdir)
+    from attngan_jax.experiment import train_and_evaluate
+    from attngan_jax.reporting.run_files import example_caption
+
+    cli.join_processes()
     report = train_and_evaluate(config, workdir, damsm_from=_DAMSM_FROM.value)
     if report is None:
         return
     # How this Python is called from here: not by its plain name, if .venv is not activated.
     path = os.path.relpath(sys.executable)
     python = "python" if path.startswith("..") else path
+    attention = " --attention" * (config.generator.attention and config.generator.num_stages > 1)
+    given = f"--workdir {shlex.quote(str(workdir))} --out out{attention}"
+    caption = shlex.quote(example_caption(workdir))
     print(
-        f"All done. The report is {report}\nTry a caption of your own:\n"
-        f"  {python} -m attngan_jax.sample --workdir {workdir} --out out --attention "
-        '--caption "a small red bird with black wings and a short yellow beak"'
+        f"All done. The report is {report}\nTry a caption of your own, in words like these:\n"
+        f"  {python} -m attngan_jax.sample {given} --caption {caption}"
     )
 
 

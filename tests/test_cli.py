@@ -43,6 +43,7 @@ SAMPLE = "sample --workdir=w --out=o"
     "command, part",
     [
         ("main", "--config"),
+        ("report", "--workdir is missing: Folder of the run."),
         (f"main {BIRDS} --nope", "nope"),
         (f"main {BIRDS} word", "word"),
         (SAMPLE, "either --caption or --captions"),
@@ -62,6 +63,20 @@ def test_wrong_flags_end_with_2(command, part):
 def test_a_workdir_that_is_none_gets_one_line(name, tmp_path):
     done = tiny_runs.start_command(name, "--workdir", tmp_path)
     tiny_runs.assert_one_line(done, 1, f"{tmp_path} is no workdir of a run", "--workdir")
+
+
+def test_a_device_that_is_not_there_gets_one_line(tmp_path):
+    flags = ["--config", tiny_runs.CONFIG, "--workdir", tmp_path / "run"]
+    run = ("-m", "attngan_jax.main", *flags)
+    done = tiny_runs.start_python(*run, JAX_PLATFORMS="cuda")
+    tiny_runs.assert_one_line(done, 1, "JAX_PLATFORMS=cuda", "docs/devices.md", "unset")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_old_python_gets_one_line():
+    code = "import sys; sys.version_info = (3, 10, 4); import attngan_jax"
+    done = tiny_runs.start_python("-c", code)
+    tiny_runs.assert_one_line(done, 1, "needs Python 3.11 or later, and this is 3.10")
 
 
 def test_help_is_no_failure():

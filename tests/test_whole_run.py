@@ -1,7 +1,9 @@
 """`python -m attngan_jax.main` from nothing to the report, on the tiny config, and what follows."""
 
 import json
+import logging
 import re
+import shlex
 import shutil
 import time
 
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import attngan_jax
 from attngan_jax import configuration
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.errors import UserError
@@ -46,6 +49,11 @@ def test_the_files_of_the_contract_are_there(tiny_run):
     assert "<html" in page and f"{read_metrics(folder)['r_precision']['mean']:.1f}" in page
     assert str(folder / "report" / "index.html") in done.stdout
     assert f"-m attngan_jax.sample --workdir {folder}" in done.stdout
+    with np.load(workdir.fixed_samples) as fixed:
+        assert (
+            shlex.split(done.stdout.splitlines()[-1])[-1] == fixed["captions"][0]
+        )  # of the run's own test split
+    assert done.stderr.splitlines()[0].endswith(f"tiny_birds, in {folder}; starting")
     for noise in ("checkpoint_manager", "dataset_builder", "oneDNN", "Traceback"):
         assert noise not in done.stderr
 
@@ -228,12 +236,25 @@ def test_a_run_without_a_stage_cannot_be_sampled(stage, tiny_run, tmp_path):
         TrainedModel.load(tmp_path / "run")
 
 
-def test_only_the_package_logs(tiny_run):
+def test_the_log_is_plain_lines_of_the_package(tiny_run):
     stderr = tiny_run.done.stderr
-    sources = set(re.findall(r"^I\d{4} \S+ +\d+ (\S+)\.py:\d+\]", stderr, re.MULTILINE))
-    allowed = "experiment loop metric_writer suite page sample_writer datasets local"
-    assert sources <= {*allowed.split(), "attention_maps"}, sources
-    assert re.search(r"damsm|attngan", stderr)
+    assert not re.search(r"^[IWE]\d{4} ", stderr, re.MULTILINE)  # absl's prefix
+    steps = r"^{} step 4 of 4: .*loss \d.* \(.*, then .*scores\)$"
+    for stage in (r"DAMSM \(stage 1 of 2\)", r"AttnGAN \(stage 2 of 2\)"):
+        assert re.search(steps.format(stage), stderr, re.MULTILINE), stderr
+    assert "work unit" not in stderr
+
+
+def test_an_unfinished_run_says_how_far_it_is(tiny_run, tmp_path, caplog):
+    names = shutil.ignore_patterns("report", "samples")
+    workdir = shutil.copytree(tiny_run.workdir, tmp_path / "run", ignore=names)
+    shutil.rmtree(workdir / "attngan" / "4")
+    with caplog.at_level(logging.WARNING):
+        assert attngan_jax.load(workdir).step == 2
+    assert "is not trained to its end (step 2 of 4, 50 %)" in caplog.text
+    shutil.rmtree(workdir / "attngan" / "2")
+    with pytest.raises(UserError, match=r"no checkpoint.*\(stage 1.* is at step 4 of 4\)"):
+        attngan_jax.load(workdir)
 
 
 def test_an_exported_run_that_is_imported_has_its_scores_and_is_trained_on(tiny_run, tmp_path):

@@ -15,7 +15,7 @@ CACHE = os.path.expanduser("~/.cache/attngan_jax/tests")
 
 def start_python(*arguments, devices=1, **environment) -> subprocess.CompletedProcess:
     """Runs `python ARGUMENTS` to its end, on `devices` devices."""
-    environment |= {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
+    environment = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)} | environment
     options = dict(cwd=ROOT, env=os.environ | environment, capture_output=True, text=True)
     return subprocess.run([sys.executable, *map(str, arguments)], **options, timeout=900)
 

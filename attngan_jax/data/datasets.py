@@ -92,6 +92,7 @@ def check(config: Config) -> None:
     is_published = place != folder and bucket_cache.is_finished(bucket_cache.facts(place))
     if not is_published and not _has_records(builder):
         builder.check_source()
+    _check_built_from(config.data.source, folder)
 
 
 def prepare(config: Config, source: str = "") -> bool:
@@ -114,11 +115,7 @@ def _build(folder: Path, config: Config, source: str) -> bool:
     if not _has_records(builder):
         builder.check_source()
     elif _vocabulary(builder, config):
-        built_from = dataset_report.build_facts(folder).get("source")
-        source = source or data.source
-        if source and built_from and Path(source).resolve() != Path(built_from):
-            what = "%s was built from %s and is used as it is; delete it to build it from %s"
-            logging.warning(what, folder, built_from, source)
+        _check_built_from(source or data.source, folder)
         return False
     with bucket_cache.one_process(folder, "lock"):
         builder = get_builder(config, source)  # another process may have built it meanwhile
@@ -136,6 +133,17 @@ def _build(folder: Path, config: Config, source: str) -> bool:
             seconds = time.monotonic() - start
             dataset_report.summarise(data.dataset, folder, splits, data.min_word_count, seconds)
     return True
+
+
+def _check_built_from(source: str, folder: Path) -> None:
+    """Raises `UserError` if what is in `folder` was built from another source than `source`."""
+    built_from = dataset_report.build_facts(folder).get("source")
+    if source and built_from and Path(source).resolve() != Path(built_from):
+        ways = (
+            "give these images a --config.folder.title (or --data_dir) of their own, delete that "
+            "folder to build it anew, or name no source to use it as it is"
+        )
+        raise UserError(f"{folder} was built from {built_from}, not from {source}: {ways}")
 
 
 def load(config: Config) -> Dataset:

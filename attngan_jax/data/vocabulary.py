@@ -1,5 +1,6 @@
 """Captions to word numbers: the released code's tokeniser and its order of words."""
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,6 +53,10 @@ class Vocabulary:
     def unknown(self, words: Iterable[str]) -> list[str]:
         """The words that `encode` drops, each once."""
         return list(dict.fromkeys(word for word in words if word not in self._index))
+
+    def closest(self, word: str) -> str | None:
+        """The known word that an unknown one is probably a misspelling of."""
+        return next(iter(difflib.get_close_matches(word, self.words[1:], n=1, cutoff=0.75)), None)
 
     def decode(self, numbers: Iterable[int]) -> list[str]:
         """The words of a padded row of numbers, without the padding."""

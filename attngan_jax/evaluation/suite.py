@@ -178,7 +178,7 @@ def log_scalars(workdir: PathLike, metrics: dict) -> None:
     for name, block in (metrics.get("grounding") or {}).items():
         if isinstance(block, dict):
             scalars[f"eval/grounding_{name}"] = block["mean"]
-    with contextlib.closing(Metrics(workdir, "eval", 1)) as writer:
+    with contextlib.closing(Metrics(workdir, "eval")) as writer:
         writer.write(metrics["step"], scalars)
 
 

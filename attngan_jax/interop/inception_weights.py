@@ -79,7 +79,11 @@ def chosen_inception_weights(choice: str) -> InceptionWeights | None:
     if choice:
         return read_inception_weights(choice)
     flag = "--config.image_encoder.weights"
-    advice = f"download {PUBLISHED} and pass {flag}=FILE ({flag}={RANDOM} trains it from nothing)"
+    advice = (
+        f"download {PUBLISHED} and pass {flag}=FILE ({flag}={RANDOM} trains it from nothing); or "
+        "use the small trunk, which needs no file: --config.image_encoder.trunk=cnn, as "
+        "configs/folder_small.py has it for images of one's own at 64 pixels"
+    )
     raise UserError(f"the image encoder starts from ImageNet's Inception-v3: {advice}")
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from attngan_jax.reporting.run_files import Series
 
 WIDTH, HEIGHT = 340, 190  # SVG units
-LEFT, RIGHT, TOP, BOTTOM = 40, 10, 10, 24
+LEFT, RIGHT, TOP, BOTTOM = 56, 10, 10, 24
+CHARACTER = 6.5  # width of one in the labels of the axes, at most
 MAX_POINTS = 240  # of a line; more are averaged in bins
 SMOOTH_FROM = 40  # points from which on a smoothed line is drawn over the raw one
 MARK_UP_TO = 24  # points that get a dot each
@@ -26,10 +27,13 @@ TITLES = {
     "train/g_loss_*": "Generator loss by stage",
     "train/d_loss_*": "Discriminator loss by stage",
     "train/kl_loss": "KL loss of conditioning augmentation",
+    "train/data_wait_fraction": "Share of the time that devices waited for data",
     "eval/r_precision": "R-precision",
     "eval/r_precision_independent": "R-precision, independent",
     "eval/spectrum_*": "Spectrum, generated over real, by cycles an image",
     "eval/part_presence_*": "Part presence, %",
+    "eval/r_precision_real_images": "R-precision, real images",
+    "eval/attribute_accuracy": "Attribute accuracy",
     **{f"eval/fid_{family}": f"FID ({family})" for family in FAMILIES},
     **{f"eval/kid_{family}": f"KID ({family})" for family in FAMILIES},
     "eval/retrieval_r1": "Retrieval, mean R@1",
@@ -67,11 +71,11 @@ def charts(stage: str, scalars: dict[str, Series]) -> tuple[list[Chart], list[Ch
     """The charts of one stage: (losses and evaluations, everything else).
 
     Scalars that differ only in a size at the end (`d_loss_16`, `d_loss_64`) share a chart, and so
-    do those of one of `GROUPS`.
+    do those of one of `GROUPS`. Those of a single step have none: see `single`.
     """
     groups: dict[str, list[tuple[str, Series]]] = {}
     for name, series in scalars.items():
-        if len(series.steps):
+        if len(set(series.steps)) > 1:
             sized = re.fullmatch(r"(.+)_(\d+)", name)
             key, label = (f"{sized[1]}_*", f"{sized[2]} px") if sized else (name, "")
             for group in GROUPS:
@@ -81,12 +85,36 @@ def charts(stage: str, scalars: dict[str, Series]) -> tuple[list[Chart], list[Ch
     order = {key: place for place, key in enumerate(TITLES)}
     losses, others = list[Chart](), list[Chart]()
     for key in sorted(groups, key=lambda key: (order.get(key, len(order)), key)):
-        words = key.split("/")[-1].removesuffix("_*").replace("_", " ")
-        title = STAGE_TITLES.get((stage, key)) or TITLES.get(key, words[:1].upper() + words[1:])
+        title = _title(stage, key)
         lines = sorted(groups[key], key=lambda line: (len(line[0]), line[0]))
         important = "loss" in key or key.startswith("eval/")
         (losses if important else others).append(chart(title, lines))
     return losses, others
+
+
+def single(stage: str, scalars: dict[str, Series]) -> list[tuple[str, str, str]]:
+    """(title, value, step) of the scalars that were logged at one step, which make no curve."""
+    found = []
+    for name, series in scalars.items():
+        if len(set(series.steps)) == 1:
+            step = f"{series.steps[-1]:,.0f}"
+            found.append((_title(stage, name), number(series.values[-1]), step))
+    return found
+
+
+def _title(stage: str, key: str) -> str:
+    """A scalar's name in words, or that of several, whose key ends with `_*`."""
+    sized = re.fullmatch(r"(.+)_(\d+)", key)
+    if sized and key not in TITLES:
+        return f"{_title(stage, sized[1] + '_*')}, {sized[2]} px"
+    words = key.split("/")[-1].removesuffix("_*").replace("_", " ")
+    return STAGE_TITLES.get((stage, key)) or TITLES.get(key, words[:1].upper() + words[1:])
+
+
+def anchor(x: float, text: str) -> str:
+    """Which part of a label lies at `x`: its middle, or the end that keeps it inside the chart."""
+    half = len(text) * CHARACTER / 2
+    return "end" if x + half > WIDTH else "start" if x - half < 0 else "middle"
 
 
 def chart(title: str, lines: list[tuple[str, Series]]) -> Chart:

@@ -1,6 +1,7 @@
 """`metrics.json` in words: each metric with its protocol and what to compare it with."""
 
 import dataclasses
+import decimal
 import math
 from collections.abc import Iterator
 
@@ -20,6 +21,7 @@ PARTS = {  # of the protocols of Inception Score, FID and KID
     "splits": "{} splits",
     "classifier": "classifier {}",
 }
+SCORES = {"eval/retrieval_r1": "its mean R@1", "eval/r_precision": "R-precision"}
 NEWER = {"damsm_retrieval", "grounding", "kid", "r_precision_independent", "kid_judge"}
 NEWER |= {"fid_judge", "spectrum", "part_presence"}  # not in the first files
 Cells = tuple[str, str, str, str, str]  # name, value, spread, protocol and note, as in `Row`
@@ -83,9 +85,15 @@ def _bars(values: dict | None, real: dict | None) -> list[Bar]:
     return bars
 
 
+def rounded(value: float) -> str:
+    """`86.55` as `86.6`: its decimal digits rounded half up, as people round what they read."""
+    tenths = decimal.Decimal(str(value)).quantize(decimal.Decimal("0.1"), decimal.ROUND_HALF_UP)
+    return str(tenths)
+
+
 def percent(value: float) -> str:
     """`74.2134` as `74.2 %`, with a no-break space."""
-    return f"{value:.1f}\N{NO-BREAK SPACE}%"
+    return f"{rounded(value)}\N{NO-BREAK SPACE}%"
 
 
 def duration(seconds: float) -> str:
@@ -110,7 +118,8 @@ def _protocol(values: dict) -> str:
 
 def _chosen(values: dict) -> str:
     """What to say of a checkpoint that was selected by scores on test pairs."""
-    how = f" The checkpoint is the best of several by {values.get('chosen_by')} on test pairs,"
+    score = SCORES.get(values.get("chosen_by", ""), values.get("chosen_by"))
+    how = f" The checkpoint is the best of several by {score} on test pairs,"
     return f"{how} which flatters this number a little." if values.get("chosen_by") else ""
 
 
@@ -128,11 +137,16 @@ def _r_precision(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
     note = f"Chance {percent(100 / candidates)}."
     real = metrics.get("r_precision_real_images")
     if values is real:
-        note += " DAMSM on images it has not seen: the upper limit for generated images."
+        made = metrics.get("r_precision")
+        note += " DAMSM on images it has not seen"
+        if made and made["mean"] > values["mean"]:
+            note += "; generated images score higher, being trained to please this DAMSM."
+        else:
+            note += ": what generated images can hope for."
     else:
         note += f" Real images reach {percent(real['mean'])}." if real else ""
         note += " The same DAMSM trained the generator, which flatters it." + _chosen(values)
-    yield name, percent(values["mean"]), f"± {values['std']:.1f}", protocol, note
+    yield name, percent(values["mean"]), f"± {rounded(values['std'])}", protocol, note
 
 
 def _independent(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
@@ -144,7 +158,7 @@ def _independent(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
     )
     note = f"Chance {percent(100 / values['candidates'])}. "
     note += f"Real images reach {percent(values['real_images'])} by it."
-    yield name, percent(values["mean"]), f"± {values['std']:.1f}", protocol, note
+    yield name, percent(values["mean"]), f"± {rounded(values['std'])}", protocol, note
 
 
 def _judge_distance(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
@@ -192,7 +206,7 @@ def _retrieval(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
     to_text, to_image = values["image_to_text"], values["text_to_image"]
     recalls = []
     for way, one in (("image to caption", to_text), ("caption to image", to_image)):
-        ranks = f"{one['r1']:.1f} / {one['r5']:.1f} / {percent(one['r10'])}"
+        ranks = f"{rounded(one['r1'])} / {rounded(one['r5'])} / {percent(one['r10'])}"
         recalls.append(f"{way}: R@1 / 5 / 10 {ranks}, median rank {one['median_rank']:g}")
     pairs = f"{values['num_pairs']:,} real test pairs, each against all others"
     protocol = f"{pairs}, except pairs of the same class."

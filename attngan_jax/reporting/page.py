@@ -51,7 +51,8 @@ def render(run: run_files.Run) -> str:
             if seconds
         ],
         curve_stages=[
-            (name, *curves.charts(stage, scalars)) for stage, name, scalars in _named(run.scalars)
+            (name, *curves.charts(stage, scalars), curves.single(stage, scalars))
+            for stage, name, scalars in _named(run.scalars)
         ],
         curves=curves,
         cards=embedded_images.sample_cards(run.samples) if run.samples else [],
@@ -67,13 +68,15 @@ def render(run: run_files.Run) -> str:
 
 def environment() -> jinja2.Environment:
     """Where the templates are found, and how they are filled."""
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("attngan_jax.reporting"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    made.filters["rounded"] = metric_rows.rounded
+    return made
 
 
 def _named(by_stage: dict) -> list[tuple]:
@@ -87,7 +90,7 @@ def _facts(run: run_files.Run) -> list[tuple[str, str]]:
     config, generator = run.config, run.config["generator"]
     sizes = [generator["base_size"] * 2**stage for stage in range(generator["num_stages"])]
     facts = {
-        "Dataset": config["data"]["dataset"],
+        "Dataset": config["data"]["dataset"].replace("_", " "),
         "Images": " → ".join(map(str, run.samples.last if run.samples else sizes)) + " px",
         "Vocabulary": f"{run.num_words:,} words" if run.num_words else "",
     }

@@ -127,6 +127,13 @@ def _series(points: dict[int, float]) -> Series:
     return Series(np.array(steps, int), np.array([points[step] for step in steps], float))
 
 
+def example_caption(workdir: storage.PathLike) -> str:
+    """A caption of the run's own test split that a shell can print; CAPTION where none is kept."""
+    samples = read_samples(workdir)
+    captions = samples.captions if samples else []
+    return next((text for text in captions if text.isprintable()), "CAPTION")
+
+
 def read_samples(workdir: storage.PathLike | Workdir) -> Samples | None:
     """The images of the fixed captions, or None before the first of them."""
     files = Workdir(workdir)

@@ -12,7 +12,7 @@ from attngan_jax import storage
 from attngan_jax.configuration import Config
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.sampling import model_folder, sample_captions
-from attngan_jax.sampling.trained_model import TrainedModel, networks_in
+from attngan_jax.sampling.trained_model import TrainedModel, networks_in, say_if_unfinished
 from attngan_jax.workdir import find_model
 
 
@@ -44,6 +44,7 @@ class Model:
         """Reads generator and text encoder; the image encoder when it is needed."""
         self._folder = find_model(path_or_name)
         self._trained = TrainedModel.load(self._folder, networks=("generator", "text"))
+        say_if_unfinished(self._trained, self._folder)
         self.config: Config = self._trained.config
         self.vocabulary: Vocabulary = self._trained.vocabulary
         self.step: int = self._trained.step

@@ -17,7 +17,7 @@ from attngan_jax.data.transforms import pad_caption
 from attngan_jax.data.vocabulary import Vocabulary, tokenise
 from attngan_jax.errors import UserError
 from attngan_jax.reporting import figures
-from attngan_jax.sampling.trained_model import GeneratedImages, TrainedModel
+from attngan_jax.sampling.trained_model import GeneratedImages, TrainedModel, say_if_unfinished
 from attngan_jax.workdir import find_model
 
 MAX_CAPTIONS_BYTES = 64 * 2**20  # a larger file is no list of captions
@@ -38,7 +38,9 @@ def sample(
     `grid.png` shows all of them over their captions, `caption_003_image_1.png` is a single one,
     `caption_003_image_1_attention.png` its word maps.
     """
-    trained = TrainedModel.load(find_model(workdir), networks=("generator", "text"))
+    folder = find_model(workdir)
+    trained = TrainedModel.load(folder, networks=("generator", "text"))
+    say_if_unfinished(trained, folder)
     config, vocabulary = trained.config, trained.vocabulary
     if attention and not (config.generator.attention and config.generator.num_stages > 1):
         keys = "config.generator.attention, num_stages"
@@ -110,13 +112,14 @@ def encode(
             hint = "type it in a UTF-8 terminal, or use --captions with a UTF-8 file"
             raise UserError(f"the caption {caption!r} is not UTF-8: {hint}")
         if not caption.strip():
-            example = '--caption "a small red bird with black wings"'
-            raise UserError(f"a caption is empty: describe an image, for example {example}")
+            example = f"such as {', '.join(vocabulary.words[1:9])}"
+            raise UserError(f"a caption is empty: describe an image in words like these, {example}")
         words = tokenise(caption)
-        numbers, unknown = vocabulary.encode(words), ", ".join(vocabulary.unknown(words))
+        numbers, unknown = vocabulary.encode(words), _unknown(words, vocabulary)
         if not numbers:
             known = f"{len(vocabulary) - 1} words, such as {', '.join(vocabulary.words[1:9])}"
             hint = f"it knows {known} (all of them are in vocabulary.txt)"
+            hint = f"{unknown}; {hint}" if "did you mean" in unknown else hint
             raise UserError(f"the caption {caption!r} has no word that this run knows: {hint}")
         if unknown:
             logging.warning("not in the vocabulary, left out: %s (of %r)", unknown, caption)
@@ -129,6 +132,14 @@ def encode(
         padded.append(pad_caption(numbers, longest, rng, data.overflow_rule))
     rows, lengths = zip(*padded)
     return np.stack(rows), np.array(lengths, np.int32)
+
+
+def _unknown(words: list[str], vocabulary: Vocabulary) -> str:
+    """The words that are not known, each with the known one that may be meant."""
+    closest = {word: vocabulary.closest(word) for word in vocabulary.unknown(words)}
+    return ", ".join(
+        f"{word} (did you mean {known}?)" if known else word for word, known in closest.items()
+    )
 
 
 def read_captions(path: str | os.PathLike[str]) -> list[str]:

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from absl import logging
 
 from attngan_jax import storage
 from attngan_jax.configuration import Config, load_workdir_config
 from attngan_jax.data.vocabulary import Vocabulary
+from attngan_jax.errors import UserError
 from attngan_jax.losses.damsm import region_attention
 from attngan_jax.models.generator import Generator, GeneratorOutput, stage_sizes
 from attngan_jax.sampling import model_folder
@@ -65,6 +67,8 @@ class TrainedModel:
             filled = {n: {k: v for k, v in read[n].items() if v} for n in read}
             variables = jax.device_put(filled, parallel.replicated(parallel.make_mesh()))
             return cls(config, vocabulary, task, variables, step)
+        if "generator" in networks:
+            _check_has_generator(task, workdir)
         if encoders := [name for name in networks if name in ENCODERS]:
             variables = load_encoders(config, len(vocabulary), workdir, encoders)
         if "generator" in networks:
@@ -174,6 +178,28 @@ def load_encoders(
     task = DamsmTask(config, vocabulary_size)
     fresh = {"text": task.init_text, "image": task.init_image}
     return restore_stage(task, workdir, part=lambda key: {name: fresh[name](key) for name in names})
+
+
+def say_if_unfinished(trained: TrainedModel, folder: storage.PathLike) -> None:
+    """Warns of a generator whose training has not come to its last step."""
+    files, last = Workdir(folder), trained.config.attngan.num_train_steps
+    newest = max([trained.step, *Checkpoints.steps_in(folder, trained.task.name)])
+    if newest < last and not files.imported.exists():
+        share = f"step {newest:,} of {last:,}, {100 * newest // last} %"
+        logging.warning("%s is not trained to its end (%s): its images improve yet", folder, share)
+
+
+def _check_has_generator(task: AttnganTask, workdir: storage.PathLike) -> None:
+    """Raises `UserError`, which says how far the run is, where there is no checkpoint of it."""
+    if Checkpoints.steps_in(workdir, task.name):
+        return
+    how_far = "stage 1, before it, has no checkpoint either"
+    if steps := Checkpoints.steps_in(workdir, "damsm"):
+        last = task.config.damsm.num_train_steps
+        how_far = f"stage 1, before it, is at step {steps[-1]:,} of {last:,}"
+    path = Workdir(workdir).stage(task.name)
+    hint = "train this stage first, with python -m attngan_jax.main"
+    raise UserError(f"{path} holds no checkpoint: {hint} ({how_far})")
 
 
 def _load_generator(

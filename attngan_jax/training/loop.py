@@ -1,7 +1,7 @@
 """The training loop, for both stages.
 
 Counting: `state.step` updates have been made. A checkpoint of step n holds n updates; training
-ends with one of step `num_train_steps`, or earlier, at SIGTERM, with one of the step reached.
+ends with one of step `num_train_steps`, or earlier, at a signal, with one of the step reached.
 """
 
 import contextlib
@@ -59,8 +59,8 @@ def train(
         with the best `best_checkpoint` among them is kept beside the newest.
 
     Returns the final state. Raises `UserError` if the devices don't divide the batch, or the run
-    was imported without an image encoder; `Stopped` after SIGTERM, in all processes after the
-    same step, which is saved.
+    was imported without an image encoder; `Stopped` after SIGTERM or Ctrl-C, in all processes
+    after the same step, which is saved.
     """
     check_has_image_encoder(workdir)
     config, settings, num_train_steps = task.config, task.settings, task.settings.num_train_steps
@@ -72,10 +72,10 @@ def train(
     frozen = jax.device_put(frozen, sharding)
     train_step = parallel.parallel_step(task.train_step, mesh)
     iterator = train_iterator(task, dataset)
-    step, scalars, stop = 0, None, False
+    step, scalars, stop = 0, None, ""
     with (
+        multihost.stop_signal() as stop_reason,
         Checkpoints(workdir, task.name, best=settings.best_checkpoint) as checkpoints,
-        multihost.stop_signal() as is_stopped,
         contextlib.closing(DeviceBatches(iterator, mesh)) as batches,
         contextlib.closing(Metrics(workdir, task.name, num_train_steps)) as metrics,
     ):
@@ -91,8 +91,8 @@ def train(
             state, scalars = train_step(state, frozen, batches.next(after=scalars))
             step += 1
             metrics.add(step, scalars)
-            stop, last = is_stopped(), step == num_train_steps
-            save = last or stop or step % settings.checkpoint_every_steps == 0
+            stop, last = stop_reason(), step == num_train_steps
+            save = last or bool(stop) or step % settings.checkpoint_every_steps == 0
             if save or step % config.log_every_steps == 0:
                 metrics.flush({"data_wait_fraction": batches.wait_fraction()})
             if on_sample and multihost.is_first():
@@ -104,6 +104,6 @@ def train(
                 progress = {"iterator": batches.get_state(), "wall_seconds": clock.save()}
                 checkpoints.save(step, state, progress, scores)
     clock.save()  # now that the last checkpoint is written
-    if stop:
-        raise Stopped(f"stopped by SIGTERM after step {step} of stage {task.name}, which is saved")
+    if stop := stop or stop_reason():
+        raise Stopped(f"stopped by {stop} after step {step} of stage {task.name}, which is saved")
     return state

@@ -9,13 +9,13 @@ import time
 
 import jax
 import numpy as np
-from absl import logging
 
 from attngan_jax import storage
 from attngan_jax.errors import UserError
 from attngan_jax.training import multihost
 from attngan_jax.training.checkpoints import START_ANEW
 from attngan_jax.training.event_files import metric_writers, periodic_actions
+from attngan_jax.training.progress import Progress
 from attngan_jax.workdir import Workdir
 
 COPY_SECONDS = 300.0  # between copies to a bucket; a kill loses the events since the last one
@@ -28,7 +28,8 @@ class Metrics:
     gets copies of the event files, which are written to `event_folder` on this machine.
     """
 
-    def __init__(self, workdir: storage.PathLike, stage: str, num_train_steps: int):
+    def __init__(self, workdir: storage.PathLike, stage: str, num_train_steps: int = 0):
+        """Of a stage that is trained for that many steps, or only scored."""
         self.stage = stage
         self._pending: list[tuple[int, dict]] = []
         self._sizes: dict[str, int] = {}  # of event files in a bucket
@@ -41,13 +42,15 @@ class Metrics:
             if self._is_copied:
                 self.event_folder = pathlib.Path(tempfile.mkdtemp(prefix="events-"))
             self._writer = metric_writers.create_default_writer(str(self.event_folder))
-        options: dict = dict(num_train_steps=num_train_steps, writer=self._writer)
-        self._progress = periodic_actions.ReportProgress(every_secs=20, **options)
+        options: dict = dict(num_train_steps=num_train_steps or None, writer=self._writer)
+        self._pace = periodic_actions.ReportProgress(every_secs=20, **options)  # in event files
+        self._progress = Progress(workdir, stage, num_train_steps)
 
     def add(self, step: int, metrics: dict) -> None:
-        """Adds the scalars of a step, without waiting for the device."""
+        """Adds the scalars of a step, which the devices may be a few steps away from."""
         self._pending.append((step, metrics))
-        self._progress(step)
+        if self._progress.add(step, metrics):
+            self._pace(self._progress.finished)
 
     def flush(self, since_last: dict[str, float] | None = None) -> None:
         """Writes the means since the last flush; `UserError` at the first non-finite value.
@@ -56,6 +59,8 @@ class Metrics:
         """
         if not self._pending:
             return
+        if self._progress.wait():
+            self._pace(self._progress.finished)
         rows, self._pending = jax.device_get(self._pending), []
         for step, name, value in ((step, *item) for step, row in rows for item in row.items()):
             if not np.isfinite(value):
@@ -66,7 +71,7 @@ class Metrics:
         means |= since_last or {}
         self.write(step, {f"train/{name}": value for name, value in means.items()})
         values = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
-        logging.info("%s step %d: %s", self.stage, step, values)
+        self._progress.say(values)
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Writes scalars under their full names."""
@@ -98,7 +103,8 @@ class Metrics:
         self._copied = time.monotonic()
 
     def close(self) -> None:
-        """Flushes the event files."""
+        """Flushes the event files and ends the bar."""
+        self._progress.close()
         if multihost.is_first():
             self._copy_events()
         self._writer.close()

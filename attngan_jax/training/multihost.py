@@ -6,7 +6,9 @@ process is the first of one, and never waits here.
 
 import contextlib
 import itertools
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -147,20 +149,60 @@ def from_first(function: Callable[[], Any], name: str) -> Any:
 
 
 @contextlib.contextmanager
-def stop_signal() -> Iterator[Callable[[], bool]]:
-    """Yields a function that says whether to save and stop now, after SIGTERM to any process.
+def stop_signal() -> Iterator[Callable[[], str]]:
+    """Yields a function that names what asks to save and stop now: "SIGTERM", "Ctrl-C", or "".
 
-    Every process calls it after every step, and it returns True at the same call in all of them.
+    Every process calls it after every step, and it asks at the same call in all of them, whichever
+    of them got the signal. A second Ctrl-C ends this process at once, whatever it is doing.
     """
+    can_watch = threading.current_thread() is threading.main_thread()  # only that has handlers
     if jax.process_count() > 1:  # jax has a handler of its own, which tells the other processes
-        yield lambda: multihost_utils.reached_preemption_sync_point(next(_step_numbers))
+        numbers = (signal.SIGINT,) * can_watch
+        with _watch(*numbers, act=lambda: os.kill(os.getpid(), signal.SIGTERM)):
+            sync = multihost_utils.reached_preemption_sync_point
+            yield lambda: "SIGTERM" if sync(next(_step_numbers)) else ""
         return
-    received = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only that can have a handler
-        yield received.is_set
-        return
-    previous = signal.signal(signal.SIGTERM, lambda *_: received.set())
+    with _watch(*(signal.SIGINT, signal.SIGTERM) * can_watch) as received:
+        names: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+        yield lambda: names[received[0]] if received else ""
+
+
+@contextlib.contextmanager
+def _watch(*numbers: int, act: Callable[[], None] = lambda: None) -> Iterator[list[int]]:
+    """Yields the list of signals of these `numbers` that have come so far; the first one acts.
+
+    A thread reads them: Python runs handlers in the main thread, after the compilation or the wait
+    for a device that it is in, which may take minutes.
+    """
+    received: list[int] = []
+    # A job that a shell script started in the background is not to be stopped by Ctrl-C.
+    numbers = tuple(n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+
+    def read() -> None:
+        while byte := os.read(reading, 1):
+            if byte[0] not in numbers:
+                continue
+            if byte[0] == signal.SIGINT and signal.SIGINT in received:
+                print("\nstopped at once: the last checkpoint is kept", file=sys.stderr, flush=True)
+                os._exit(1)
+            received.append(byte[0])
+            if byte[0] == signal.SIGINT:
+                wait = "saving after this step, then stopping; Ctrl-C again ends it at once"
+                print(f"\n{wait}", file=sys.stderr, flush=True)
+            if len(received) == 1:
+                act()
+        os.close(reading)
+
+    threading.Thread(target=read, name="signals", daemon=True).start()
+    previous = {number: signal.signal(number, lambda *_: None) for number in numbers}
+    previous_writing = signal.set_wakeup_fd(writing, warn_on_full_buffer=False) if numbers else -1
     try:
-        yield received.is_set
+        yield received
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        if numbers:
+            signal.set_wakeup_fd(previous_writing)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        os.close(writing)

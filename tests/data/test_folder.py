@@ -4,8 +4,13 @@ import os
 
 import pytest
 
+from attngan_jax import configuration
+from attngan_jax.configs import folder_small
 from attngan_jax.data import dataset_report, datasets
 from attngan_jax.data.folder import choose_test
+from attngan_jax.errors import UserError
+from attngan_jax.training import warm_start
+from attngan_jax.training.attngan_task import AttnganTask
 from tests import made_up_sources
 from tests.made_up_sources import build, captions, encoded, records, shown, write, write_list
 
@@ -146,3 +151,32 @@ def test_classes_of_many_digits(config, tmp_path):
         rows.append({"file": f"{k}.png", "captions": captions(k, 1), "class": kind})
     write_list(tmp_path / "source", rows)
     assert build(config, tmp_path / "source").num_classes == 2
+
+
+def test_another_source_is_refused_or_has_a_title_of_its_own(config, source, tmp_path):
+    first = build(config, source)
+    made_up_sources.make_folder(tmp_path / "others", 8)
+    refused = "was built from .*, not from .*others: give .*config.folder.title"
+    made_up_sources.assert_refused(config, tmp_path / "others", refused)
+    config.data.source = str(tmp_path / "others")
+    with pytest.raises(UserError, match=refused):
+        datasets.check(config)  # before a run begins
+    config.folder.title = "others"
+    datasets.check(config)
+    assert len(records(build(config, tmp_path / "others"))) == 8
+    config.folder.title, config.data.source = "pictures", ""
+    assert not datasets.prepare(config)  # as it is, without a source
+    assert len(records(datasets.load(config))) == len(records(first)) == 20
+
+
+def test_the_config_for_a_small_machine_needs_no_download(source, tmp_path):
+    config = folder_small.get_config()
+    config.data.update(data_dir=str(tmp_path / "data"), source=str(source))
+    configuration.check(config)
+    datasets.check(config)
+    assert warm_start.trunk_weights(config, tmp_path / "run") is None
+    task = AttnganTask(config, 10)
+    assert task.image_sizes == (16, 32, 64) and config.image_encoder.image_size == 64
+    config.image_encoder.trunk = "inception_v3"
+    with pytest.raises(UserError, match="trunk=cnn, as configs/folder_small.py"):
+        warm_start.trunk_weights(config, tmp_path / "run")

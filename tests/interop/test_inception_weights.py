@@ -76,7 +76,7 @@ def test_trunks_that_are_refused(tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             inception_weights.chosen_inception_weights(str(tmp_path / name))
-    with pytest.raises(UserError, match="image_encoder.weights=FILE"):
+    with pytest.raises(UserError, match="weights=FILE.*trunk=cnn.*configs/folder_small.py"):
         inception_weights.chosen_inception_weights("")
     assert inception_weights.chosen_inception_weights("random") is None
 

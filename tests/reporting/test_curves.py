@@ -22,11 +22,21 @@ def test_scalars_that_differ_in_size_share_a_chart():
     values = {"d_loss_8": [1, 2], "d_loss_16": [3, 4], "g_loss": [5, 6], "learning_rate": [1, 1]}
     scalars = {f"train/{name}": series(value) for name, value in values.items()}
     scalars["eval/r_precision"] = series([0.1, 0.7])
+    scalars["train/g_loss_64"] = series([2.5])
     losses, others = curves.charts("attngan", scalars)
     titles = ["Generator loss, total", "Discriminator loss by stage", "R-precision"]
     assert [chart.title for chart in losses] == titles
     assert [(line.label, line.last) for line in losses[1].lines] == [("8 px", "2"), ("16 px", "4")]
     assert [chart.title for chart in others] == ["Learning rate"]
+    assert curves.single("attngan", scalars) == [("Generator loss by stage, 64 px", "2.5", "10")]
+
+
+def test_labels_at_the_ends_stay_inside():
+    texts = {curves.WIDTH - 10: "100,000", 200: "50,000", 10: "1,000"}
+    anchors = [curves.anchor(x, text) for x, text in texts.items()]
+    assert anchors == ["end", "middle", "start"]
+    chart = curves.chart("loss", [("", series([1e-4, 1.23e-4]))])
+    assert all(len(text) * curves.CHARACTER <= LEFT - 4 for _, text in chart.y_ticks)
 
 
 def test_bands_of_the_spectrum_share_a_chart():

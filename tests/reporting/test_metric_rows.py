@@ -63,7 +63,7 @@ def test_values_and_protocols_in_words():
     pointing = row(WHOLE, "Grounding, generator")
     assert pointing.value.startswith("20.0") and "1,234 words" in pointing.protocol
     assert "97.0" not in pointing.protocol  # mostly background
-    assert "4.2" in pointing.note and "11.0" in pointing.note
+    assert "4.3" in pointing.note and "11.0" in pointing.note
     fid = row(WHOLE, "FID (torchvision)")
     assert (fid.value, fid.spread) == ("23.98", "")
     assert fid.protocol == (
@@ -157,7 +157,7 @@ def test_a_published_value_stands_only_beside_the_same_protocol(key, changed, va
 def test_a_checkpoint_that_was_chosen_on_test_pairs_says_so(key, chosen_by):
     metrics = WHOLE | {key: WHOLE[key] | {"chosen_by": chosen_by}}
     note = row(metrics, metric_rows.METRICS[key][0]).note
-    assert ("best of several by eval/retrieval_r1" in note) == bool(chosen_by)
+    assert ("best of several by its mean R@1" in note) == bool(chosen_by)
 
 
 def test_cub_and_coco_have_published_numbers_and_procedural_birds_have_none():
@@ -167,3 +167,15 @@ def test_cub_and_coco_have_published_numbers_and_procedural_birds_have_none():
     for dataset, value in (("cub", "67.82 ± 4.43 %"), ("coco", "85.47 ± 3.69 %")):
         metrics = METRICS | {"dataset": dataset, "r_precision": PAPER}
         assert row(metrics, "R-precision, generated").published.value == value
+
+
+def test_digits_are_rounded_as_people_round_them():
+    values = {86.55: "86.6", 86.65: "86.7", 0.05: "0.1", 3: "3.0", 99.96: "100.0", -1.25: "-1.3"}
+    assert {value: metric_rows.rounded(value) for value in values} == values
+
+
+def test_real_images_are_called_no_limit_where_generated_ones_score_higher():
+    real = METRICS["r_precision_real_images"]
+    higher = METRICS | {"r_precision": PRECISION | {"mean": real["mean"] + 1}}
+    assert "generated images score higher" in row(higher, "R-precision, real").note
+    assert "can hope for" in row(METRICS, "R-precision, real").note

@@ -55,6 +55,7 @@ def test_curves_end_at_the_last_values_and_every_kind_of_metric_is_shown(finishe
     text = text_of(finished)
     assert "DAMSM loss 1.23" in text and "4.56" not in text
     assert "DAMSM steps 20 of 40" in text and "AttnGAN steps 0 of 300" in text
+    assert "R precision, at step 300 alone 61 " in text
     assert "Pointing game by part" in text and "crown 50.0 %, chance 2.0 %" in text
     assert "KID (judge)" in text and "95 %: -0.0010 to 0.0200" in text
     assert "Grounding, generator's maps at 32 px" in text and "Checkpoint scores, by step" in text
@@ -86,7 +87,7 @@ def test_every_step_has_its_images_newest_first(markup):
     assert markup.count('class="frame now"') == len(CAPTIONS)
     assert 'data-steps="100,200,300"' in markup
     for stage, size in enumerate(SIZES, start=1):
-        assert markup.count(f'alt="Stage {stage}, {size} pixels"') == len(CAPTIONS)
+        assert markup.count(f'alt="Stage {stage}, {size} pixels: ') == len(CAPTIONS)
 
 
 def test_the_explorer_holds_each_word_and_the_top_five(markup):

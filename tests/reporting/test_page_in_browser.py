@@ -105,13 +105,37 @@ def test_the_keyboard_reaches_every_word_and_leaves_again(view):
     assert_shows(view, 0)
     outline = view.execute_script("return getComputedStyle(document.activeElement).outlineStyle")
     assert outline != "none"
-    keys = {1: [Keys.TAB], 3: [Keys.ARROW_RIGHT, Keys.ARROW_RIGHT], 0: [Keys.HOME, Keys.ENTER]}
+    keys = {
+        1: [Keys.ARROW_RIGHT],
+        3: [Keys.ARROW_RIGHT, Keys.ARROW_RIGHT],
+        0: [Keys.HOME, Keys.ENTER],
+    }
     for word in keys:
         press(*keys[word])
         assert_shows(view, word)
     assert view.execute_script("return document.activeElement.ariaPressed") == "true"
     press(Keys.ESCAPE)
     assert_shows(view, None)
+    press(Keys.ARROW_RIGHT, Keys.TAB)  # out of the caption, whose other words are no stops
+    left = "return !document.activeElement.closest('.words').contains(arguments[0])"
+    assert view.execute_script(left, word_buttons(view)[0])
+
+
+def test_every_picture_has_a_label(view):
+    labels = """return [...document.querySelectorAll("img, canvas, svg[role]")].map((element) =>
+      element.alt || element.ariaLabel || "")"""
+    found = view.execute_script(labels)
+    assert found and all(found)
+    assert any(label.startswith("Attention to “") and "peak" in label for label in found)
+
+
+def test_no_label_of_an_axis_is_cut_off(view):
+    outside = """return [...document.querySelectorAll(".chart text")].filter((text) => {
+      const box = text.getBoundingClientRect();
+      const chart = text.closest(".chart > svg").getBoundingClientRect();
+      return box.width && (box.left < chart.left - 1 || box.right > chart.right + 1);
+    }).map((text) => text.textContent)"""
+    assert view.execute_script(outside) == []
 
 
 def test_a_phone_shows_all_of_it_and_a_tap_pins_a_word(view):

@@ -28,6 +28,14 @@ def test_known_words_are_numbered_and_padded_unknown_ones_named_and_left_out(cap
     assert rows[0, : lengths[0]].tolist() == [1, 1, 2]
 
 
+def test_a_typo_gets_a_suggestion(caplog):
+    with caplog.at_level(logging.WARNING):
+        encode("a red brid and a zebra")
+    assert "left out: brid (did you mean bird?), and, zebra (of" in caplog.text
+    with pytest.raises(UserError, match=r"this run knows: wngi \(did you mean wing\?\)"):
+        encode("wngi")
+
+
 def test_a_long_caption_keeps_its_order_and_the_seed_chooses(caplog):
     words = "a red bird wing a red bird wing"
     with caplog.at_level(logging.WARNING):

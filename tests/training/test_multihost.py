@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import jax
@@ -187,12 +188,15 @@ def assert_same_losses(ones, others, steps):
         assert ones[step] == pytest.approx(others[step], rel=1e-3), step
 
 
-def test_sigterm_to_a_single_process(tiny_config, tiny_dataset, tmp_path, monkeypatch):
+@pytest.mark.parametrize("number, name", [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
+def test_a_signal_to_a_single_process(
+    number, name, tiny_config, tiny_dataset, tmp_path, monkeypatch
+):
     batches = itertools.count()
 
     def shard_batch(batch, mesh, original=parallel.shard_batch):
         if next(batches) == 2:  # the second one made ahead, during the first step or the second
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return original(batch, mesh)
 
     def train(num_train_steps):
@@ -202,14 +206,34 @@ def test_sigterm_to_a_single_process(tiny_config, tiny_dataset, tmp_path, monkey
 
     monkeypatch.setattr(parallel, "shard_batch", shard_batch)
     tiny_config.damsm.checkpoint_every_steps = 50
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
+    if before is signal.SIG_IGN:  # pytest itself runs in the background of a script
+        pytest.skip("this process ignores the signal")
     with pytest.raises(Stopped) as stopped:
         train(50)
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
     (step,) = Checkpoints.steps_in(tmp_path, "damsm")
-    assert f"stopped by SIGTERM after step {step} of stage damsm" in str(stopped.value)
+    assert f"stopped by {name} after step {step} of stage damsm" in str(stopped.value)
     assert step in range(1, 5)
     assert int(train(step + 1).step) == step + 1
+
+
+def test_a_second_ctrl_c_ends_at_once_whatever_the_main_thread_does():
+    code = "import signal, time; from attngan_jax.training.multihost import stop_signal\n"
+    code += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # as on a terminal
+    code += "with stop_signal() as reason: print('ready', flush=True); time.sleep(300)"
+    options = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tiny_runs.ROOT)
+    with subprocess.Popen([sys.executable, "-c", code], **options) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(signal.SIGINT)
+            told = process.stderr.readline() + process.stderr.readline()
+            assert "saving after this step" in told and process.poll() is None
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=20) == 1
+            assert "stopped at once: the last checkpoint is kept" in process.stderr.read()
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(
@@ -220,6 +244,27 @@ def test_sigterm_to_a_single_process(tiny_config, tiny_dataset, tmp_path, monkey
         (("localhost:1", 2, 2), "--process_index is 2 of --num_processes=2"),
     ],
 )
+def test_who_gets_no_signal_and_what_is_ignored_stays_so():
+    asked = []
+
+    def in_a_thread():
+        with multihost.stop_signal() as reason:
+            asked.append(reason())
+
+    thread = threading.Thread(target=in_a_thread)
+    thread.start()
+    thread.join()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with multihost.stop_signal() as reason:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+            asked.append(reason())
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert asked == ["", ""]
+
+
 def test_processes_that_are_told_too_little_say_so(arguments, message):
     with pytest.raises(UserError, match=message):
         multihost.initialise(*arguments)

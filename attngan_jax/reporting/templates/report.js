@@ -79,6 +79,10 @@ document.documentElement.classList.add("scripted");
 
   for (const explorer of document.querySelectorAll(".explorer")) {
     const buttons = [...explorer.querySelectorAll(".words button")];
+    /* One stop for Tab, at the word last reached; the arrow keys reach the others. */
+    const stopAt = (place) => buttons.forEach((button, index) => {
+      button.tabIndex = index === place ? 0 : -1;
+    });
     const lenses = [...explorer.querySelectorAll(".lens[data-maps]")].map(lensOf);
     let pinned = Number(explorer.dataset.selected);
 
@@ -91,6 +95,9 @@ document.documentElement.classList.add("scripted");
         lens.element.classList.toggle("on", word >= 0);
         if (word >= 0) lay(lens, word);
         else lens.readout.textContent = "\u00a0";
+        const about = word < 0 ? "No word chosen" : "Attention to “" +
+          buttons[word].textContent + "”: " + lens.readout.textContent;
+        lens.element.querySelector("canvas").setAttribute("aria-label", about);
       }
     };
     const pin = (word) => { pinned = pinned === word ? -1 : word; show(pinned); };
@@ -103,6 +110,7 @@ document.documentElement.classList.add("scripted");
         if (event.pointerType === "mouse") show(pinned);
       });
       button.addEventListener("focus", () => {
+        stopAt(word);
         if (button.matches(":focus-visible")) show(word);
       });
       button.addEventListener("blur", () => show(pinned));
@@ -117,6 +125,7 @@ document.documentElement.classList.add("scripted");
     for (const item of explorer.querySelectorAll("[data-word]:not(button)")) {
       item.addEventListener("click", () => { pinned = Number(item.dataset.word); show(pinned); });
     }
+    stopAt(0);
     show(pinned);
   }
 })();
