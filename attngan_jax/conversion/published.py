@@ -39,7 +39,7 @@ def _cub() -> Config:
 
 
 class Published(NamedTuple):
-    """A published model: its files, named as `read_original` does, as (name, git's blob id)."""
+    """A published model: generator, text encoder and captions, each (name, git's blob id)."""
 
     address: str
     files: dict[str, tuple[str, str]]
@@ -100,7 +100,10 @@ def make(
             for part, (file, blob) in model.files.items()
         }
     config = model.config()
-    original = read_original(config, **paths)
+    generator, text_encoder, captions = (paths[part] for part in model.files)
+    original = read_original(
+        config, generator=generator, text_encoder=text_encoder, captions=captions
+    )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
         folder = pathlib.Path(temporary) / "model"

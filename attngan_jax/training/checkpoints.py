@@ -104,8 +104,8 @@ class Checkpoints(contextlib.AbstractContextManager):
             fresh = _by_name(state)
             part = jax.tree.map_with_path(lambda path, _: fresh[_name(path)], given)
             part, progress = self.restore(part, step, partial=True)
-            arrays = fresh | _by_name(part)
-            return jax.tree.map_with_path(lambda path, _: arrays[_name(path)], state), progress
+            fresh |= _by_name(part)
+            return jax.tree.map_with_path(lambda path, _: fresh[_name(path)], state), progress
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
         options: dict = {"restore_args": ocp.checkpoint_utils.construct_restore_args(abstract)}
         wanted = ocp.args.PyTreeRestore(abstract, partial_restore=partial, **options)
