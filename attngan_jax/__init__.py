@@ -54,11 +54,14 @@ def load(path_or_name: "str | os.PathLike[str]") -> "Model":
     """A trained model, to generate images from captions.
 
     Args:
-      path_or_name: the folder (or `gs://` address) of a run or of a saved model, or the name of a
-        model that comes with this package, such as "procedural-birds".
+      path_or_name: the folder (or `gs://` address) of a run or of a saved model, the name of a
+        model that comes with this package, such as "procedural-birds", or "cub-published": the
+        birds of the paper's authors, which are fetched when they are first asked for.
 
     Raises `attngan_jax.errors.UserError`, whose text says what to do, where there is none.
     """
-    from attngan_jax.sampling.model import Model  # here, so that importing the package is quick
+    # Here, so that importing the package is quick.
+    from attngan_jax.conversion.published import find_or_fetch
+    from attngan_jax.sampling.model import Model
 
-    return Model(path_or_name)
+    return Model(find_or_fetch(path_or_name))

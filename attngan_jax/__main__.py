@@ -9,7 +9,8 @@ import pathlib
 import runpy
 import sys
 
-COMMANDS = "main prepare evaluate sample report convert ablation compile_check train_judges".split()
+COMMANDS = "main prepare evaluate sample report convert published demo ablation".split()
+COMMANDS += "compile_check train_judges".split()
 
 
 def main() -> None:

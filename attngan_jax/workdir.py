@@ -1,6 +1,7 @@
 """What lies where in a workdir: the one place that names its files."""
 
 import json
+import os
 import pathlib
 
 from attngan_jax import storage
@@ -59,21 +60,31 @@ class Workdir:
 
 
 PRETRAINED = pathlib.Path(__file__).parent / "pretrained"  # models of this package, by name
+_CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+# Published models -> where they are, once `attngan published` or `attngan_jax.load` fetched them.
+PUBLISHED = {"cub-published": _CACHE / "attngan_jax" / "published" / "cub"}
 
 
 def find_model(path_or_name: storage.PathLike) -> storage.Path:
-    """The folder of a workdir or a model, or of a model that comes with this package.
+    """The folder of a workdir or a model, of a model that comes with this package or was fetched.
 
-    Raises `UserError` where there is neither.
+    Raises `UserError` where there is none.
     """
     folder, shipped = storage.path(path_or_name), PRETRAINED / str(path_or_name)
     if shipped.parent == PRETRAINED and shipped.is_dir() and not folder.exists():
         return shipped
+    name = str(path_or_name)
+    if name in PUBLISHED and not folder.exists():
+        if PUBLISHED[name].exists():
+            return PUBLISHED[name]
+        command = f"python -m attngan_jax.published {name.removesuffix('-published')}"
+        raise UserError(f"the model {name} has not been fetched yet: {command} does so")
     if not folder.exists():
-        names = ", ".join(sorted(path.name for path in PRETRAINED.glob("[a-z]*")))
+        shipped_names = [path.name for path in PRETRAINED.glob("[a-z]*")]
+        names = ", ".join(sorted([*shipped_names, *PUBLISHED]))
         raise UserError(
             f"there is no folder {folder}, and no model of that name: give the folder of a run or "
-            f"of a saved model{f', or one of the names {names}' if names else ''}"
+            f"of a saved model, or one of the names {names}"
         )
     return folder
 

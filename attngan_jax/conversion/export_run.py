@@ -1,6 +1,6 @@
 """A run becomes a model folder, and safetensors files under the released code's names."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import jax
 import numpy as np
@@ -11,6 +11,7 @@ from attngan_jax.interop import state_dict_from_variables, write_safetensors
 from attngan_jax.sampling import model_folder
 from attngan_jax.sampling.trained_model import TrainedModel, networks_in, restore_stage
 from attngan_jax.training.attngan_task import AttnganTask
+from attngan_jax.training.checkpoints import Checkpoints
 from attngan_jax.training.networks import image_sizes
 from attngan_jax.workdir import find_model
 
@@ -19,8 +20,8 @@ def export(workdir: storage.PathLike, out: storage.PathLike) -> list[storage.Pat
     """Writes a model folder and, for PyTorch, each network in a file of its own; returns these.
 
     They are named as the original's: `netG` (with the averaged parameters), `text_encoder`,
-    `image_encoder` and, of a run, `netD0`, `netD1` and so on. Raises `UserError` if `workdir` is
-    neither a run that has trained both stages nor a model folder.
+    `image_encoder` and, of a run, `netD0`, `netD1` and so on, those that it has. Raises
+    `UserError` if `workdir` is neither a run that has trained both stages nor a model folder.
     """
     workdir, out = find_model(workdir), storage.path(out)
     trained = TrainedModel.load(workdir, networks=networks_in(workdir))
@@ -31,8 +32,7 @@ def export(workdir: storage.PathLike, out: storage.PathLike) -> list[storage.Pat
         for name, variables in trained.variables.items()
     ]
     if not model_folder.is_one(workdir):
-        discriminators = restore_stage(trained.task, workdir, part=_discriminators(trained.task))
-        for i, variables in enumerate(discriminators["discriminators"]):
+        for i, variables in _discriminators(trained.task, workdir).items():
             networks.append((f"netD{i}", "discriminator", variables))
     for name, kind, variables in networks:
         state_dict = state_dict_from_variables(kind, jax.tree.map(np.asarray, variables))
@@ -40,15 +40,19 @@ def export(workdir: storage.PathLike, out: storage.PathLike) -> list[storage.Pat
     return [out / f"{name}.safetensors" for name, _, _ in networks]
 
 
-def _discriminators(task: AttnganTask) -> Callable[[jax.Array], dict]:
-    """Makes fresh ones, in the part of a state that they are."""
+def _discriminators(task: AttnganTask, workdir: storage.PathLike) -> dict[int, dict]:
+    """A run's discriminators by stage; of one that was imported those that were given to it."""
+    with Checkpoints(workdir, task.name, best=task.settings.best_checkpoint) as checkpoints:
+        given = checkpoints.given(checkpoints.best_step())
+    count = len(task.discriminators)
+    there = [i for i in range(count) if given is None or given["discriminators"][i]]
 
     def make(key):
-        return {
-            "discriminators": [d.variables for d in task.create_train_state(key).discriminators]
-        }
+        fresh = [d.variables for d in task.create_train_state(key).discriminators]
+        return {"discriminators": [fresh[i] if i in there else {} for i in range(count)]}
 
-    return make
+    restored = restore_stage(task, workdir, part=make)["discriminators"]
+    return {i: restored[i] for i in there}
 
 
 def released_classes(config: Config, num_words: int) -> dict[str, tuple[str, str]]:

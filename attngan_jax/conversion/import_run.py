@@ -1,6 +1,5 @@
 """The released code's files of one trained model become a workdir, as one's own run leaves it."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from attngan_jax import storage
 from attngan_jax.configuration import Config, load_workdir_config, save_workdir_config
@@ -24,11 +23,9 @@ from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.checkpoints import Checkpoints
 from attngan_jax.training.damsm_task import DamsmTask
 from attngan_jax.training.networks import image_sizes, variables_for
-from attngan_jax.training.state import stage_key
 from attngan_jax.workdir import Workdir, find_model
 
 FilePath = str | Path
-Task = DamsmTask | AttnganTask
 
 
 class OriginalModel(NamedTuple):
@@ -112,8 +109,9 @@ def write_workdir(
     """Writes config, vocabulary, the checkpoints of both stages, and `imported.json`, or nothing.
 
     DAMSM counts as trained, AttnGAN as trained for `step` updates. The released files hold no
-    optimiser state, and of the generator the averaged weights alone. The card of a
-    model folder, `card_of`, is kept. Raises `UserError` if the workdir is there already.
+    optimiser state, and of the generator the averaged weights alone: what is lacking starts afresh
+    in training. The card of a model folder, `card_of`, is kept. Raises `UserError` if the workdir
+    is there already.
     """
     workdir = storage.path(workdir)
     if workdir.exists() and any(workdir.iterdir()):
@@ -139,14 +137,12 @@ def _write(
     step: int,
     card_of: storage.PathLike | None,
 ) -> None:
-    damsm = DamsmTask(config, len(model.vocabulary))
     encoders = {"text": model.text_encoder, "image": model.image_encoder}
-    _save(workdir, damsm, config.damsm.num_train_steps, encoders)
-    attngan = AttnganTask(config, len(model.vocabulary))
-    sizes = [discriminator.image_size for discriminator in attngan.discriminators]
-    discriminators = tuple(map(model.discriminators.get, sizes))
-    gan = {"generator": model.generator, "discriminators": discriminators}
-    _save(workdir, attngan, step, gan, ema_params=model.generator["params"])
+    _save(workdir, DamsmTask.name, config.damsm, config.damsm.num_train_steps, encoders)
+    networks: dict[str, Any] = {"generator": model.generator}
+    networks["discriminators"] = [model.discriminators.get(size) for size in image_sizes(config)]
+    ema_params = model.generator["params"]
+    _save(workdir, AttnganTask.name, config.attngan, step, networks, ema_params=ema_params)
     model.vocabulary.save(Workdir(workdir).vocabulary)
     record: dict[str, Any] = {"files": model.files, "discriminators": sorted(model.discriminators)}
     record["image_encoder"] = model.image_encoder is not None
@@ -157,26 +153,20 @@ def _write(
 
 
 def _save(
-    workdir: storage.Path, task: Task, step: int, given: Mapping[str, Any], **fields: Any
+    workdir: storage.Path, stage: str, settings: Config, step: int, networks: dict, **fields: Any
 ) -> None:
-    """Saves a stage with the `given` networks' variables; those that are None start afresh."""
-
-    @jax.jit  # which drops the initialization of what is given: orthogonal kernels take long
-    def start(key, given, fields):
-        state = task.create_train_state(key)
-        networks = {name: _with_variables(getattr(state, name), given[name]) for name in given}
-        return dataclasses.replace(state, **networks, **fields)
-
-    fields["step"] = jnp.int32(step)
-    state = start(stage_key(task.config.seed, task.name, -1), given, fields)
+    """Saves a stage with these networks' variables; the rest starts afresh when it is trained."""
+    state = {name: _variables(network) for name, network in networks.items() if network}
     # The position in the endless training data, as Grain's ElasticIterator writes it.
-    position = {"global_next_index": step * task.settings.batch_size}
-    with Checkpoints(workdir, task.name) as checkpoints:
-        checkpoints.save(step, state, {"iterator": position, "wall_seconds": 0.0})
+    progress = {"iterator": {"global_next_index": step * settings.batch_size}, "wall_seconds": 0.0}
+    with Checkpoints(workdir, stage) as checkpoints:
+        checkpoints.save_part(
+            step, jax.device_put(state | fields | {"step": np.int32(step)}), progress
+        )
 
 
-def _with_variables(network: Any, variables: Any) -> Any:
-    if isinstance(network, tuple):
-        return tuple(map(_with_variables, network, variables))
-    new = {key: variables[key] for key in ("params", "batch_stats")} if variables else {}
-    return dataclasses.replace(network, **new)
+def _variables(network: Any) -> Any:
+    """The collections that a state holds; {} of a network that was not given."""
+    if isinstance(network, list):
+        return [_variables(one) for one in network]
+    return {name: network[name] for name in ("params", "batch_stats") if network and network[name]}

@@ -1,5 +1,6 @@
 """State dicts in files: `.pth`, `.npz` and `.safetensors` in, `.safetensors` out."""
 
+import functools
 import hashlib
 import io
 import zipfile
@@ -9,6 +10,7 @@ import ml_dtypes
 import numpy as np
 import safetensors
 import safetensors.numpy
+from absl import logging
 
 from attngan_jax import storage
 from attngan_jax.errors import UserError
@@ -23,19 +25,28 @@ def read_state_dict(path: storage.PathLike) -> dict[str, np.ndarray]:
     """A network's weights by name, in the file's order, each with its own memory.
 
     The file is one of `numpy.savez` (`.npz`), `safetensors` (`.safetensors`) or, with any other
-    ending, `torch.save(net.state_dict(), path)`, in either format. Raises `UserError` for a file
-    that can't be read, is damaged, or holds anything else; nothing in it was run.
+    ending, `torch.save(net.state_dict(), path)`, in either format, or a checkpoint that has it
+    inside. DataParallel's `module.` before every name is left away. The log says both. Raises
+    `UserError` for a file that can't be read, is damaged, or holds anything else; nothing in it
+    was run.
     """
     readers = {".npz": _read_npz, ".safetensors": _read_safetensors}
     try:
         path = storage.path(path)
-        return readers.get(path.suffix.lower(), read_torch_state_dict)(path.read_bytes())
+        read = readers.get(path.suffix.lower(), functools.partial(read_torch_state_dict, path=path))
+        weights = read(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path} cannot be read: {storage.strerror(error)}") from error
     except Refused as error:
         advice = "Pass a state_dict as PyTorch's .pth, as .npz or as .safetensors"
         advice += ", and download it again if it is one"
         raise UserError(f"{path} is not read: {error}. {advice}") from error
+    if weights and all(name.startswith("module.") for name in weights):
+        logging.info(
+            "%s: its names start with module., of DataParallel, and are read without", path
+        )
+        return {name.removeprefix("module."): array for name, array in weights.items()}
+    return weights
 
 
 def write_safetensors(

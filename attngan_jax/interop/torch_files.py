@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
+from absl import logging
 
 from attngan_jax.interop.safe_pickle import Refused, read_pickle, require
 
@@ -21,6 +22,13 @@ MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the format of 2018
 # Names may share a storage, and a stride of 0 repeats numbers; in a state_dict both are rare.
 MAX_EXPANSION = 16
 MAX_AXES = 32
+# Under what training scripts keep a state_dict beside other things, and what it is.
+WRAPPERS = {
+    "netG_avg": "the generator's averaged weights",
+    "netG": "the generator's weights",
+    "state_dict": "the network's weights",
+    "model": "the network's weights",
+}
 # What zipfile raises for damaged archives, depending on where the damage is.
 DAMAGE: tuple[type[Exception], ...] = (zipfile.BadZipFile, struct.error, EOFError, OSError)
 DAMAGE += (RuntimeError, ValueError, LookupError, ArithmeticError, MemoryError)
@@ -93,12 +101,21 @@ _FUNCTIONS = {
 }
 
 
-def read_torch_state_dict(data: bytes) -> dict[str, np.ndarray]:
+def read_torch_state_dict(data: bytes, path: object = "the file") -> dict[str, np.ndarray]:
     """The tensors of a file that `torch.save(module.state_dict(), file)` wrote, by name.
 
-    Raises `Refused` for bytes that are damaged, or hold anything else.
+    Of a training script's checkpoint, the state_dict under the first of `WRAPPERS` that it has;
+    the log says which, of `path`. Raises `Refused` for bytes that are damaged, or hold anything
+    else.
     """
     value, storages, contents = (_read_zip if data[:4] == b"PK\x03\x04" else _read_legacy)(data)
+    if isinstance(value, dict):
+        for name in (name for name in WRAPPERS if isinstance(value.get(name), dict)):
+            others = ", ".join(str(key)[:80] for key in value if key != name)
+            of = f", not {others}" if others else ""
+            logging.info("%s: %s (%s) is read%s", path, name, WRAPPERS[name], of)
+            value = value[name]
+            break
     message = f"it holds a {type(value).__name__}, not a state_dict"
     require(isinstance(value, dict) and value, message)
     for name, tensor in value.items():

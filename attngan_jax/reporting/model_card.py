@@ -1,5 +1,7 @@
 """A model's card, `README.md`: what it was trained on, how long, its scores, images and limits."""
 
+from typing import Any
+
 import jinja2
 
 from attngan_jax import storage
@@ -33,15 +35,9 @@ def hand_on_card(source: Workdir, target: Workdir) -> None:
 
 def render(facts: run_files.Run, run: Workdir) -> str:
     """The card as Markdown."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("attngan_jax.reporting"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-    )
     metrics, generator = facts.metrics or {}, facts.config["generator"]
-    return environment.get_template("model_card.md").render(
+    return fill_in(
+        "model_card.md",
         config=facts.config,
         size=generator["base_size"] * 2 ** (generator["num_stages"] - 1),
         num_words=facts.num_words - 1,  # without <end>
@@ -57,3 +53,15 @@ def render(facts: run_files.Run, run: Workdir) -> str:
         has_images=bool(facts.attention),
         example=facts.attention.captions[0] if facts.attention else "this bird is red",
     )
+
+
+def fill_in(template: str, **values: Any) -> str:
+    """A card as Markdown, from one of this package's templates."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("attngan_jax.reporting"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(template).render(**values)

@@ -65,9 +65,8 @@ class Checkpoints(contextlib.AbstractContextManager):
         # The losses of a step may be finite and the parameters after it not.
         for path, finite in jax.tree.leaves_with_path(jax.device_get(_are_finite(state))):
             if not finite:
-                name = jax.tree_util.keystr(path, simple=True, separator=".")
                 place = f"after step {step} of stage {self.folder.name}"
-                problem = f"{name} is not finite {place}: nothing is saved of this step"
+                problem = f"{_name(path)} is not finite {place}: nothing is saved of this step"
                 raise UserError(f"{problem}; {START_ANEW}")
         # Orbax would fail in its threads, each with a traceback.
         size = sum(x.nbytes for x in jax.tree.leaves(state)) + SPARE_BYTES
@@ -75,6 +74,19 @@ class Checkpoints(contextlib.AbstractContextManager):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
         items = dict(state=ocp.args.PyTreeSave(state), progress=ocp.args.JsonSave(progress))
         self._manager.save(step, args=ocp.args.Composite(**items), metrics=scores or None)
+
+    def save_part(self, step: int, part: dict, progress: dict) -> None:
+        """As `save`, of a state that came from elsewhere: some of its arrays, in nested dicts.
+
+        `restore` leaves all others as they are in the state that it is given.
+        """
+        given = jax.tree.map(lambda _: True, part)
+        self.save(step, part, progress | {"given": given})
+
+    def given(self, step: int) -> dict | None:
+        """Of a checkpoint of `save_part` its arrays' places, True in nested dicts; else None."""
+        args = ocp.args.Composite(progress=ocp.args.JsonRestore())
+        return self._manager.restore(step, args=args)["progress"].get("given")
 
     def restore(
         self, state: Any, step: int | None = None, *, partial: bool = False
@@ -88,6 +100,12 @@ class Checkpoints(contextlib.AbstractContextManager):
         if step is None:
             hint = "train this stage first, with python -m attngan_jax.main"
             raise UserError(f"{self.folder} holds no checkpoint: {hint}")
+        if not partial and (given := self.given(step)):
+            fresh = _by_name(state)
+            part = jax.tree.map_with_path(lambda path, _: fresh[_name(path)], given)
+            part, progress = self.restore(part, step, partial=True)
+            fresh |= _by_name(part)
+            return jax.tree.map_with_path(lambda path, _: fresh[_name(path)], state), progress
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
         options: dict = {"restore_args": ocp.checkpoint_utils.construct_restore_args(abstract)}
         wanted = ocp.args.PyTreeRestore(abstract, partial_restore=partial, **options)
@@ -106,6 +124,14 @@ class Checkpoints(contextlib.AbstractContextManager):
 
     def __exit__(self, *_) -> None:
         self._manager.close()
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def _by_name(tree: Any) -> dict[str, Any]:
+    return {_name(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 
 
 _are_finite = jax.jit(lambda state: jax.tree.map(lambda x: jnp.isfinite(x).all(), state))

@@ -12,9 +12,11 @@ from attngan_jax.errors import UserError
 from attngan_jax.interop import read_state_dict, write_safetensors
 from attngan_jax.interop.name_tables import TABLES
 from attngan_jax.models.image_encoder import ImageEncoder
-from attngan_jax.sampling.trained_model import TrainedModel, restore_stage
+from attngan_jax.sampling.trained_model import TrainedModel, networks_in
 from attngan_jax.training import loop, parallel
+from attngan_jax.training.checkpoints import Checkpoints
 from attngan_jax.training.damsm_task import DamsmTask
+from attngan_jax.training.state import stage_key
 from attngan_jax.workdir import has_image_encoder
 from configs import default
 from tests import tiny_runs
@@ -107,10 +109,17 @@ def test_a_run_generates_with_the_weights(workdir, originals):
     assert drawn.shape == (1, 16, 16, 3) and drawn.std() > 0
 
 
+def resume(task, workdir):
+    """The state that training goes on from, as `loop.train` makes it."""
+    state = jax.jit(task.create_train_state)(stage_key(task.config.seed, task.name, -1))
+    with Checkpoints(workdir, task.name) as checkpoints:
+        return checkpoints.restore(state)[0]
+
+
 def test_training_goes_on_from_the_imported_run(workdir):
     """One update of every network from the restored state."""
     trained = TrainedModel.load(workdir)
-    state = restore_stage(trained.task, workdir)
+    state = resume(trained.task, workdir)
     rng = np.random.default_rng(0)
     batch = {
         "caption": np.array([[1, 2, 3, 0], [1, 3, 0, 0]] * 2, np.int32),
@@ -133,15 +142,17 @@ def test_networks_that_were_not_given_start_afresh(files, originals, tmp_path):
     model = read(config, files, ["netD1"], image_encoder=None)
     write_workdir(config, tmp_path / "run", model, step=7)
     assert not has_image_encoder(tmp_path / "run")
-    trained = TrainedModel.load(tmp_path / "run")
-    state = restore_stage(trained.task, tmp_path / "run")
+    trained = TrainedModel.load(tmp_path / "run", networks=networks_in(tmp_path / "run"))
+    state = resume(trained.task, tmp_path / "run")
     assert int(state.step) == trained.step == 7
     fresh, given = (np.asarray(d.params["stem"]["kernel"]) for d in state.discriminators)
     original = originals["netD1"]["img_code_s4.0.weight"].transpose(2, 3, 1, 0)
     np.testing.assert_array_equal(given, original)
     flat = fresh.reshape(-1, fresh.shape[-1])
     np.testing.assert_allclose(flat.T @ flat, np.eye(flat.shape[1]), atol=1e-5)  # orthogonal
-    damsm = restore_stage(DamsmTask(trained.config, len(WORDS)), tmp_path / "run")
+    exported = export(tmp_path / "run", tmp_path / "out")
+    assert [path.stem for path in exported] == ["netG", "text_encoder", "netD1"]
+    damsm = resume(DamsmTask(trained.config, len(WORDS)), tmp_path / "run")
     assert int(damsm.step) == config.damsm.num_train_steps
     with pytest.raises(UserError, match="imported without an image encoder"):
         loop.train(trained.task, None, tmp_path / "run")

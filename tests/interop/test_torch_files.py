@@ -209,7 +209,7 @@ def test_impossible_tensors(refused, file, value):
     "value",
     [
         *({}, [], 3, None, [PAIR], {"a": 3}, {"a": storage()}, {3: PAIR}),
-        {"state_dict": {"a": PAIR}},
+        *({"state_dict": {"a": 3}}, {"model": {}}, {"optimizer": {"a": PAIR}}, {"epoch": 3}),
         Call("collections", "OrderedDict", [[3, 4]]),
         Call("collections", "OrderedDict", [[((1,),), 4]]),
         Call("collections", "OrderedDict", "no call"),
@@ -220,6 +220,28 @@ def test_impossible_tensors(refused, file, value):
 )
 def test_files_that_hold_no_state_dict(refused, file, value):
     refused(file(value))
+
+
+@FORMATS
+@pytest.mark.parametrize(
+    "value, said",
+    [
+        ({"state_dict": {"a": PAIR}}, "state_dict (the network's weights) is read"),
+        ({"epoch": 3, "model": {"a": PAIR}}, "model (the network's weights) is read, not epoch"),
+        (
+            {"netG": {"b": PAIR}, "netG_avg": {"a": PAIR}, "optimizer": {3: PAIR}},
+            "netG_avg (the generator's averaged weights) is read, not netG, optimizer",
+        ),
+        ({"module.a": PAIR}, "names start with module., of DataParallel"),
+        ({"netG": {"module.a": PAIR}}, "names start with module., of DataParallel"),
+    ],
+)
+def test_weights_in_wrappings_are_read_and_the_log_says_so(file, tmp_path, caplog, value, said):
+    path = tmp_path / "wrapped.pth"
+    path.write_bytes(file(value))
+    with caplog.at_level("INFO", logger="absl"):
+        assert_same(read_state_dict(path), {"a": SHARED[:2]})
+    assert any(said in line and str(path) in line for line in caplog.messages)
 
 
 @BOTH_FORMATS
