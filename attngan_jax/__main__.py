@@ -9,7 +9,7 @@ import pathlib
 import runpy
 import sys
 
-COMMANDS = "main prepare evaluate sample report convert ablation compile_check".split()
+COMMANDS = "main prepare evaluate sample report demo convert ablation compile_check".split()
 
 
 def main() -> None:
