@@ -159,6 +159,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 def serve(path_or_name: storage.PathLike, host: str, port: int) -> None:
     """Serves the page of a model until Ctrl-C, and says where."""
+    logging.set_verbosity(logging.ERROR)  # warnings repeat what visitors type
     with Server(host, port) as server:
         server.demo = Demo(path_or_name)
         print(f"Open {server.url} in a browser; Ctrl-C ends.", flush=True)

@@ -9,6 +9,7 @@ document.documentElement.classList.add("scripted");
   const known = new Set(words);
   const suggestions = new Map();
   let last = boxes[0]; /* the caption that was typed in last */
+  let busy = false;
 
   /* Words as the model's tokeniser finds them: [text, where it begins]. */
   function wordsOf(text) {
@@ -63,6 +64,10 @@ document.documentElement.classList.add("scripted");
       unknown.set(name, word);
     }
     box.previousElementSibling.replaceChildren(...parts, text.slice(end));
+    const place = byId(box.getAttribute("aria-describedby"));
+    const now = [...unknown.keys()].join(" ");
+    if (place.dataset.words === now) return; /* or a button would go while it is being pressed */
+    place.dataset.words = now;
     const line = [];
     for (const [name, word] of unknown) {
       const bold = document.createElement("b");
@@ -73,6 +78,7 @@ document.documentElement.classList.add("scripted");
       button.type = "button";
       button.textContent = suggestion(name) + "?";
       button.setAttribute("aria-label", `Replace ${word} by ${suggestion(name)}`);
+      button.addEventListener("mousedown", (event) => event.preventDefault()); /* keeps the focus */
       button.addEventListener("click", () => {
         box.value = box.value.replace(
           /[\p{L}\p{N}_]+/gu, (one) => plain(one) === name ? suggestion(name) : one);
@@ -81,7 +87,7 @@ document.documentElement.classList.add("scripted");
       });
       line.push(" ", button);
     }
-    byId(box.getAttribute("aria-describedby")).replaceChildren(...line);
+    place.replaceChildren(...line);
   }
 
   function compare(on) {
@@ -121,9 +127,13 @@ document.documentElement.classList.add("scripted");
 
   async function generate(link) {
     const began = performance.now();
-    byId("go").disabled = true;
-    byId("go").textContent = "Generating …";
-    byId("cards").setAttribute("aria-busy", "true");
+    const wait = () => {
+      const seconds = Math.round((performance.now() - began) / 1000);
+      byId("go").textContent = "Generating …" + (seconds > 1 ? ` ${seconds} s` : "");
+    };
+    const timer = setInterval(wait, 1000);
+    setBusy(true);
+    wait();
     try {
       const answer = await fetch("generate?" + link);
       const made = await answer.json();
@@ -136,9 +146,14 @@ document.documentElement.classList.add("scripted");
         : error.message[0].toUpperCase() + error.message.slice(1) + ".";
       byId("error").hidden = false;
     }
-    byId("go").disabled = false;
+    clearInterval(timer);
     byId("go").textContent = "Generate";
-    byId("cards").setAttribute("aria-busy", "false");
+    setBusy(false);
+  }
+  function setBusy(now) {
+    busy = now;
+    byId("go").setAttribute("aria-disabled", String(now)); /* `disabled` would lose the focus */
+    byId("cards").setAttribute("aria-busy", String(now));
   }
   function show(html, link, seconds) {
     byId("cards").innerHTML = html; /* of this page's own server, which escapes captions */
@@ -152,7 +167,7 @@ document.documentElement.classList.add("scripted");
     document.querySelector(".bar").hidden = false;
   }
   function submit() {
-    if (byId("go").disabled || !form.reportValidity()) return;
+    if (busy || !form.reportValidity()) return;
     const link = query();
     history.replaceState(null, "", "?" + link);
     generate(link);
