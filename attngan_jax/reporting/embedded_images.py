@@ -14,6 +14,8 @@ LARGEST_MAP = 32  # cells on a side; larger maps are averaged down
 LARGEST_FRAME = 160  # pixels of the images over time; the last step is also there in full
 THUMBNAIL = 96  # pixels of the most attended words' images
 MAX_EXPLORERS = 16
+# What explorer.js draws an overlay with.
+HEAT = ",".join(map(str, (*figures.HEAT, figures.HEAT_STRENGTH, figures.DIMMED)))
 
 
 def data_uri(image: np.ndarray) -> str:
@@ -69,30 +71,34 @@ def explorers(attention: Attention | None) -> list[dict]:
 
 
 def _stage(image: np.ndarray, words: list[str], maps: np.ndarray | None) -> dict:
-    """A stage's image and its words' attention maps.
-
-    `maps` is base64 of uint8 `[T, rows, columns]`, each map scaled to its own peak, or "" for a
-    stage without attention; `peaks` and `means` are weights; `top` are the most attended words.
-    """
+    """A stage's image and its words' `encoded_maps`; `top` are the most attended words."""
     stage = {"size": len(image), "image": data_uri(image), "maps": ""}
     if maps is None:
         return stage
     maps = maps.astype(np.float32)
-    peaks = maps.max((1, 2))
-    small = averaged_down(maps)
-    relative = small / np.maximum(small.max((1, 2), keepdims=True), 1e-12)
     enlarged = figures.scaled(image, THUMBNAIL, THUMBNAIL)
+    encoded = encoded_maps(maps)
     top = [
-        (t, words[t], float(peaks[t]), data_uri(figures.overlay_attention(enlarged, maps[t])))
+        (t, words[t], encoded["peaks"][t], data_uri(figures.overlay_attention(enlarged, maps[t])))
         for t in figures.ranked(maps)
     ]
-    return stage | {
+    return stage | encoded | {"top": top}
+
+
+def encoded_maps(maps: np.ndarray) -> dict:
+    """The words' attention maps `[T, h, w]` of a stage, as explorer.js reads them.
+
+    `maps` is base64 of uint8 `[T, rows, columns]`, each map scaled to its own peak; `peaks` and
+    `means` are weights.
+    """
+    small = averaged_down(maps)
+    relative = small / np.maximum(small.max((1, 2), keepdims=True), 1e-12)
+    return {
         "maps": base64.b64encode(np.rint(relative * 255).astype(np.uint8).tobytes()).decode(),
         "rows": small.shape[1],
         "columns": small.shape[2],
-        "peaks": peaks.round(5).tolist(),
+        "peaks": maps.max((1, 2)).round(5).tolist(),
         "means": maps.mean((1, 2)).round(5).tolist(),
-        "top": top,
     }
 
 

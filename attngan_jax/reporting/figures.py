@@ -207,8 +207,13 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=14)
 
 
-def save_png(image: np.ndarray | Image.Image, path: storage.PathLike) -> None:
-    """Writes a PNG whole or not at all; makes its folder."""
+def png(image: np.ndarray | Image.Image) -> bytes:
+    """An image, such as uint8 `[H, W, 3]`, as the content of a PNG file."""
     content = io.BytesIO()
     (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(content, "PNG")
-    storage.write_bytes(storage.path(path), content.getvalue())
+    return content.getvalue()
+
+
+def save_png(image: np.ndarray | Image.Image, path: storage.PathLike) -> None:
+    """Writes a PNG whole or not at all; makes its folder."""
+    storage.write_bytes(storage.path(path), png(image))

@@ -31,7 +31,6 @@ def write_report(workdir: storage.PathLike) -> storage.Path:
 
 def render(run: run_files.Run) -> str:
     """The page as text. It loads nothing: style, script and images are inside."""
-    script = "\n" + (pathlib.Path(__file__).parent / "templates" / "report.js").read_text("utf-8")
     metrics = run.metrics or {}
     total = sum(run.wall_seconds.values())
     template = environment().get_template("report.html")
@@ -59,11 +58,18 @@ def render(run: run_files.Run) -> str:
         generator_explorers=embedded_images.explorers(run.attention),
         damsm_explorers=embedded_images.explorers(run.damsm_attention),
         frame=embedded_images.frame,
-        heat=",".join(map(str, (*figures.HEAT, figures.HEAT_STRENGTH, figures.DIMMED))),
+        heat=embedded_images.HEAT,
         settings=sorted(flatten(run.config).items()),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **script("explorer.js", "report.js"),
     )
+
+
+def script(*names: str) -> dict[str, str]:
+    """Templates as one `script`, and the `script_hash` by which a page's policy allows no other."""
+    folder = pathlib.Path(__file__).parent / "templates"
+    text = "\n" + "\n".join((folder / name).read_text("utf-8") for name in names)
+    digest = hashlib.sha256(text.encode()).digest()
+    return {"script": Markup(text), "script_hash": base64.b64encode(digest).decode()}
 
 
 def environment() -> jinja2.Environment:
