@@ -151,7 +151,7 @@ def test_networks_that_were_not_given_start_afresh(files, originals, tmp_path):
     flat = fresh.reshape(-1, fresh.shape[-1])
     np.testing.assert_allclose(flat.T @ flat, np.eye(flat.shape[1]), atol=1e-5)  # orthogonal
     exported = export(tmp_path / "run", tmp_path / "out")
-    assert [path.stem for path in exported] == ["netG", "text_encoder", "netD1"]
+    assert {path.stem for path in exported} == {"netG", "text_encoder", "netD1"}
     damsm = resume(DamsmTask(trained.config, len(WORDS)), tmp_path / "run")
     assert int(damsm.step) == config.damsm.num_train_steps
     with pytest.raises(UserError, match="imported without an image encoder"):
