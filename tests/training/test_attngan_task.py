@@ -61,7 +61,9 @@ def terms(update, discriminators):
     """The terms of the generator's loss, against these discriminators."""
     loss = update.task.generator_objective
     image_encoder = update.frozen["image"]
-    run = on_one_device(lambda d: loss(update.generated, 0, d, image_encoder, update.captions))
+    run = on_one_device(
+        lambda d: loss(update.generated, update.before.step, d, image_encoder, update.captions)
+    )
     _, (result, _) = run(discriminators)
     return jax.device_get(result)
 
