@@ -7,7 +7,11 @@ import html
 import io
 import json
 import re
+import signal
+import subprocess
+import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -155,7 +159,7 @@ def test_one_at_a_time_few_wait_and_the_others_are_told(server, monkeypatch):
         waiting = [pool.submit(get, server, f"generate?{BOTH}") for _ in range(2)]
         begun.acquire()
         while len(server.queue._visitors) < 2:
-            pass
+            time.sleep(0.01)
         status, headers, body = get(server, f"generate?{BOTH}")
         assert status == 429 and "try again" in error_line(body) and headers["Retry-After"]
         monkeypatch.setattr(demo_server, "MAX_WAITING", 2)
@@ -181,6 +185,21 @@ def test_an_address_that_will_not_do_gets_one_line(server):
     tiny_runs.assert_one_line(done, 1, f"port {port}", "choose another --port")
     done = tiny_runs.start_command("demo --model no_such_model --port 0")
     tiny_runs.assert_one_line(done, 1, "there is no folder no_such_model")
+
+
+def test_the_command_says_where_and_ends_by_ctrl_c(tiny_model):  # noqa: F811
+    # A shell's background processes, and so their children, would ignore the signal.
+    code = """import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("attngan_jax", run_name="__main__")"""
+    command = [sys.executable, "-c", code, "demo", "--model", tiny_model, "--port", "0"]
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with subprocess.Popen(command, cwd=tiny_runs.ROOT, text=True, **pipes) as process:
+        assert process.stdout.readline().startswith("Loading")
+        url = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
+        assert urllib.request.urlopen(url[0], timeout=60).status == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0 and process.stderr.read() == ""
 
 
 @pytest.fixture
