@@ -50,9 +50,8 @@ def test_the_files_of_the_contract_are_there(tiny_run):
     assert str(folder / "report" / "index.html") in done.stdout
     assert f"-m attngan_jax.sample --workdir {folder}" in done.stdout
     with np.load(workdir.fixed_samples) as fixed:
-        assert (
-            shlex.split(done.stdout.splitlines()[-1])[-1] == fixed["captions"][0]
-        )  # of the run's own test split
+        own = fixed["captions"][0]  # of the run's test split
+    assert shlex.split(done.stdout.splitlines()[-1])[-1] == own
     assert done.stderr.splitlines()[0].endswith(f"tiny_birds, in {folder}; starting")
     for noise in ("checkpoint_manager", "dataset_builder", "oneDNN", "Traceback"):
         assert noise not in done.stderr

@@ -236,14 +236,6 @@ def test_a_second_ctrl_c_ends_at_once_whatever_the_main_thread_does():
             process.kill()
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (("localhost:1", 2, None), "--process_index belong together"),
-        ((None, 2, 0), "belong together: give all three, or --distributed alone"),
-        (("localhost:1", 2, 2), "--process_index is 2 of --num_processes=2"),
-    ],
-)
 def test_who_gets_no_signal_and_what_is_ignored_stays_so():
     asked = []
 
@@ -265,6 +257,14 @@ def test_who_gets_no_signal_and_what_is_ignored_stays_so():
     assert asked == ["", ""]
 
 
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("localhost:1", 2, None), "--process_index belong together"),
+        ((None, 2, 0), "belong together: give all three, or --distributed alone"),
+        (("localhost:1", 2, 2), "--process_index is 2 of --num_processes=2"),
+    ],
+)
 def test_processes_that_are_told_too_little_say_so(arguments, message):
     with pytest.raises(UserError, match=message):
         multihost.initialise(*arguments)
