@@ -3,7 +3,7 @@
 python -m attngan_jax.main --config configs/procedural_birds_256.py
 
 DAMSM keeps the quickstart's small trunk, which needs no file of ImageNet's weights. This config has
-not been trained to the end here: its tests train a tiny copy and compile its steps.
+not been trained to the end here; a test trains a tiny copy of it.
 """
 
 from attngan_jax.configs import procedural_birds
