@@ -13,7 +13,6 @@ from tests.tiny_runs import ROOT
 
 # The keys that the tiny run of procedural_birds does not read, and the runs that do.
 OTHER_RUNS = {
-    "name": "without --workdir",
     "data.cache_dir": "with a dataset in a bucket",
     "data.source": "with a dataset of photographs",
     "data.max_left_out": "with a dataset of photographs",
@@ -38,7 +37,7 @@ def test_other_runs_read_the_other_keys(tiny_config, tiny_dataset, tmp_path, gcs
         datasets.get_builder(tiny_config)
         warm_start.trunk_weights(tiny_config, tmp_path)
         GeneratorScore(AttnganTask(tiny_config, 9), tiny_dataset, {})
-    elsewhere = {"name", "data.max_left_out", "eval.inception_splits"}
+    elsewhere = {"data.max_left_out", "eval.inception_splits"}
     assert read & OTHER_RUNS.keys() == OTHER_RUNS.keys() - elsewhere
     code = {
         ast.unparse(node)
