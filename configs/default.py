@@ -168,9 +168,7 @@ def _damsm() -> Section:
     # moved by up to this share of the side, ...
     damsm.view_shift = Key(0.0, at_most=1)
     damsm.view_blur = Key(0.0, at_most=16)  # ... blurred by up to so many passes of (1, 2, 1) / 4
-    damsm.view_noise = (
-        0.0  # ... and has normal noise of up to this deviation; images are in [-1, 1]
-    )
+    damsm.view_noise = 0.0  # ... with normal noise of up to this deviation, of [-1, 1]
     damsm.accumulation_steps = 1  # microbatches of a batch, in the image encoder
     damsm.checkpoint_every_steps = Free(2_000)  # a killed run loses at most so many
     # The score that chooses stage 2's encoders; "": the newest ones.
