@@ -51,7 +51,7 @@ def test_both_stages_fit_and_have_an_estimate(report, stage):
     assert estimate["clock_hz"] == pytest.approx(1.5e9, rel=0.01)
     shares, names = zip(*estimate["top"])
     assert len(shares) == 10 and list(shares) == sorted(shares, reverse=True) and sum(shares) < 1
-    modules = "ImageEncoder|TextEncoder|damsm_loss|optimizer|Generator|Discriminator"
+    modules = "ImageEncoder|TextEncoder|damsm_loss|optimizer|(Packed)?Generator|Discriminator"
     assert sum(bool(re.match(modules, name)) for name in names) >= 7, names
 
 
@@ -172,4 +172,4 @@ def test_a_program_that_does_not_fit_is_reported_and_one_that_is_refused_an_erro
 
 def test_the_compiler_is_the_one_that_jax_names():
     requirement = (ROOT / "requirements-tpu.txt").read_text()
-    assert re.search(r"^jax\[tpu\]>=0.10,<0.12;.*linux", requirement, re.MULTILINE)
+    assert re.search(r"^jax\[tpu\]>=0.10,<0.13;.*linux", requirement, re.MULTILINE)

@@ -111,7 +111,10 @@ def test_a_run_generates_with_the_weights(workdir, originals):
 
 def resume(task, workdir):
     """The state that training goes on from, as `loop.train` makes it."""
-    state = jax.jit(task.create_train_state)(stage_key(task.config.seed, task.name, -1))
+    create = jax.jit(
+        task.create_train_state, out_shardings=parallel.replicated(parallel.make_mesh())
+    )
+    state = create(stage_key(task.config.seed, task.name, -1))
     with Checkpoints(workdir, task.name) as checkpoints:
         return checkpoints.restore(state)[0]
 
