@@ -220,8 +220,9 @@ def _attngan() -> Section:
     gan.damsm_weight = 5.0  # lambda, Eq. 3
     # Of the logits; see losses/adversarial.py.
     gan.adversarial_loss = Key("bce", registry="attngan_jax.losses.adversarial:ADVERSARIAL_LOSSES")
-    gan.gradient_penalty = 0.0  # its weight, in the loss of every discriminator; 0: none
-    # Of the gradient at real images; see losses/gradient_penalties.py.
+    # Its weight, in the loss of every discriminator; 0: none. It is taken without microbatches.
+    gan.gradient_penalty = 0.0
+    # Of the gradient at real images as discriminators see them; see losses/gradient_penalties.py.
     gan.gradient_penalty_kind = Key(
         "r1", registry="attngan_jax.losses.gradient_penalties:PENALTIES"
     )

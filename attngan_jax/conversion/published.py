@@ -181,6 +181,7 @@ def _download(address: str, part: pathlib.Path) -> None:
                 file.write(chunk)
                 bar.update(len(chunk))
                 if file.tell() > MAX_BYTES:
+                    part.unlink()
                     raise UserError(f"{address} is longer than any published file: not fetched")
             if end is not None and file.tell() < end:
                 raise http.client.HTTPException(f"{file.tell():,} of {end:,} bytes came")

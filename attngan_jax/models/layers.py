@@ -114,7 +114,9 @@ class SpectralNorm(nn.Module):
         """`y [B, H, W, features]`, the sums, and `kernel [K, K, C, features]` that they are by."""
         features = y.shape[-1:]
         bias = self.param("bias", nn.initializers.zeros, features, jnp.float32)
-        right = self.variable("batch_stats", "right", jnp.full, features, features[0] ** -0.5)
+        right = self.variable(
+            "batch_stats", "right", jnp.full, features, features[0] ** -0.5, jnp.float32
+        )
         matrix = kernel.reshape(-1, *features)
         fixed = jax.lax.stop_gradient(matrix)
         v = right.value

@@ -66,6 +66,8 @@ class Model:
         such as 0.7, z stays between that and its negative: less variety, fewer failures. Unknown
         words are left out with a warning; `UserError` for a caption without a known word.
         """
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"seed is from 0 to 2**32 - 1, not {seed}")
         rows, lengths = self._encode(captions, seed)
         options: dict = dict(seed=np.uint32(seed), truncation=truncation, with_attention=True)
         made = sample_captions.generate(self._trained, rows, lengths, num_images, **options)

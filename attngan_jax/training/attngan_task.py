@@ -71,12 +71,12 @@ class AttnganTask:
         noise = jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
         return noise[:, : g.z_dim], noise[:, g.z_dim :]
 
-    def keys(self, step: jax.Array, use: int, local_batch: int) -> jax.Array:
+    def keys(self, step: jax.Array, use: str, local_batch: int) -> jax.Array:
         """A key `[B]` for each example of a step, for one of its uses beside `noise`."""
-        key = jax.random.fold_in(stage_key(self.config.seed, self.name, step), use)
+        key = stage_key(self.config.seed, f"{self.name} {use}", step)
         return parallel.example_keys(key, local_batch)
 
-    def augment(self, images: jax.Array, step: jax.Array, use: int) -> jax.Array:
+    def augment(self, images: jax.Array, step: jax.Array, use: str) -> jax.Array:
         """Images `[B, S, S, 3]` as the discriminators see them."""
         gan = self.settings
         keys = self.keys(step, use, len(images))
@@ -105,7 +105,10 @@ class AttnganTask:
         discriminators, metrics = [], {}
         for module, network, fake in zip(self.discriminators, state.discriminators, generated[0]):
             real = networks.normalise(batch[f"image_{module.image_size}"])
-            real, fake = self.augment(real, state.step, 1), self.augment(fake, state.step, 2)
+            real, fake = (
+                self.augment(images, state.step, use)
+                for use, images in (("real", real), ("generated", fake))
+            )
             network, loss = self.update_discriminator(
                 module, network, state.step, real, fake, *sentences
             )
@@ -175,15 +178,14 @@ class AttnganTask:
         adversarial_loss = self.settings.adversarial_loss
         terms, d_stats = {}, []
         for module, network, fake in zip(self.discriminators, discriminators, images):
-            fake = self.augment(fake, step, 3)
+            fake = self.augment(fake, step, "generated, for the generator")
             logits, batch_stats = self.apply(module, network.variables, fake, sentence, train=True)
             terms[f"g_loss_{module.image_size}"] = adversarial.generator_loss(
                 *logits, loss=adversarial_loss
             )  # Eq. 4
             d_stats.append(batch_stats)
         if self.settings.damsm_weight:
-            damsm, seen = self.config.damsm, images[-1]
-            seen = view(damsm, seen, self.keys(step, 4, len(seen)))
+            seen = view(self.config, images[-1], self.keys(step, "view", len(images[-1])))
             embeddings, _ = self.apply(self.image_encoder, image_encoder, seen, train=False)
             damsm = matching_losses(self.config, *embeddings, *captions)  # Eq. 13
             terms["damsm_loss"] = self.settings.damsm_weight * damsm.total  # lambda L_DAMSM

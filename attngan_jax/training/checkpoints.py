@@ -100,17 +100,17 @@ class Checkpoints(contextlib.AbstractContextManager):
         if step is None:
             hint = "train this stage first, with python -m attngan_jax.main"
             raise UserError(f"{self.folder} holds no checkpoint: {hint}")
-        if not partial and (given := self.given(step)):
-            fresh = _by_name(state)
-            part = jax.tree.map_with_path(lambda path, _: fresh[_name(path)], given)
-            part, progress = self.restore(part, step, partial=True)
-            fresh |= _by_name(part)
-            return jax.tree.map_with_path(lambda path, _: fresh[_name(path)], state), progress
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
         options: dict = {"restore_args": ocp.checkpoint_utils.construct_restore_args(abstract)}
         wanted = ocp.args.PyTreeRestore(abstract, partial_restore=partial, **options)
         items = {"state": wanted, "progress": ocp.args.JsonRestore()}
         try:
+            if not partial and (given := self.given(step)):
+                fresh = _by_name(state)
+                part = jax.tree.map_with_path(lambda path, _: fresh[_name(path)], given)
+                part, progress = self.restore(part, step, partial=True)
+                fresh |= _by_name(part)
+                return jax.tree.map_with_path(lambda path, _: fresh[_name(path)], state), progress
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
             arrays = jax.tree.leaves(restored["state"])
             if any(isinstance(array, jax.ShapeDtypeStruct) for array in arrays):

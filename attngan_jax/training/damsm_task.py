@@ -10,6 +10,7 @@ import optax
 
 from attngan_jax.configuration import Config
 from attngan_jax.losses.damsm import DamsmLoss, damsm_loss
+from attngan_jax.models.inception import resize
 from attngan_jax.training import accumulation, networks, parallel
 from attngan_jax.training.augmentation import augment
 from attngan_jax.training.state import DamsmState, Network, average_statistics, stage_key
@@ -76,8 +77,8 @@ class DamsmTask:
         images = networks.normalise(batch[f"image_{self.image_sizes[0]}"])
         key = stage_key(self.config.seed, self.name, state.step)
         keys = parallel.example_keys(key, len(mask))
-        view_key = jax.random.fold_in(key, 1)
-        images = view(self.settings, images, parallel.example_keys(view_key, len(mask)))
+        view_key = stage_key(self.config.seed, f"{self.name} view", state.step)
+        images = view(self.config, images, parallel.example_keys(view_key, len(mask)))
         trained, pretrained = split_trunk(state.image.params)
 
         def loss_fn(text_params, image_params):
@@ -104,10 +105,15 @@ class DamsmTask:
         return state, {"damsm_loss": loss.total} | losses
 
 
-def view(damsm: Config, images: jax.Array, keys: jax.Array) -> jax.Array:
-    """Images `[B, S, S, 3]` as the image encoder sees them in training, its own and stage 2's."""
-    names = ("shift", "blur", "noise")
-    return augment(images, keys, **{name: damsm[f"view_{name}"] for name in names})
+def view(config: Config, images: jax.Array, keys: jax.Array) -> jax.Array:
+    """Images `[B, S, S, 3]` as the image encoder sees them in training, its own and stage 2's.
+
+    They are changed at the encoder's own size, to which it would resize them.
+    """
+    settings = {name: config.damsm[f"view_{name}"] for name in ("shift", "blur", "noise")}
+    if not any(settings.values()):
+        return images
+    return augment(resize(images, config.image_encoder.image_size), keys, **settings)
 
 
 @jax.named_scope("damsm_loss")  # its name in profiles and in compile_check's list
