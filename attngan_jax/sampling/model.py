@@ -64,7 +64,8 @@ class Model:
 
         Image k of every caption is made from the same noise, that of `seed`. With `truncation`,
         such as 0.7, z stays between that and its negative: less variety, fewer failures. Unknown
-        words are left out with a warning; `UserError` for a caption without a known word.
+        words are left out with a warning; `UserError` for a caption without a known word,
+        `ValueError` for a seed that is not from 0 to 2**32 - 1.
         """
         if not 0 <= seed < 2**32:
             raise ValueError(f"seed is from 0 to 2**32 - 1, not {seed}")
