@@ -169,6 +169,9 @@ def _damsm() -> Section:
     damsm.view_shift = Key(0.0, at_most=1)
     damsm.view_blur = Key(0.0, at_most=16)  # ... blurred by up to so many passes of (1, 2, 1) / 4
     damsm.view_noise = 0.0  # ... with normal noise of up to this deviation, of [-1, 1]
+    # Copies of each caption with one word exchanged (data/swapped_words.py), further negatives of
+    # its image; in stage 2 as well.
+    damsm.swapped_captions = Key(0, at_least=0)
     damsm.accumulation_steps = 1  # microbatches of a batch, in the image encoder
     damsm.checkpoint_every_steps = Free(2_000)  # a killed run loses at most so many
     # The score that chooses stage 2's encoders; "": the newest ones.

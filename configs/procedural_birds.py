@@ -11,6 +11,11 @@ def get_config():
     config = default.get_config()
     config.name = "procedural_birds"
 
+    # One image of each species, so that no palette is learnt by heart.
+    config.procedural_birds.num_species = 9_000
+    config.procedural_birds.test_species = 1_000
+    config.procedural_birds.images_per_species = 1
+
     config.data.crop_to_box = False  # the birds fill their images already
     config.data.resize_ratio = 68 / 64
     config.data.max_words = 20
@@ -27,11 +32,13 @@ def get_config():
     config.image_encoder.image_size = 64
 
     config.damsm.batch_size = 32
-    config.damsm.num_train_steps = 1_200
+    config.damsm.num_train_steps = 1_400
     config.damsm.learning_rate = 4e-3
     config.damsm.decay_rate = 0.82
-    config.damsm.decay_steps = 100
+    config.damsm.decay_steps = 115
     config.damsm.max_grad_norm = 1.0
+    config.damsm.gamma3 = 20.0
+    config.damsm.swapped_captions = 1
     config.damsm.view_shift = 1 / 16
     config.damsm.view_blur = 1.0
     config.damsm.view_noise = 0.3
@@ -45,7 +52,7 @@ def get_config():
     config.discriminator.df_dim = 16
 
     config.attngan.batch_size = 16
-    config.attngan.num_train_steps = 2_600
+    config.attngan.num_train_steps = 2_300
     config.attngan.generator_learning_rate = 1e-3
     config.attngan.discriminator_learning_rate = 1e-3
     config.attngan.final_learning_rate_fraction = 0.2

@@ -19,6 +19,7 @@ from PIL.Image import Resampling
 
 from attngan_jax.configuration import Config
 from attngan_jax.data import transforms
+from attngan_jax.data.swapped_words import WordSwapper
 from attngan_jax.data.vocabulary import Vocabulary, tokenise
 
 Batch = dict[str, np.ndarray]
@@ -62,10 +63,12 @@ def train_iterator(
       An iterator with `close()`, `get_state()` and `set_state()` (JSON, the same on every host,
       good for another number of workers or hosts). Its batches hold, with B this host's share:
       `image_{S}` uint8 [B, S, S, 3], `caption` int32 [B, T], and int32 [B] `caption_length`,
-      `class_id` and `index` (of the record).
+      `class_id` and `index` (of the record); and with damsm.swapped_captions K
+      `swapped_caption` int32 [B, K, T].
     """
     seed = seed % 2**32
-    make = ExampleMaker(config.data, dataset.vocabulary, image_sizes, max_words)
+    num_swapped = config.damsm.swapped_captions
+    make = ExampleMaker(config.data, dataset.vocabulary, image_sizes, max_words, num_swapped)
     examples = _numbered(dataset.train).shuffle(seed=seed).repeat()
     examples = examples.random_map(make.train_example, seed=seed)
     return _batches(examples, config, batch_size, share)
@@ -126,12 +129,20 @@ class ExampleMaker:
     vocabulary: Vocabulary
     image_sizes: Sequence[int]
     max_words: int
+    num_swapped: int = 0  # copies of each training caption with one word exchanged
+
+    @functools.cached_property
+    def _swap(self) -> WordSwapper:
+        return WordSwapper(self.vocabulary)
 
     def train_example(self, record: Record, rng: np.random.Generator) -> Batch:
         """Random crop, flip and caption."""
         image, view = self._view(record, random_flip=self.config.random_flip, rng=rng)
         number = int(rng.integers(self._num_captions(record)))
-        return self._example(record, image, view, number, rng)
+        example = self._example(record, image, view, number, rng)
+        if self.num_swapped:
+            example["swapped_caption"] = self._swap(example["caption"], self.num_swapped, rng)
+        return example
 
     def eval_example(self, num_examples: int, n: int, record: Record) -> Batch:
         """Pair `n` of `num_examples`: the central crop, the caption, and ground truth if any."""

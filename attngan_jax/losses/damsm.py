@@ -36,6 +36,15 @@ class DamsmLoss(NamedTuple):
         return self.word_loss + self.sentence_loss
 
 
+class SwappedCaptions(NamedTuple):
+    """K captions of each of B images that describe it wrongly, see data/swapped_words.py."""
+
+    words: jax.Array  # [B, K, T, D]
+    sentences: jax.Array  # [B, K, D]
+    word_mask: jax.Array  # bool [B, K, T]
+    differs: jax.Array  # bool [B, K], False for a caption that nothing could be exchanged in
+
+
 def region_attention(
     words: jax.Array, word_mask: jax.Array, region_features: jax.Array, *, gamma1: float
 ) -> tuple[jax.Array, jax.Array]:
@@ -126,6 +135,7 @@ def matching_loss(
     image_classes: jax.Array,
     caption_classes: jax.Array,
     *,
+    swapped_scores: jax.Array | None = None,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Cross entropy of the true pair among all captions, and among all images (Eqs. 11, 12).
@@ -135,6 +145,7 @@ def matching_loss(
         `axis_index * B + b` when the images are spread over a mesh and the captions gathered.
       image_classes: int `[B]`, caption_classes: int `[M]`. Pairs of one class that are not the
         true pair are no negatives; class -1 means no class, and all other pairs are negatives.
+      swapped_scores: `[B, K]`, of further captions that are negatives of their own image alone.
 
     Returns:
       image-to-text and text-to-image loss.
@@ -147,7 +158,8 @@ def matching_loss(
     same = (image_classes[:, None] == caption_classes[None]) & (image_classes[:, None] >= 0)
     scores = jnp.where(same & ~truth, NEGATIVE, scores)
     true_scores = jnp.where(truth, scores, 0.0).sum(1)
-    image_to_text = jax.nn.logsumexp(scores, axis=1) - true_scores
+    over_captions = scores if swapped_scores is None else jnp.hstack([scores, swapped_scores])
+    image_to_text = jax.nn.logsumexp(over_captions, axis=1) - true_scores
     over_images = _logsumexp_over_images(scores, axis_name)
     text_to_image = jax.lax.dynamic_slice_in_dim(over_images, first, B) - true_scores
     return image_to_text.mean(), text_to_image.mean()
@@ -173,18 +185,34 @@ def damsm_loss(
     gamma1: float,
     gamma2: float,
     gamma3: float,
+    swapped: SwappedCaptions | None = None,
     axis_name: str | None = None,
 ) -> DamsmLoss:
     """All four terms of L_DAMSM (Eq. 13).
 
     Images: region_features `[B, R, D]`, image_embeddings `[B, D]`, classes `[B]`. Captions: words
     `[M, T, D]`, sentences `[M, D]`, mask `[M, T]`, classes `[M]`; M = B, or the gathered global
-    batch.
+    batch. The released code has no `swapped` captions.
     """
-    by_words = word_scores(region_features, words, word_mask, gamma1=gamma1, gamma2=gamma2)
-    by_sentence = sentence_scores(image_embeddings, sentences)
-    classes = image_classes, caption_classes
+
+    def words_match(v, words, mask):
+        return word_scores(v, words, mask, gamma1=gamma1, gamma2=gamma2)
+
+    classes, own_words, own_sentences = (image_classes, caption_classes), None, None
+    if swapped is not None:
+
+        def own(score, images, *captions):  # each image's with its own captions, [B, K]
+            one = jax.vmap(lambda image, *captions: score(image[None], *captions)[0])
+            return jnp.where(swapped.differs, gamma3 * one(images, *captions), NEGATIVE)
+
+        own_words = own(words_match, region_features, swapped.words, swapped.word_mask)
+        own_sentences = own(sentence_scores, image_embeddings, swapped.sentences)
+
+    def loss(scores, swapped_scores):
+        options: dict = dict(swapped_scores=swapped_scores, axis_name=axis_name)
+        return matching_loss(gamma3 * scores, *classes, **options)
+
     return DamsmLoss(
-        *matching_loss(gamma3 * by_words, *classes, axis_name=axis_name),
-        *matching_loss(gamma3 * by_sentence, *classes, axis_name=axis_name),
+        *loss(words_match(region_features, words, word_mask), own_words),
+        *loss(sentence_scores(image_embeddings, sentences), own_sentences),
     )

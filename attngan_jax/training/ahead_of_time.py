@@ -109,6 +109,8 @@ def abstract_step(config: Config, stage: str, mesh: Mesh, vocabulary_size: int) 
     batch = {f"image_{S}": array(jnp.uint8, S, S, 3) for S in task.image_sizes}
     batch |= {name: array(jnp.int32) for name in ("caption_length", "class_id", "index")}
     batch["caption"] = array(jnp.int32, task.max_words)
+    if num_swapped := config.damsm.swapped_captions:
+        batch["swapped_caption"] = array(jnp.int32, num_swapped, task.max_words)
     return parallel.parallel_step(task.train_step, mesh), (initial_state(task), frozen, batch)
 
 

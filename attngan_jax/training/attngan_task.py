@@ -12,7 +12,7 @@ from attngan_jax.configuration import Config
 from attngan_jax.losses import adversarial, gradient_penalties
 from attngan_jax.training import accumulation, networks, parallel
 from attngan_jax.training.augmentation import augment
-from attngan_jax.training.damsm_task import matching_losses, view
+from attngan_jax.training.damsm_task import encode_captions, matching_losses, view
 from attngan_jax.training.state import AttnganState, Network, average_statistics, stage_key
 
 
@@ -88,7 +88,8 @@ class AttnganTask:
         `frozen` holds the variables of the `text` and the `image` encoder. Returns state, metrics.
         """
         mask = networks.word_mask(batch)
-        words, sentence = self.text_encoder.apply(frozen["text"], batch["caption"], mask)
+        encode = functools.partial(self.text_encoder.apply, frozen["text"])
+        words, sentence, swapped = encode_captions(encode, batch)
         z, noise = self.noise(state.step, len(mask))  # z, and F^ca's epsilon
 
         def generate(params):  # Eq. 1
@@ -116,7 +117,7 @@ class AttnganTask:
             metrics[f"d_loss_{module.image_size}"] = loss
 
         def objective(generated):
-            captions = (words, sentence, mask, batch["class_id"])
+            captions = (words, sentence, mask, batch["class_id"], swapped)
             return self.generator_objective(
                 generated, state.step, discriminators, frozen["image"], captions
             )

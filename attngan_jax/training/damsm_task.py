@@ -1,7 +1,7 @@
 """Stage 1: pretraining the text and image encoders on the matching losses (Sec. 3.2)."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from attngan_jax.configuration import Config
-from attngan_jax.losses.damsm import DamsmLoss, damsm_loss
+from attngan_jax.losses.damsm import DamsmLoss, SwappedCaptions, damsm_loss
 from attngan_jax.models.inception import resize
 from attngan_jax.training import accumulation, networks, parallel
 from attngan_jax.training.augmentation import augment
@@ -82,13 +82,12 @@ class DamsmTask:
         trained, pretrained = split_trunk(state.image.params)
 
         def loss_fn(text_params, image_params):
-            variables = {"params": text_params}
-            captions = (batch["caption"], mask)
-            words, sentence = self.text_encoder.apply(variables, *captions, dropout_keys=keys)
+            encode = functools.partial(self.text_encoder.apply, {"params": text_params})
+            words, sentence, swapped = encode_captions(encode, batch, dropout_keys=keys)
             variables = state.image.variables | {"params": image_params | pretrained}
             embeddings, batch_stats = self.apply(self.image_encoder, variables, images, train=True)
             captions = (words, sentence, mask, batch["class_id"])
-            loss = matching_losses(self.config, *embeddings, *captions)  # Eqs. 6-13
+            loss = matching_losses(self.config, *embeddings, *captions, swapped)  # Eqs. 6-13
             return loss.total, (loss, batch_stats)
 
         gradient = jax.grad(loss_fn, argnums=(0, 1), has_aux=True)
@@ -116,9 +115,32 @@ def view(config: Config, images: jax.Array, keys: jax.Array) -> jax.Array:
     return augment(resize(images, config.image_encoder.image_size), keys, **settings)
 
 
+def encode_captions(
+    encode: Callable, batch: dict, dropout_keys: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array, SwappedCaptions | None]:
+    """Words `[B, T, D]` and sentence `[B, D]` of a batch by a text encoder, and those of the
+    captions with a word exchanged, if it has any. These have the dropout of their original."""
+    caption, mask = batch["caption"], networks.word_mask(batch)
+    if "swapped_caption" not in batch:
+        return *encode(caption, mask, dropout_keys=dropout_keys), None
+    captions = jnp.concatenate([caption[:, None], batch["swapped_caption"]], axis=1)
+    B, N, T = captions.shape
+
+    def repeat(x):
+        return None if x is None else jnp.repeat(x, N, axis=0)
+
+    inputs = (captions.reshape(B * N, T), repeat(mask))
+    words, sentences = encode(*inputs, dropout_keys=repeat(dropout_keys))
+    words, sentences = words.reshape(B, N, T, -1), sentences.reshape(B, N, -1)
+    masks = jnp.broadcast_to(mask[:, None], (B, N - 1, T))
+    differs = (captions[:, 1:] != captions[:, :1]).any(-1)
+    swapped = SwappedCaptions(words[:, 1:], sentences[:, 1:], masks, differs)
+    return words[:, 0], sentences[:, 0], swapped
+
+
 @jax.named_scope("damsm_loss")  # its name in profiles and in compile_check's list
 def matching_losses(
-    config: Config, region_features, image_embedding, words, sentence, mask, class_ids
+    config: Config, region_features, image_embedding, words, sentence, mask, class_ids, swapped
 ) -> DamsmLoss:
     """L_DAMSM's terms (Eqs. 6-13): this device's images with the captions of all devices.
 
@@ -128,7 +150,6 @@ def matching_losses(
     captions, axis_name = (words, sentence, mask, class_ids), None
     if not config.per_device_negatives:  # captions are small: 18 KB each, regions are 296 KB
         captions, axis_name = parallel.gather(captions), parallel.AXIS
-    gammas = {name: config.damsm[name] for name in ("gamma1", "gamma2", "gamma3")}
-    return damsm_loss(
-        region_features, image_embedding, class_ids, *captions, **gammas, axis_name=axis_name
-    )
+    options = {name: config.damsm[name] for name in ("gamma1", "gamma2", "gamma3")}
+    options |= dict(swapped=swapped, axis_name=axis_name)
+    return damsm_loss(region_features, image_embedding, class_ids, *captions, **options)

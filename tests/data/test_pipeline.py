@@ -42,6 +42,7 @@ DATASET = types.SimpleNamespace(train=RECORDS, test=RECORDS, vocabulary=VOCABULA
 
 def _config(**data):
     config = procedural_birds.get_config()
+    config.damsm.swapped_captions = data.pop("swapped_captions", 0)
     config.data.update({"captions_per_image": NUM_CAPTIONS, "eval_max_words": 6})
     config.data.update({"crop_to_box": False, "resize_ratio": 76 / 64, "random_flip": True} | data)
     config.data.overflow_rule = data.get("overflow_rule", "random_subset")
@@ -106,6 +107,21 @@ def test_training_batches_hold_what_is_promised():
         # The small image comes from the same crop.
         small = Image.fromarray(batch["image_16"][i]).resize((8, 8), Image.Resampling.BILINEAR)
         np.testing.assert_array_equal(batch["image_8"][i], np.asarray(small))
+
+
+def test_swapped_captions_come_with_their_image_and_change_nothing_else():
+    records = [record | {"captions": [b"one red bird with black wings"]} for record in RECORDS]
+    vocabulary = Vocabulary(["<end>", *"one red bird with black white wings".split()])
+    dataset = types.SimpleNamespace(train=records, vocabulary=vocabulary)
+    (plain,), _ = _train(1, dataset=dataset, max_words=6, captions_per_image=1)
+    known = dict(dataset=dataset, max_words=6, captions_per_image=1, swapped_captions=3)
+    (batch,), _ = _train(1, **known)
+    swapped = batch.pop("swapped_caption")
+    assert swapped.shape == (6, 3, 6) and swapped.dtype == np.int32
+    assert digest([batch]) == digest([plain])
+    changed = swapped != batch["caption"][:, None]
+    np.testing.assert_array_equal(changed.sum(-1), 1)
+    assert set(np.unique(swapped[changed])) <= {2, 5, 6}  # red, black, white
 
 
 def test_every_epoch_shows_each_record_once_and_otherwise_than_before():

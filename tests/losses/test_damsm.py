@@ -170,3 +170,33 @@ def test_memory_of_a_large_batch():
     array = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
     compiled = word_loss.lower(array((512, 289, 256)), array((512, 18, 256))).compile()
     assert compiled.memory_analysis().temp_size_in_bytes <= 2**30
+
+
+@pytest.mark.parametrize("R", REGIONS)
+def test_swapped_captions_are_negatives_of_their_own_image_alone(R):
+    K, classes = 2, np.array([-1] * B)
+    words, sentences = normal("w2", (B, K, T, D)), normal("s2", (B, K, D))
+    differs = np.array([[True, True], [True, False], [False, False], [True, True]])
+    masks = np.broadcast_to(MASK[:, None], (B, K, T))
+    swapped = damsm.SwappedCaptions(words, sentences, masks, differs)
+    captions = (WORDS, SENTENCES, MASK, classes)
+    v = regions(R)
+    got = damsm.damsm_loss(v, EMBEDDINGS, classes, *captions, **GAMMAS, swapped=swapped)
+    plain = damsm.damsm_loss(v, EMBEDDINGS, classes, *captions, **GAMMAS)
+
+    def want(score, images, batch, own):
+        losses = []
+        for b in range(B):
+            scores = [score(images[b], caption, b) for caption in batch]
+            scores += [score(images[b], own[b][k], b) for k in range(K) if differs[b, k]]
+            losses.append(np.log(np.exp(GAMMA3 * np.array(scores)).sum()) - GAMMA3 * scores[b])
+        return np.mean(losses)
+
+    cut = [e[:n] for e, n in zip(WORDS, LENGTHS)]
+    own = [[words[b, k, : LENGTHS[b]] for k in range(K)] for b in range(B)]
+    by_words = want(lambda image, caption, b: word_score(image, caption), v, cut, own)
+    by_sentence = want(lambda i, c, b: cosine(i, c), EMBEDDINGS, SENTENCES, sentences)
+    assert_close(got.word_image_to_text, by_words, 1e-5)
+    assert_close(got.sentence_image_to_text, by_sentence, 1e-5)
+    for name in ("word_text_to_image", "sentence_text_to_image"):
+        assert getattr(got, name) == getattr(plain, name)  # an image's own, not a caption's

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from attngan_jax.training import attngan_task, parallel
+from attngan_jax.training.damsm_task import encode_captions
 from attngan_jax.training.networks import normalise, word_mask
 from tests.tiny_configs import procedural_birds
 from tests.training import one_device
@@ -35,19 +36,20 @@ def update(tiny_data_dir, tiny_dataset):
         np.testing.assert_array_equal(a, b)  # read, never changed; a donated buffer would raise
     generated, captions = on_one_device(functools.partial(generate, task, before, frozen))(batch)
     states = dict(frozen=frozen, before=before, after=after, metrics=jax.device_get(metrics))
-    made = dict(batch=batch, generated=generated, captions=captions)
+    made = dict(batch=batch, generated=generated, captions=jax.device_get(captions))
     return types.SimpleNamespace(task=task, **states, **made)
 
 
 def generate(task, state, frozen, batch):
     """What the generator makes of a batch before its update, and the captions."""
     mask = word_mask(batch)
-    words, sentence = task.text_encoder.apply(frozen["text"], batch["caption"], mask)
+    encode = functools.partial(task.text_encoder.apply, frozen["text"])
+    words, sentence, swapped = encode_captions(encode, batch)
     inputs = (*task.noise(state.step, len(mask)), sentence, words, mask)
     variables = state.generator.variables
     output, _ = task.generator.apply(variables, *inputs, train=True, mutable=["batch_stats"])
     generated = (output.images, output.mean, output.log_variance)
-    return generated, (words, sentence, mask, batch["class_id"])
+    return generated, (words, sentence, mask, batch["class_id"], swapped)
 
 
 def pairs_of_networks(update):

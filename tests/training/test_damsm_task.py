@@ -1,5 +1,7 @@
 """Stage 1: its schedule, its clipping, what trains and what stays."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -72,3 +74,26 @@ def test_a_pretrained_trunk_is_separate():
     trained, pretrained = {"regions": 2, "code": 3}, {"inception": {"kernel": 1}}
     assert damsm_task.split_trunk(pretrained | trained) == (trained, pretrained)
     assert damsm_task.split_trunk({"cnn": 1, "code": 3}) == ({"cnn": 1, "code": 3}, {})
+
+
+def test_swapped_captions_are_encoded_like_any_with_the_dropout_of_their_original(tiny_config):
+    tiny_config.text_encoder.dropout_rate = 0.5
+    task = damsm_task.DamsmTask(tiny_config, 9)
+    encode = functools.partial(task.text_encoder.apply, task.init_text(jax.random.key(0)))
+    caption = np.array([[1, 2, 3, 0], [4, 5, 0, 0]], np.int32)
+    swapped = np.array([[[1, 2, 3, 0], [1, 7, 3, 0]], [[8, 5, 0, 0], [4, 6, 0, 0]]], np.int32)
+    batch = {"caption": caption, "caption_length": np.array([3, 2]), "swapped_caption": swapped}
+    keys = jax.random.split(jax.random.key(1), 2)
+    words, sentences, own = damsm_task.encode_captions(encode, batch, dropout_keys=keys)
+    plain = encode(caption, networks.word_mask(batch), dropout_keys=keys)
+    np.testing.assert_array_equal(own.differs, [[False, True], [True, True]])
+    np.testing.assert_array_equal(own.word_mask[:, 0], networks.word_mask(batch))
+    np.testing.assert_allclose(sentences, plain[1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(own.sentences[0, 0], sentences[0], rtol=1e-5)  # nothing exchanged
+    for k in range(2):
+        alone = {"caption": swapped[:, k], "caption_length": np.array([3, 2])}
+        want = damsm_task.encode_captions(encode, alone, dropout_keys=keys)
+        assert want[2] is None
+        np.testing.assert_allclose(own.words[:, k], want[0], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(own.sentences[:, k], want[1], rtol=1e-5, atol=1e-6)
+    assert words.shape == (2, 4, tiny_config.text_encoder.embedding_dim)
