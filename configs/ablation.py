@@ -35,6 +35,7 @@ def get_config(variant=""):
     config.procedural_birds.update(num_species=900, test_species=100, images_per_species=10)
     config.damsm.update(view_shift=0.0, view_blur=0.0, view_noise=0.0)
     config.damsm.update(gamma3=10.0, swapped_captions=0, num_train_steps=1_200, decay_steps=100)
+    config.attngan.augment_shift = 0.0
     config.attngan.discriminator_learning_rate = 2e-4
     config.generator.num_stages = 2
     config.attngan.damsm_weight = 5.0
