@@ -11,9 +11,8 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 from attngan_jax import storage
+from attngan_jax.bars import Bar
 from attngan_jax.configs import cub
 from attngan_jax.configuration import Config
 from attngan_jax.conversion.import_run import read_original
@@ -176,7 +175,7 @@ def _download(address: str, part: pathlib.Path) -> None:
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and start:
             return  # it is whole, as far as this server knows
         raise
-    with response, tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1024) as bar:
+    with response, Bar(desc=name, unit="B", unit_scale=True, unit_divisor=1024) as bar:
         if response.status != http.client.PARTIAL_CONTENT:
             start = 0
         length = response.headers.get("Content-Length", "")
