@@ -7,6 +7,7 @@ of its process id and, when it has ended, one of its exit code.
 import json
 import os
 import runpy
+import signal
 import sys
 
 import attngan_jax.conversion.export_run
@@ -20,6 +21,7 @@ for line in sys.stdin:
         output = os.open(file, os.O_CREAT | os.O_WRONLY)
         for standard in (1, 2):
             os.dup2(output, standard)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background
         sys.argv = [module, *arguments]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
         sys.exit()

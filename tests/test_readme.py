@@ -213,8 +213,10 @@ def results(home):
             print(json.dumps([module, arguments, str(said)]), file=server.stdin, flush=True)
             pid = int(server.stdout.readline())
             if module.endswith("demo"):
-                until_it_says(said, run.says)
-                os.kill(pid, signal.SIGINT)
+                try:
+                    until_it_says(said, run.says)
+                finally:
+                    os.kill(pid, signal.SIGINT)
             code = int(server.stdout.readline())
             written = [name for name in run.writes.split() if (home / name).exists()]
             results[command] = code, said.read_text(), " ".join(written)
