@@ -76,6 +76,7 @@ def train_and_evaluate(
         loop.train(attngan, dataset, workdir, frozen=encoders, score=score, on_sample=on_sample)
     steps = config.attngan.num_train_steps
     if not multihost.from_first(lambda: suite.is_finished(workdir, steps, config), "scored"):
+        logging.info("scores (stage 3 of 3)")
         suite.evaluate(workdir)
     return multihost.on_first(lambda: page.write_report(workdir), "report")
 

@@ -23,7 +23,7 @@ LAYERS = (
     ("workdir",),
     ("storage",),
     ("tpu_layout",),
-    ("errors", "models", "losses", "configs", "__init__"),
+    ("bars", "errors", "models", "losses", "configs", "__init__"),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 # Networks and losses are pure: arrays and constructor fields in, arrays out.

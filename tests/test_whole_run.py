@@ -239,7 +239,7 @@ def test_the_log_is_plain_lines_of_the_package(tiny_run):
     stderr = tiny_run.done.stderr
     assert not re.search(r"^[IWE]\d{4} ", stderr, re.MULTILINE)  # absl's prefix
     steps = r"^{} step 4 of 4: .*loss \d.* \(.*, then .*scores\)$"
-    for stage in (r"DAMSM \(stage 1 of 2\)", r"AttnGAN \(stage 2 of 2\)"):
+    for stage in (r"DAMSM \(stage 1 of 3\)", r"AttnGAN \(stage 2 of 3\)"):
         assert re.search(steps.format(stage), stderr, re.MULTILINE), stderr
     assert "work unit" not in stderr
 

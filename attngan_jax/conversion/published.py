@@ -11,9 +11,8 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 from attngan_jax import storage
+from attngan_jax.bars import Bar
 from attngan_jax.configs import cub
 from attngan_jax.configuration import Config
 from attngan_jax.conversion.import_run import read_original
@@ -131,7 +130,7 @@ def fetch(address: str, path: pathlib.Path, blob: str) -> pathlib.Path:
     if path.exists() and blob_id(path) == blob:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    part = partial(path, address)
     by_hand = "or download the files by hand and name them with --files"
     for attempt in range(ATTEMPTS):
         try:
@@ -154,12 +153,19 @@ def fetch(address: str, path: pathlib.Path, blob: str) -> pathlib.Path:
         part.unlink()
         raise
     os.replace(part, path)
+    for other in path.parent.glob(f"{path.name}.*.part"):
+        other.unlink(missing_ok=True)
     return path
+
+
+def partial(path: pathlib.Path, address: str) -> pathlib.Path:
+    """The beginning of a file from one address; other addresses' may be of other content."""
+    return path.with_name(f"{path.name}.{hashlib.sha256(address.encode()).hexdigest()[:8]}.part")
 
 
 def _download(address: str, part: pathlib.Path) -> None:
     """Appends what is lacking of a file; an error if the server ends before it does."""
-    start = part.stat().st_size if part.exists() else 0
+    start, name = part.stat().st_size if part.exists() else 0, address.rpartition("/")[2]
     request = urllib.request.Request(address, headers={"User-Agent": "attngan_jax"})
     if start:
         request.add_header("Range", f"bytes={start}-")
@@ -169,7 +175,7 @@ def _download(address: str, part: pathlib.Path) -> None:
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and start:
             return  # it is whole, as far as this server knows
         raise
-    with response, tqdm(desc=part.stem, unit="B", unit_scale=True, unit_divisor=1024) as bar:
+    with response, Bar(desc=name, unit="B", unit_scale=True, unit_divisor=1024) as bar:
         if response.status != http.client.PARTIAL_CONTENT:
             start = 0
         length = response.headers.get("Content-Length", "")

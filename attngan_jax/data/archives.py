@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tqdm import tqdm
-
+from attngan_jax.bars import Bar
 from attngan_jax.data.source_files import IMAGE_SUFFIXES
 from attngan_jax.errors import UserError
 
@@ -59,7 +58,9 @@ def unpack(archives: list[Path], target: Path, hint: str, depth: int = 1) -> Non
 
 def _unpack_one(archive: Path, folder: Path, hint: str) -> None:
     size = 0
-    for name, member_size, open_member in tqdm(_files(archive), f"Unpacking {archive.name}"):
+    for name, member_size, open_member in Bar(
+        _files(archive), f"Unpacking {archive.name}", unit=" files"
+    ):
         path = PurePosixPath(name.replace("\\", "/"))
         leads_out = path.is_absolute() or ".." in path.parts or "\0" in name
         is_wanted = path.suffix.lower() in _WANTED_SUFFIXES and not path.name.startswith("._")

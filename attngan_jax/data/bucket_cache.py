@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from absl import logging
-from tqdm import tqdm
 
 from attngan_jax import storage
+from attngan_jax.bars import Bar
 from attngan_jax.configuration import Config
 from attngan_jax.errors import UserError
 
@@ -79,7 +79,9 @@ def fetch(source: storage.Path, folder: Path) -> None:
             needed, room = f"{size / 2**30:.1f} GiB", f"{free / 2**30:.1f}"
             hint = f"{folder} has {room}: choose another config.data.cache_dir"
             raise UserError(f"the copy of the dataset needs {needed} and {hint}")
-        for name in tqdm(missing, f"Copying {source.parts[-2]} here", disable=not missing):
+        for name in Bar(
+            missing, f"Copying {source.parts[-2]} here", unit=" files", disable=not missing
+        ):
             _download(source / name, folder / name, there[name][0])
             here[name] = there[name]
             storage.write_text(list_file(folder), json.dumps(here) + "\n")
@@ -102,7 +104,9 @@ def publish(folder: Path, target: storage.Path) -> None:
                 storage.blob(target / name).delete()
                 missing |= {name} & here.keys()
         ordered = sorted(sorted(missing), key=_rank)
-        for name in tqdm(ordered, f"Copying {target.parts[-2]} to its bucket", disable=not missing):
+        for name in Bar(
+            ordered, f"Copying {target.parts[-2]} to its bucket", unit=" files", disable=not missing
+        ):
             storage.blob(target / name).upload_from_filename(str(folder / name))
         if missing:
             there = facts(target)

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from attngan_jax import storage
+from attngan_jax.bars import Bar
 from attngan_jax.data.vocabulary import END, Vocabulary, tokenise
 from attngan_jax.workdir import Workdir
 
@@ -68,7 +67,7 @@ def summarise(
     rows, lengths = {}, {}
     for split, records in splits.items():
         class_ids, histogram = {-1}, Counter[int]()
-        for i in tqdm(range(len(records)), desc=f"Words of {split}", unit=" images"):
+        for i in Bar(range(len(records)), desc=f"Words of {split}", unit=" images"):
             record = records[i]
             class_ids.add(int(record["class_id"]))
             for caption in record["captions"]:

@@ -12,6 +12,7 @@ import json
 import os
 import pkgutil
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -127,6 +128,7 @@ def _build(folder: Path, config: Config, source: str) -> bool:
                 shutil.rmtree(leftover)
             bucket_cache.list_file(folder).unlink(missing_ok=True)  # what is built is copied anew
             builder = get_builder(config, source)  # forgets what it read from there
+            tfds.display_progress_bar(sys.stderr.isatty())
             builder.download_and_prepare()
         if not _vocabulary(builder, config):
             splits = {split: _open_split(builder, split) for split in SPLITS}

@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tqdm import tqdm
 
+from attngan_jax.bars import Bar
 from attngan_jax.configuration import Config
 from attngan_jax.data import dataset_report, source_files
 from attngan_jax.data.dataset_report import NUM_NAMED, Notes, count_by_reason, printable
@@ -141,7 +141,7 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
         ignored = [("image that is not listed ignored", n) for n in self._listing.unlisted_images()]
         self._repaired = [*self._listing.notes, *ignored]
         progress = {"total": self._num_listed, "unit": " images", "mininterval": 1.0}
-        with tqdm(desc=f"Preparing {self.name}", **progress) as self._progress:
+        with Bar(desc=f"Preparing {self.name}", **progress) as self._progress:
             super()._download_and_prepare(dl_manager, download_config)
         self._check_left_out(finished=True)
         left_out, repaired = count_by_reason(self._left_out), count_by_reason(self._repaired)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from attngan_jax.bars import Bar
 from attngan_jax.configuration import Config
 from attngan_jax.data.birds.captions import write_captions
 from attngan_jax.data.birds.drawing import draw_bird
@@ -87,7 +88,7 @@ class ProceduralBirds(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(part) for split, part in splits.items()}
 
     def _generate_examples(self, species: list[Species]):
-        for one in species:
+        for one in Bar(species, "Drawing birds", unit=" species"):
             for image_number in range(self.builder_config.images_per_species):
                 key = f"{one.name}/{image_number:04d}"
                 yield key, make_record(one, image_number, self.builder_config) | {"name": key}

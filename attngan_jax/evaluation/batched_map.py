@@ -6,8 +6,8 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from tqdm import tqdm
 
+from attngan_jax.bars import Bar
 from attngan_jax.configuration import Config
 from attngan_jax.data import pipeline
 from attngan_jax.data.datasets import Dataset
@@ -42,7 +42,7 @@ class BatchedMap:
         variables = parallel.replicate(variables, self._mesh)
         quiet = not (description and multihost.is_first())
         waiting: list = []  # one batch behind: the devices work on the next one meanwhile
-        for n, batch in enumerate(tqdm(batches, description, unit=" batches", disable=quiet)):
+        for n, batch in enumerate(Bar(batches, description, unit=" batches", disable=quiet)):
             places = np.arange(self._size, dtype=np.int32).reshape(count, -1)[index]
             batch["number"] = n * self._size + places
             waiting.append(self._mapped(variables, parallel.shard_batch(batch, self._mesh)))

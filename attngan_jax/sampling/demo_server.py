@@ -6,9 +6,11 @@ come as JSON with one line for people.
 
 import contextlib
 import http.server
+import io
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from http import HTTPStatus
 
@@ -21,7 +23,7 @@ from attngan_jax.sampling.demo_images import Demo, parse_settings
 MAX_ADDRESS = 8192  # characters of a request's path and query
 MAX_WAITING, MAX_WAITING_EACH = 8, 2  # requests in work, of all visitors and of each
 MAX_CONNECTIONS = 64
-SECONDS_TO_SEND = 20.0  # after which a visitor who sends or takes nothing is let go
+SECONDS_TO_SEND = 20.0  # a request's, and as many to take the answer; then the visitor is let go
 
 
 class Refused(Exception):
@@ -96,11 +98,32 @@ class Server(http.server.ThreadingHTTPServer):
             self._connections.release()
 
 
+class Request(io.RawIOBase):
+    """What a visitor sends, who has `SECONDS_TO_SEND` for all of it, however small the parts."""
+
+    def __init__(self, connection: socket.socket):
+        self._connection, self._end = connection, time.monotonic() + SECONDS_TO_SEND
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        self._connection.settimeout(max(self._end - time.monotonic(), 1e-3))
+        try:
+            return self._connection.recv_into(buffer)
+        finally:
+            self._connection.settimeout(SECONDS_TO_SEND)
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     """Answers one request; requests have no body, and other methods than GET get 501."""
 
     server: Server
-    timeout = SECONDS_TO_SEND
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        self.rfile = io.BufferedReader(Request(self.connection))
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")

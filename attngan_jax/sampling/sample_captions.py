@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 from absl import logging
-from tqdm import tqdm
 
 from attngan_jax import storage
+from attngan_jax.bars import Bar
 from attngan_jax.configuration import Config
 from attngan_jax.data.transforms import pad_caption
 from attngan_jax.data.vocabulary import Vocabulary, tokenise
@@ -59,7 +59,7 @@ def sample(
     texts = np.repeat(captions, num_images).tolist()
     figures.captioned_grid(images, texts, written[0], columns=num_images if num_images > 1 else 4)
     quiet = not sys.stderr.isatty()
-    for n, image in enumerate(tqdm(images, desc="Files", unit=" images", disable=quiet)):
+    for n, image in enumerate(Bar(images, desc="Files", unit=" images", disable=quiet)):
         i, k = divmod(n, num_images)
         written.append(out / f"caption_{i:03d}_image_{k}.png")
         figures.save_png(image, written[-1])
@@ -90,7 +90,7 @@ def generate(
     total = len(captions) * num_images
     size = min(total, trained.config.eval.batch_size)
     batches, starts = [], range(0, total, size)
-    for start in tqdm(starts, desc="Generating", unit=" batches", disable=total == size):
+    for start in Bar(starts, desc="Generating", unit=" batches", disable=total == size):
         # One size for all batches, so that XLA compiles once: the last image fills up the last.
         places = np.minimum(np.arange(start, start + size), total - 1)
         batch = {name: value[places] for name, value in examples.items()}

@@ -17,8 +17,8 @@ from attngan_jax.training.checkpoints import wall_seconds
 AHEAD = 4  # steps that may be dispatched before the devices have finished the first of them
 BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
 STAGES = {  # what each is called, and what comes after it
-    "damsm": ("DAMSM (stage 1 of 2)", "then stage 2 and the scores"),
-    "attngan": ("AttnGAN (stage 2 of 2)", "then the scores"),
+    "damsm": ("DAMSM (stage 1 of 3)", "stage 1, then stage 2 and the scores"),
+    "attngan": ("AttnGAN (stage 2 of 3)", "stage 2, then the scores"),
 }
 
 
@@ -78,7 +78,7 @@ class Progress:
         return True
 
     def time_left(self) -> str:
-        """Such as `2.5 steps/s, 3 min 10 s left of this stage, then the scores`."""
+        """Such as `2.5 steps/s, 3 min 10 s left of stage 2, then the scores`."""
         if len(self._seen) < 2:
             return "the time left is not known yet"
         (start, before), (end, after) = self._seen[0], self._seen[-1]
@@ -87,7 +87,7 @@ class Progress:
         pace = f"{rate:.3g} steps/s" if rate >= 1 else f"{1 / rate:.3g} s a step"
         if self._scoring is not None:
             return f"{pace}, {duration(seconds + self._scoring)} left of the whole run"
-        return f"{pace}, {duration(seconds)} left of this stage, {self._after}"
+        return f"{pace}, {duration(seconds)} left of {self._after}"
 
     def say(self, values: str) -> None:
         """Writes a line of `values` above the bar, or with the time left to the log."""

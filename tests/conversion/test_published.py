@@ -125,7 +125,7 @@ def test_an_interrupted_download_goes_on(server, tmp_path):
     server["stop_after"] = size // 5
     with pytest.raises(UserError, match="not reached to its end.*goes on from there.*--files"):
         published.fetch(f"{server['address']}/{name}", path, blob)
-    part = tmp_path / "file.part"
+    part = published.partial(path, f"{server['address']}/{name}")
     assert part.stat().st_size == 3 * (size // 5) and not path.exists()
     server["stop_after"] = None
     published.fetch(f"{server['address']}/{name}", path, blob)
@@ -140,9 +140,19 @@ def test_an_interrupted_download_goes_on(server, tmp_path):
 def test_a_server_that_cannot_resume_sends_it_whole(server, tmp_path):
     name, blob = published.MODELS["cub"].files["captions"]
     server["resumes"] = False
-    (tmp_path / "file.part").write_bytes(b"something")
-    published.fetch(f"{server['address']}/{name}", tmp_path / "file", blob)
-    assert published.blob_id(tmp_path / "file") == blob
+    path, address = tmp_path / "file", f"{server['address']}/{name}"
+    published.partial(path, address).write_bytes(b"something")
+    published.fetch(address, path, blob)
+    assert published.blob_id(path) == blob
+
+
+def test_a_download_does_not_go_on_from_another_address(server, tmp_path):
+    name, blob = published.MODELS["cub"].files["captions"]
+    path, address = tmp_path / "file", f"{server['address']}/{name}"
+    published.partial(path, "http://127.0.0.1:9/" + name).write_bytes(b"something else")
+    published.fetch(address, path, blob)
+    assert server["requests"] == [(name, None)] and published.blob_id(path) == blob
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_another_content_is_refused_and_not_kept(server, tmp_path):

@@ -8,6 +8,7 @@ import io
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -170,6 +171,30 @@ def test_one_at_a_time_few_wait_and_the_others_are_told(server, monkeypatch):
         go_on.set()
         assert [one.result()[0] for one in waiting] == [400, 400]
     assert server.queue._visitors == []
+
+
+@pytest.mark.parametrize("pause", [0.05, 60], ids=["a byte now and then", "silence"])
+def test_a_request_has_a_time_to_arrive_in(pause, server, monkeypatch):
+    monkeypatch.setattr(demo_server, "SECONDS_TO_SEND", 0.5)
+    ended = threading.Event()
+    with socket.create_connection(server.server_address[:2]) as visitor:
+
+        def send():
+            visitor.sendall(b"GET / HTTP/1.1\r\nX: ")
+            with contextlib.suppress(ConnectionError):
+                while not ended.wait(pause):
+                    visitor.sendall(b"x")
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        visitor.settimeout(30)
+        try:
+            with contextlib.suppress(ConnectionError):  # it closes with bytes left to read
+                assert visitor.recv(1000) == b""
+        finally:
+            ended.set()
+            sender.join()
+    assert get(server, "")[0] == 200
 
 
 def test_a_mistake_of_the_program_is_one_line(server, monkeypatch):

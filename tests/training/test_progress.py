@@ -62,15 +62,15 @@ def test_compilation_is_left_out_and_a_new_pace_is_learnt(clock):
     assert said[0] == "the time left is not known yet"
     expected = {2: 499, 100: 450, 200: 400}
     for step, seconds in expected.items():
-        text = f"2 steps/s, {seconds // 60} min {seconds % 60} s left of this stage"
+        text = f"2 steps/s, {seconds // 60} min {seconds % 60} s left of stage 2"
         assert said[step - 1] == f"{text}, then the scores"
     _, said = run([0.5] * 200 + [2.0] * 200, clock)
-    assert said[-1] == "2 s a step, 20 min 0 s left of this stage, then the scores"
+    assert said[-1] == "2 s a step, 20 min 0 s left of stage 2, then the scores"
 
 
 def test_resumed_steps_took_no_time_and_pauses_count(clock):
     one, said = run([1.0, *[1.0, 1.0, 1.0, 1.0, 6.0] * 20], clock, start=899, stage="damsm")
-    assert one.finished == 1000 and said[-1].startswith("2 s a step, 0.0 s left of this stage")
+    assert one.finished == 1000 and said[-1].startswith("2 s a step, 0.0 s left of stage 1,")
     assert said[50].startswith("2") and "then stage 2 and the scores" in said[50]
 
 
@@ -79,14 +79,14 @@ def test_the_whole_run_is_told_where_it_is_known(clock, tmp_path):
     _, said = run([1.0] * 100, clock, workdir=tmp_path)
     assert said[-1] == "1 steps/s, 16 min 40 s left of the whole run"
     _, said = run([1.0] * 100, clock, workdir=tmp_path, stage="damsm")
-    assert "15 min 0 s left of this stage" in said[-1]
+    assert "15 min 0 s left of stage 1, then stage 2" in said[-1]
 
 
 def test_a_terminal_gets_a_bar_and_a_log_gets_lines(clock, monkeypatch, capsys, caplog):
     caplog.set_level("INFO")
     log, _ = run([1.0] * 10, clock)
     log.say("loss 3.000")
-    line = "AttnGAN (stage 2 of 2) step 10 of 1,000: loss 3.000"
+    line = "AttnGAN (stage 2 of 3) step 10 of 1,000: loss 3.000"
     assert f"{line} (1 steps/s, 16 min 30 s left" in caplog.text and not capsys.readouterr().err
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     terminal = Progress("/nowhere", "attngan", 10)
@@ -98,4 +98,4 @@ def test_a_terminal_gets_a_bar_and_a_log_gets_lines(clock, monkeypatch, capsys, 
         terminal.say("loss 3.000")
     bar = capsys.readouterr().err
     assert f"\r{line.replace('1,000', '10')}\n" in bar
-    assert "100%|" in bar and "10/10, 60 s a step, 0.0 s left of this stage" in bar
+    assert "100%|" in bar and "10/10, 60 s a step, 0.0 s left of stage 2" in bar

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from PIL import Image
-from tqdm import tqdm
 
+from attngan_jax.bars import Bar
 from attngan_jax.configuration import Config
 from attngan_jax.data import transforms
 from attngan_jax.data.birds.species import ATTRIBUTES
@@ -204,7 +204,7 @@ def train(
 
     batches = _batches(data, batch_size, seed)
     network = Network.create(jax.jit(init)(next(batches)), optimizer)
-    with tqdm(total=num_steps, desc=type(model).__name__, unit=" steps") as bar:
+    with Bar(total=num_steps, desc=type(model).__name__, unit=" steps") as bar:
         for n, batch in zip(range(num_steps), batches):
             network, loss = step(network, batch, n)
             bar.update()
