@@ -163,14 +163,48 @@ class Step:
         return [*losses, total.detach(), kl.detach()]
 
 
-def made_up_batch(widths: Widths, batch: int, way: Way) -> dict:
+class DamsmStep:
+    """Stage 1: one update of the text encoder and of the image encoder's projections."""
+
+    def __init__(self, widths: Widths, way: Way):
+        self.way = way
+        with torch.device(way.device):
+            self.text_encoder = TextEncoder(widths)
+            self.image_encoder = ImageEncoder(widths.embedding_dim).requires_grad_(False)
+        if way.channels_last:
+            self.image_encoder.to(memory_format=torch.channels_last)
+        trained = self.image_encoder.emb_features, self.image_encoder.emb_cnn_code
+        for network in trained:
+            network.requires_grad_(True)
+        self.parameters = [p for network in trained for p in network.parameters()]
+        self.parameters += self.text_encoder.parameters()
+        self.optimizer = torch.optim.Adam(self.parameters, 2e-3, (0.5, 0.999))
+        compiled = torch.compile if way.compile else lambda function: function
+        self.encode_images, self.losses = compiled(self._encode), compiled(matching_losses)
+
+    def _encode(self, images):
+        return self.image_encoder(images)
+
+    def __call__(self, batch):
+        """The loss."""
+        self.optimizer.zero_grad()
+        words, sentence = self.text_encoder(batch["caption"])
+        embeddings = self.encode_images(batch["images"])
+        loss = self.losses(*embeddings, words, sentence, batch["class_id"])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.text_encoder.parameters(), 0.25)
+        self.optimizer.step()
+        return loss.detach()
+
+
+def made_up_batch(widths: Widths, batch: int, way: Way, sizes=SIZES) -> dict:
     """Images of noise, and captions of words drawn at random, on the device."""
     torch.manual_seed(0)
     memory_format = torch.channels_last if way.channels_last else torch.contiguous_format
     device = dict(device=way.device)
     images = [
         (2 * torch.rand(batch, 3, s, s, **device) - 1).contiguous(memory_format=memory_format)
-        for s in SIZES
+        for s in sizes
     ]
     caption = torch.randint(1, widths.vocabulary, (batch, widths.words), **device)
     return {"images": images, "caption": caption, "class_id": torch.arange(batch, **device) % 150}
