@@ -186,9 +186,9 @@ class Schedule:
         with self.gpu:
             worker.ask("warm", min(90, self.left()))
             with self.alone(name):
-                seconds = self.arguments.timed
-                limit = 1e9 if self.arguments.smoke else 10 * seconds + 20
-                result |= worker.ask(f"time {seconds}", min(limit, self.left()))
+                seconds, smoke = self.arguments.timed, self.arguments.smoke
+                limit = self.left() if smoke else min(10 * seconds + 20, self.left())
+                result |= worker.ask(f"time {seconds} {2 if smoke else 5}", limit)
             self.save(name, result)
             if self.left() > 25:
                 with contextlib.suppress(RuntimeError):
@@ -201,7 +201,8 @@ class Schedule:
             result["median_seconds"] = statistics.median(seconds)
             result["images_per_second"] = batch / result["median_seconds"]
             result["images_per_second_range"] = [batch / seconds[-1], batch / seconds[0]]
-            result["images_per_second_in_a_row"] = batch / result["seconds_in_a_row"]
+            in_a_row = result.get("seconds_in_a_row", result["median_seconds"])
+            result["images_per_second_in_a_row"] = batch / in_a_row
             if top := peak(result["case"], result.get("device", "")):
                 flops = self.arguments.flops * result["images_per_second_in_a_row"]
                 result["share_of_peak"] = flops / top

@@ -1,8 +1,8 @@
 """What both sides answer to: a process that builds one case, and does on request one thing.
 
 It reads commands from stdin, a line each, and writes a JSON object for each behind `MARK`:
-"compile", "warm", "time SECONDS", "profile", "quit". So the one who asks decides what runs when,
-and nothing else runs while it times.
+"compile", "warm", "time SECONDS LEAST", "profile", "quit". So the one who asks decides what runs
+when, and nothing else runs while it times.
 """
 
 import json
@@ -35,16 +35,19 @@ def say(**event: Any) -> None:
     print(MARK + json.dumps(event), flush=True)
 
 
-def measure(case: Case, seconds: float, least: int = 5, most: int = 30) -> dict:
-    """Seconds of single runs, each waited for, and a run's mean where only the last is."""
+def measure(case: Case, seconds: float, least: int, most: int = 30) -> dict:
+    """Seconds of single runs, each waited for, and a run's mean where only the last one is.
+
+    Half of `seconds` goes to either; single runs are `least` in any case.
+    """
     times: list[float] = []
     while len(times) < least or (sum(times) < seconds / 2 and len(times) < most):
         begin = time.perf_counter()
         case.run(1)
         times.append(time.perf_counter() - begin)
-        if sum(times) > 4 * seconds:
-            break
-    count = max(1, min(most, round(seconds / 2 / min(times))))
+    count = min(most, round(seconds / 2 / min(times)))
+    if count < 2:
+        return {"seconds": times}
     begin = time.perf_counter()
     case.run(count)
     return {"seconds": times, "seconds_in_a_row": (time.perf_counter() - begin) / count}
@@ -68,7 +71,8 @@ def serve(build) -> None:
                 for _ in range(2):
                     case.run(1)
             elif command == "time":
-                facts = measure(case, float(arguments[0])) | {"peak_bytes": case.peak_bytes()}
+                facts = measure(case, float(arguments[0]), int(arguments[1]))
+                facts["peak_bytes"] = case.peak_bytes()
             elif command == "profile":
                 facts = {"top": case.profile()}
             say(event=command, took=time.perf_counter() - begin, **facts)
