@@ -63,6 +63,8 @@ class Case:
             return row.self_device_time_total if on_gpu else row.self_cpu_time_total
 
         rows = [row for row in profile.key_averages() if own_time(row) > 0]
+        if on_gpu:  # an operation's row has the time of its kernels, which have rows too
+            rows = [row for row in rows if row.device_type == torch.autograd.DeviceType.CUDA]
         total = sum(own_time(row) for row in rows)
         rows = sorted(rows, key=own_time, reverse=True)[:10]
         return [
