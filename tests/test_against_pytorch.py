@@ -35,7 +35,10 @@ def test_slow_runs_are_timed_singly():
 
 def test_ratios_are_of_the_rounds():
     rounds = {"ours": [[1.0, 1.0], [2.0, 2.0], [3.0]], "PyTorch eager": [[2.0], [4.0, 4.0], [3.0]]}
-    results = {way: {"rounds": times, "peak_bytes": 2**30} for way, times in rounds.items()}
+    results = {
+        way: {"rounds": times, "cpu_rounds": times, "peak_bytes": 2**30}
+        for way, times in rounds.items()
+    }
     ours, eager = on_cpu.summary("step", 4, results)
     assert "| 2.00 (1.00 to 2.00) | 1024 |" in ours  # of 2, 2 and 1
     assert eager.startswith("| step, batch 4 | PyTorch eager | 3.5 (2 to 4) |")

@@ -5,8 +5,9 @@
 PYTHON is one that has PyTorch 2.9 or later; `torch.compile` needs a C++ compiler beside it. First
 three whole training steps of the PyTorch side are compared with the losses that were recorded of
 the original (`torch_check`). Then, for each piece of work, every way of doing it has a process of
-its own; they compile, and take turns. Prints a table of medians and ranges over single calls, and
-the median of the rounds' ratios to PyTorch's eager mode; writes results.json to --out.
+its own; they compile, and take turns. Prints a table of medians and ranges over single calls, of
+seconds and of the processes' CPU seconds, and the median of the rounds' ratios to PyTorch's eager
+mode; writes results.json to --out.
 
 All of it takes about an hour on two cores. What is compiled is kept in --cache, so that a second
 run starts soon.
@@ -24,10 +25,11 @@ import tempfile
 from benchmarks.against_pytorch import input_rates
 from benchmarks.against_pytorch.gpu import JAX, TORCH, Worker
 
+ORIGIN = "PyTorch eager"  # to which the others are compared
 FLOPS = 134.06e9  # torch_step.flops_per_image(Widths())
 WAYS = {
     "ours": dict(side=JAX),
-    "PyTorch eager": dict(side=TORCH),
+    ORIGIN: dict(side=TORCH),
     "PyTorch compiled": dict(side=TORCH, compile=True, channels_last=True),
 }
 WORK = [
@@ -62,12 +64,13 @@ def compare(work: str, batch: int, arguments) -> dict:
                 case = WAYS[way] | {"work": work, "batch": batch}
                 workers[way] = Worker(case, environment, log)
                 workers[way].ask("", 600)
-                results[way] = workers[way].ask("compile", 1800) | {"rounds": []}
+                results[way] = workers[way].ask("compile", 1800) | {"rounds": [], "cpu_rounds": []}
                 workers[way].ask("warm", 600)
             for _ in range(arguments.rounds):
                 for way in ways:
                     answer = workers[way].ask(f"time {arguments.seconds} 2", 600)
                     results[way]["rounds"].append(answer["seconds"])
+                    results[way]["cpu_rounds"].append(answer["cpu_seconds"])
                     results[way]["peak_bytes"] = answer["peak_bytes"]
         finally:
             for worker in workers.values():
@@ -77,28 +80,32 @@ def compare(work: str, batch: int, arguments) -> dict:
 
 def summary(work: str, batch: int, results: dict) -> list[str]:
     """Rows of the table."""
-    rows, eager = [], results.get("PyTorch eager")
+    rows, eager = [], results.get(ORIGIN)
+    what = f"{work}, batch {batch}" if batch else work
     for way, result in results.items():
-        times = [t for seconds in result["rounds"] for t in seconds]
-        medians = [statistics.median(seconds) for seconds in result["rounds"]]
-        ratio = ""
-        if eager and result is not eager:
-            theirs = [statistics.median(seconds) for seconds in eager["rounds"]]
-            ratios = [b / a for a, b in zip(medians, theirs)]
-            ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        cells = []
+        for kind in ("rounds", "cpu_rounds"):
+            times = [t for seconds in result[kind] for t in seconds]
+            cells.append(f"{statistics.median(times):.4g} ({min(times):.4g} to {max(times):.4g})")
+            cells.append(_ratio(result[kind], eager[kind]) if eager and way != ORIGIN else "")
         flops = CALL_FLOPS.get(work) or CALL_FLOPS.get(f"{work} {batch}")
-        rate = f"{flops / statistics.median(times) / 1e9:.0f}" if flops else ""
-        what = f"{work}, batch {batch}" if batch else work
-        rows.append(
-            f"| {what} | {way} | {statistics.median(times):.4g} "
-            f"({min(times):.4g} to {max(times):.4g}) | {ratio} "
-            f"| {result['peak_bytes'] / 2**20:.0f} | {rate} |"
-        )
+        median = statistics.median(t for seconds in result["rounds"] for t in seconds)
+        rate = f"{flops / median / 1e9:.0f}" if flops else ""
+        cells += [f"{result['peak_bytes'] / 2**20:.0f}", rate]
+        rows.append(f"| {what} | {way} | {' | '.join(cells)} |")
     return rows
 
 
-HEAD = """| | | seconds a call: median (range) | times as fast as eager | peak MiB | GFLOP/s |
-|---|---|---|---|---|---|"""
+def _ratio(ours: list, theirs: list) -> str:
+    """How many times as fast, by the rounds' medians: the median of the rounds, and their range."""
+    pairs = [[statistics.median(seconds) for seconds in pair] for pair in zip(ours, theirs)]
+    ratios = [b / a for a, b in pairs]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+HEAD = """| | | seconds a call: median (range) | times as fast | CPU seconds | ratio \
+| peak MiB | GFLOP/s |
+|---|---|---|---|---|---|---|---|"""
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ def compare(python: str, rounds: int, seconds: float = 5) -> list[str]:
     ratio = statistics.median(a / b for a, b in zip(ours, theirs))
     return [
         f"| input, one core | {way} | {statistics.median(rates):.0f} images/s "
-        f"({min(rates):.0f} to {max(rates):.0f}) | {more} | | |"
+        f"({min(rates):.0f} to {max(rates):.0f}) | {more} | | | | |"
         for way, rates, more in (("ours", ours, f"{ratio:.2f}"), ("PyTorch", theirs, ""))
     ]
 
