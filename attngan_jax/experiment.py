@@ -1,5 +1,6 @@
 """A whole run: prepare, DAMSM, AttnGAN, evaluate, report; each part resumed or skipped."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -11,10 +12,11 @@ from attngan_jax.configuration import Config
 from attngan_jax.data import dataset_report, datasets
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.evaluation import checkpoint_scores, suite
+from attngan_jax.interop.inception_weights import InceptionWeights
 from attngan_jax.reporting import page
 from attngan_jax.sampling.sample_writer import SampleWriter
 from attngan_jax.sampling.trained_model import load_encoders
-from attngan_jax.training import loop, multihost, parallel, warm_start
+from attngan_jax.training import checkpoints, loop, multihost, parallel, warm_start, workdir_lock
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.checkpoints import Checkpoints, StageClock, wall_seconds
 from attngan_jax.training.damsm_task import DamsmTask
@@ -22,7 +24,11 @@ from attngan_jax.workdir import Workdir, check_has_image_encoder
 
 
 def train_and_evaluate(
-    config: Config, workdir: storage.PathLike, *, damsm_from: storage.PathLike | None = None
+    config: Config,
+    workdir: storage.PathLike,
+    *,
+    damsm_from: storage.PathLike | None = None,
+    restart_damaged: bool = False,
 ) -> storage.Path | None:
     """Runs what is not done yet and returns the path of the report (None but in process 0).
 
@@ -40,6 +46,35 @@ def train_and_evaluate(
     kind = f"{devices.size} {devices[0].platform.upper()} device{'s' * (devices.size > 1)}"
     logging.info("%s on %s, in %s", config.name, kind, workdir)
     parallel.use_compilation_cache(config.compilation_cache_dir)
+    with contextlib.ExitStack() as stack:
+        multihost.on_first(lambda: stack.enter_context(workdir_lock.held(workdir)), "lock")
+        mend = functools.partial(_set_aside_damaged, config, workdir, restart_damaged)
+        restarted = multihost.from_first(mend, "damaged")
+        if DamsmTask.name in restarted:
+            trunk = warm_start.trunk_weights(config, workdir)
+        return _run(config, workdir, trunk, damsm_from, restarted)
+
+
+def _set_aside_damaged(config: Config, workdir: storage.Path, restart: bool) -> list[str]:
+    """Sees to it that the newest checkpoints are whole; returns the stages that start again."""
+    restarted = []
+    for stage in (DamsmTask.name, AttnganTask.name):
+        steps = Checkpoints.steps_in(workdir, stage)
+        checkpoints.set_aside_damaged(
+            workdir, stage, best=config[stage].best_checkpoint, restart=restart
+        )
+        if steps and not Checkpoints.steps_in(workdir, stage):
+            restarted.append(stage)
+    return restarted
+
+
+def _run(
+    config: Config,
+    workdir: storage.Path,
+    trunk: InceptionWeights | None,
+    damsm_from: storage.PathLike | None,
+    restarted: list[str],
+) -> storage.Path | None:
     with multihost.first_goes_first("prepare"):
         configuration.save_workdir_config(config, workdir)
         check_has_image_encoder(workdir)
@@ -53,7 +88,9 @@ def train_and_evaluate(
     attngan = AttnganTask(config, len(dataset.vocabulary))
     has_generator = _is_finished(attngan, workdir)
     has_damsm = _is_finished(damsm, workdir) or (
-        has_generator and not Checkpoints.steps_in(workdir, damsm.name)  # deleted since
+        has_generator
+        and not Checkpoints.steps_in(workdir, damsm.name)  # deleted since
+        and damsm.name not in restarted
     )
     if not has_damsm:
         if Checkpoints.steps_in(workdir, attngan.name):
@@ -77,6 +114,8 @@ def train_and_evaluate(
     steps = config.attngan.num_train_steps
     if not multihost.from_first(lambda: suite.is_finished(workdir, steps, config), "scored"):
         suite.evaluate(workdir)
+    else:
+        multihost.on_first(lambda: suite.log_if_missing(workdir), "logged")
     return multihost.on_first(lambda: page.write_report(workdir), "report")
 
 

@@ -7,7 +7,6 @@ last: without it nothing is finished.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ from tqdm import tqdm
 from attngan_jax import storage
 from attngan_jax.configuration import Config
 from attngan_jax.errors import UserError
+from attngan_jax.locks import locked
 
 SPARE_BYTES = 2**26  # beside the copy, for what is written about it
 Facts = dict[str, list]  # an object's name below the dataset's address -> [size, MD5]
@@ -147,7 +147,10 @@ def _copied(folder: Path) -> Facts:
 @contextlib.contextmanager
 def one_process(folder: Path, name: str) -> Iterator[None]:
     """Waits while another process has the lock `name` of a dataset's folder."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.parent / f".{folder.name}.{name}", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    path = folder.parent / f".{folder.name}.{name}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)

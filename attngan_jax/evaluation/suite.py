@@ -178,8 +178,16 @@ def log_scalars(workdir: PathLike, metrics: dict) -> None:
     for name, block in (metrics.get("grounding") or {}).items():
         if isinstance(block, dict):
             scalars[f"eval/grounding_{name}"] = block["mean"]
-    with contextlib.closing(Metrics(workdir, "eval")) as writer:
-        writer.write(metrics["step"], scalars)
+    if scalars != _logged_scores(workdir).get(metrics["step"]):
+        with contextlib.closing(Metrics(workdir, "eval")) as writer:
+            writer.write(metrics["step"], scalars)
+
+
+def log_if_missing(workdir: PathLike) -> None:
+    """Logs the scores in `report/metrics.json` that a kill has kept out of `metrics.jsonl`."""
+    metrics = json.loads(Workdir(workdir).metrics.read_text(encoding="utf-8"))
+    if metrics["step"] not in scored_steps(workdir):
+        log_scalars(workdir, metrics)
 
 
 def follow(
@@ -218,10 +226,15 @@ def _unscored(run: Workdir) -> tuple[list[int], bool]:
 
 def scored_steps(workdir: PathLike) -> set[int]:
     """The steps of stage 2 whose scores are in `metrics.jsonl`."""
-    log, steps = Workdir(workdir).metrics_log, set()
+    return set(_logged_scores(workdir))
+
+
+def _logged_scores(workdir: PathLike) -> dict[int, dict[str, float]]:
+    """The newest scores of each step in `metrics.jsonl`."""
+    log, scores = Workdir(workdir).metrics_log, {}
     for line in log.read_bytes().splitlines() if log.exists() else ():
         with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that is being written
             entry = json.loads(line.decode("utf-8", "replace"))
             if entry["stage"] == "eval":
-                steps.add(entry["step"])
-    return steps
+                scores[entry["step"]] = entry["scalars"]
+    return scores

@@ -86,6 +86,7 @@ def train(
             logging.info("%s: resuming from step %d", task.name, step)
         elif start is not None:
             state = jax.device_put(start(state), sharding)
+        metrics.forget_after(step)
         metrics.write_config(step, config.to_dict())
         while step < num_train_steps and not stop:
             state, scalars = train_step(state, frozen, batches.next(after=scalars))
