@@ -98,7 +98,19 @@ def _explain(error: Exception) -> str | None:
             f"the disk is full ({where}): free some space and run the same command again; what "
             "was finished is kept"
         )
-    return _describe_missing_device(error) or storage.describe_error(error)
+    return (
+        _describe_missing_device(error) or _describe_memory(error) or storage.describe_error(error)
+    )
+
+
+def _describe_memory(error: Exception) -> str | None:
+    """One line where a command, other than a training or its scores, lacked memory."""
+    if not isinstance(error, MemoryError | RuntimeError):
+        return None
+    from attngan_jax.training.out_of_memory import describe
+
+    why = describe(error)
+    return why and f"not enough memory ({why}): give it less to do at once, or use a larger device"
 
 
 def _describe_missing_device(error: Exception) -> str | None:

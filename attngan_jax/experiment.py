@@ -9,14 +9,21 @@ from absl import logging
 
 from attngan_jax import configuration, storage
 from attngan_jax.configuration import Config
-from attngan_jax.data import dataset_report, datasets
-from attngan_jax.data.vocabulary import Vocabulary
+from attngan_jax.data import dataset_report, datasets, workdir_vocabulary
 from attngan_jax.evaluation import checkpoint_scores, suite
 from attngan_jax.interop.inception_weights import InceptionWeights
 from attngan_jax.reporting import page
 from attngan_jax.sampling.sample_writer import SampleWriter
 from attngan_jax.sampling.trained_model import load_encoders
-from attngan_jax.training import checkpoints, loop, multihost, parallel, warm_start, workdir_lock
+from attngan_jax.training import (
+    checkpoints,
+    loop,
+    multihost,
+    out_of_memory,
+    parallel,
+    warm_start,
+    workdir_lock,
+)
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.checkpoints import Checkpoints, StageClock, wall_seconds
 from attngan_jax.training.damsm_task import DamsmTask
@@ -95,28 +102,31 @@ def _run(
     if not has_damsm:
         if Checkpoints.steps_in(workdir, attngan.name):
             logging.warning("stage 1 is trained further than stage 2 has known it so far")
-        loop.train(
-            damsm,
-            dataset,
-            workdir,
-            score=checkpoint_scores.RetrievalScore(damsm, dataset),
-            start=trunk and functools.partial(warm_start.with_trunk, weights=trunk),
-        )
+        start = trunk and functools.partial(warm_start.with_trunk, weights=trunk)
+        with out_of_memory.explained(config, damsm.name):
+            score = checkpoint_scores.RetrievalScore(damsm, dataset)
+            loop.train(damsm, dataset, workdir, score=score, start=start)
     if not has_generator:
-        encoders = load_encoders(config, len(dataset.vocabulary), workdir)
-        score, on_sample = None, None
-        if config.attngan.best_checkpoint:
-            score = checkpoint_scores.GeneratorScore(attngan, dataset, encoders)
-        if multihost.is_first():
-            here = parallel.on_this_host(encoders)
-            on_sample = SampleWriter(attngan, dataset, here, workdir)
-        loop.train(attngan, dataset, workdir, frozen=encoders, score=score, on_sample=on_sample)
+        with out_of_memory.explained(config, attngan.name):
+            _train_generator(attngan, dataset, workdir)
     steps = config.attngan.num_train_steps
     if not multihost.from_first(lambda: suite.is_finished(workdir, steps, config), "scored"):
         suite.evaluate(workdir)
     else:
         multihost.on_first(lambda: suite.log_if_missing(workdir), "logged")
     return multihost.on_first(lambda: page.write_report(workdir), "report")
+
+
+def _train_generator(task: AttnganTask, dataset: datasets.Dataset, workdir: storage.Path) -> None:
+    config = task.config
+    encoders = load_encoders(config, len(dataset.vocabulary), workdir)
+    score, on_sample = None, None
+    if config.attngan.best_checkpoint:
+        score = checkpoint_scores.GeneratorScore(task, dataset, encoders)
+    if multihost.is_first():
+        here = parallel.on_this_host(encoders)
+        on_sample = SampleWriter(task, dataset, here, workdir)
+    loop.train(task, dataset, workdir, frozen=encoders, score=score, on_sample=on_sample)
 
 
 def _is_finished(task, workdir: storage.Path) -> bool:
@@ -149,8 +159,5 @@ def prepare(config: Config, workdir: storage.Path) -> datasets.Dataset:
         storage.write_text(Workdir(workdir).prepare_report, json.dumps(report, indent=2) + "\n")
     if "prepare" not in wall_seconds(workdir):
         clock.save()
-    path = Workdir(workdir).vocabulary
-    if path.exists():
-        return dataclasses.replace(dataset, vocabulary=Vocabulary.load(path))
-    dataset.vocabulary.save(path)
-    return dataset
+    vocabulary = workdir_vocabulary.keep(Workdir(workdir), dataset.vocabulary)
+    return dataclasses.replace(dataset, vocabulary=vocabulary)

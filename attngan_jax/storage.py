@@ -6,6 +6,7 @@ An object store neither appends nor renames, but an object appears whole or not 
 functions here write to one with Google's own client.
 """
 
+import base64
 import errno
 import functools
 import importlib.metadata
@@ -13,9 +14,10 @@ import io
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
+import google_crc32c
 import numpy as np
 from etils import epath
 
@@ -202,3 +204,18 @@ def walk(folder: Path) -> Iterator[Path]:
     if is_address(folder):
         return (epath.Path(f"{SCHEME}{file.bucket.name}/{file.name}") for file in blobs(folder))
     return (file for file in folder.rglob("*") if file.is_file())
+
+
+def file_digest(path: Path) -> list:
+    """Size and CRC-32C, in base64, of a file: what Cloud Storage states of an object."""
+    with path.open("rb") as file:
+        return digest(iter(lambda: file.read(2**22), b""))
+
+
+def digest(chunks: Iterable[bytes]) -> list:
+    """As `file_digest`, of what the chunks make together."""
+    size, checksum = 0, google_crc32c.Checksum()
+    for chunk in chunks:
+        size += len(chunk)
+        checksum.update(chunk)
+    return [size, base64.b64encode(checksum.digest()).decode()]

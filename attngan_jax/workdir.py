@@ -17,7 +17,7 @@ class Workdir:
       weights, card, card_images: of a model folder, which has the two files above and no
         checkpoints; a workdir has none of these.
       metrics_log: every scalar as a JSON line. wall_seconds: what each part of the run took.
-      lock: who trains here just now.
+      digests: of the vocabulary, as it was written. lock: who trains here just now.
       samples: images of fixed captions over training, beside `fixed_samples`, their captions.
       imported, damsm_from, inception_weights: where weights came from, if from elsewhere.
       reference: statistics of real images, for FID and KID in this run's own features.
@@ -33,6 +33,7 @@ class Workdir:
         self.card_images = self.folder / "samples.png"
         self.metrics_log = self.folder / "metrics.jsonl"
         self.wall_seconds = self.folder / "wall_seconds.json"
+        self.digests = self.folder / "digests.json"
         self.lock = self.folder / "lock.json"
         self.imported = self.folder / "imported.json"
         self.damsm_from = self.folder / "damsm_from.json"

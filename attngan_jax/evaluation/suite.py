@@ -20,7 +20,7 @@ from attngan_jax.sampling.interpolations import save_interpolations
 from attngan_jax.sampling.sample_writer import save_attention
 from attngan_jax.sampling.trained_model import TrainedModel
 from attngan_jax.storage import PathLike, write_text
-from attngan_jax.training import multihost, parallel
+from attngan_jax.training import multihost, out_of_memory, parallel
 from attngan_jax.training.checkpoints import PARTS, Checkpoints, StageClock, wall_seconds
 from attngan_jax.workdir import Workdir, check_has_image_encoder
 
@@ -51,8 +51,16 @@ def evaluate(
         if step is not None and step not in multihost.from_first(steps, "gone"):
             raise CheckpointGone(f"there is no checkpoint {step} in {run.stage(STAGE)}") from error
         raise
-    trained, dataset, config = subject.trained, subject.dataset, subject.trained.config
+    config = subject.trained.config
     parallel.use_compilation_cache(config.compilation_cache_dir)
+    with out_of_memory.explained(config, "eval"):
+        return _score(subject, run, newest, clock)
+
+
+def _score(
+    subject: measurements.Subject, run: Workdir, newest: int | None, clock: StageClock
+) -> dict | None:
+    trained, dataset, config = subject.trained, subject.dataset, subject.trained.config
     real = measurements.measure_real(subject)
     num_images = blocks.r_precision_protocol(config.eval).num_images
     made, statistics, score = measurements.measure_generated(subject, num_images)
@@ -64,7 +72,7 @@ def evaluate(
     references = {n: measurements.measure_reference(subject, n, folders[n]) for n in statistics}
 
     def write() -> dict:
-        metrics = {"step": trained.step, "newest_step": newest}
+        metrics: dict = {"step": trained.step, "newest_step": newest}
         metrics["newest_damsm_step"] = _newest_damsm_step(run)
         metrics |= {"dataset": config.data.dataset, "split": "test", "unit": "percent"}
         metrics |= blocks.r_precisions(real, made, subject)

@@ -23,7 +23,6 @@ from attngan_jax.workdir import Workdir
 
 KEEP = 2  # the newest, and the one before it
 SPARE_BYTES = 2**20  # beside the arrays, for their metadata
-START_ANEW = "lower the learning rate or change the seed, and start in a new --workdir"
 LOWER_IS_BETTER = ("eval/kid_judge",)  # of the scores that choose a checkpoint
 RESTART = "--restart_damaged"
 PARTS = ("prepare", "damsm", "attngan", "evaluate")  # of a run, each with a clock
@@ -92,8 +91,8 @@ class Checkpoints(contextlib.AbstractContextManager):
         for path, finite in jax.tree.leaves_with_path(jax.device_get(_are_finite(state))):
             if not finite:
                 place = f"after step {step} of stage {self.folder.name}"
-                problem = f"{_name(path)} is not finite {place}: nothing is saved of this step"
-                raise UserError(f"{problem}; {START_ANEW}")
+                problem = f"{_name(path)} is not finite {place}"
+                raise UserError(f"{problem}: {start_anew(self.folder.name, self.latest_step())}")
         # Orbax would fail in its threads, each with a traceback.
         size = sum(x.nbytes for x in jax.tree.leaves(state)) + SPARE_BYTES
         if not storage.is_address(self.folder) and shutil.disk_usage(self.folder).free < size:
@@ -154,6 +153,17 @@ class Checkpoints(contextlib.AbstractContextManager):
 
     def __exit__(self, *_) -> None:
         self._manager.close()
+
+
+def start_anew(stage: str, saved_step: int | None) -> str:
+    """What is left of a stage whose losses or parameters are not finite, and what to do."""
+    left = "there is no checkpoint of this stage yet"
+    if saved_step is not None:
+        left = f"nothing is saved after step {saved_step}, whose checkpoint is kept"
+    rates = {"damsm": "learning_rate", "attngan": "generator_learning_rate"}
+    keep = " with --damsm_from set to this one, which keeps stage 1" * (stage == "attngan")
+    change = f"lower --config.{stage}.{rates.get(stage, 'learning_rate')} or change --config.seed"
+    return f"{left}; {change}, and start in a new --workdir{keep}"
 
 
 def _name(path: Any) -> str:

@@ -4,13 +4,9 @@ CRC-32C finds every changed bit and every burst of up to 32; a processor compute
 reads memory, and a bucket states that of each object, so that none is downloaded for it.
 """
 
-import base64
 import json
 import os
-from collections.abc import Iterable
 from typing import Any
-
-import google_crc32c
 
 from attngan_jax import storage
 
@@ -18,7 +14,6 @@ FILE = "digests.json"  # in a checkpoint's folder
 MARK = {"digests": FILE}  # in Orbax's metadata of a checkpoint that has that file
 METADATA = "_CHECKPOINT_METADATA"  # Orbax's; it notes there when the checkpoint was complete
 COMMITTED = "commit_success.txt"  # and writes this after it
-CHUNK_BYTES = 2**22
 
 
 def write(folder: storage.Path, step: int) -> None:
@@ -76,16 +71,5 @@ def _fact(name: str, file: Any) -> list:
     if name == METADATA:  # but when the checkpoint was complete, which is not known as yet
         values = json.loads(file.read_bytes() if is_path else file.download_as_bytes())
         values.pop("commit_timestamp_nsecs", None)
-        return _of([json.dumps(values, sort_keys=True).encode()])
-    if not is_path:
-        return [file.size, file.crc32c]
-    with open(file, "rb", buffering=0) as opened:
-        return _of(iter(lambda: opened.read(CHUNK_BYTES), b""))
-
-
-def _of(chunks: Iterable[bytes]) -> list:
-    size, checksum = 0, google_crc32c.Checksum()
-    for chunk in chunks:
-        size += len(chunk)
-        checksum.update(chunk)
-    return [size, base64.b64encode(checksum.digest()).decode()]
+        return storage.digest([json.dumps(values, sort_keys=True).encode()])
+    return storage.file_digest(file) if is_path else [file.size, file.crc32c]

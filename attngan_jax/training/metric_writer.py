@@ -16,7 +16,7 @@ from attngan_jax import storage
 from attngan_jax.errors import UserError
 from attngan_jax.log_file import Log
 from attngan_jax.training import multihost
-from attngan_jax.training.checkpoints import START_ANEW
+from attngan_jax.training.checkpoints import start_anew
 from attngan_jax.training.event_files import metric_writers, periodic_actions
 from attngan_jax.training.progress import Progress
 from attngan_jax.workdir import Workdir
@@ -34,6 +34,7 @@ class Metrics:
     def __init__(self, workdir: storage.PathLike, stage: str, num_train_steps: int = 0):
         """Of a stage that is trained for that many steps, or only scored."""
         self.stage = stage
+        self.saved_step: int | None = None  # of the newest checkpoint, as of now
         self._pending: list[tuple[int, dict]] = []
         self._sizes: dict[str, int] = {}  # of event files in a bucket
         self._copied = time.monotonic()
@@ -68,7 +69,7 @@ class Metrics:
         for step, name, value in ((step, *item) for step, row in rows for item in row.items()):
             if not np.isfinite(value):
                 problem = f"{name} became {value} at step {step} of stage {self.stage}"
-                raise UserError(f"{problem}: the last checkpoint is from before; {START_ANEW}")
+                raise UserError(f"{problem}: {start_anew(self.stage, self.saved_step)}")
         step, last = rows[-1]
         means = {name: float(np.mean([row[name] for _, row in rows])) for name in last}
         means |= since_last or {}
