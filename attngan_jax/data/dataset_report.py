@@ -105,7 +105,8 @@ def summarise(
         "bytes": sum(path.stat().st_size for path in folder.glob(RECORDS)),
     }
     vocabulary_file, report_file = files(folder, min_word_count)
-    digests = {path.name: storage.file_digest(path) for path in sorted(folder.glob(RECORDS))}
+    paths = sorted([*folder.glob(RECORDS), *folder.glob("dataset_info.json")])
+    digests = {path.name: storage.file_digest(path) for path in paths}
     digests[vocabulary_file.name] = storage.digest([vocabulary.content])
     report["digests"] = digests
     storage.write_text(report_file, json.dumps(report, indent=2) + "\n")
