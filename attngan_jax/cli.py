@@ -92,6 +92,12 @@ def _explain(error: Exception) -> str | None:
             f"{error.filename or 'a file'} cannot be used ({error.strerror}): choose another "
             "folder, or change its permissions"
         )
+    if isinstance(error, OSError) and error.errno == errno.EIO:
+        where = error.filename or "a file"
+        return f"{where} cannot be read or written ({error.strerror}): the disk may be failing"
+    if isinstance(error, RuntimeError) and "Riegeli" in str(error):
+        remedy = "run the same command, or prepare, again: it finds the file and makes it anew"
+        return f"the records of the dataset are damaged ({_one_line(error)[:200]}): {remedy}"
     if _disk_is_full(error):
         where = getattr(error, "filename", None) or "while writing"
         return (

@@ -46,7 +46,8 @@ class Log:
         elif self._path.exists():
             with locked(self._path) as file:
                 file.truncate(_end_of_lines(file))
-                text = self._path.read_bytes()
+                file.seek(0)  # not by another handle, whose end would end the lock
+                text = file.read()
                 if (kept := remaining(text)) != text:
                     storage.write_bytes(self._path, kept)
 

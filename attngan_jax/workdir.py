@@ -95,7 +95,10 @@ def find_model(path_or_name: storage.PathLike) -> storage.Path:
 def has_image_encoder(workdir: storage.PathLike) -> bool:
     """False for a run that was imported without one: it can generate, not be trained or scored."""
     path = Workdir(workdir).imported
-    return not path.exists() or json.loads(path.read_text(encoding="utf-8"))["image_encoder"]
+    try:
+        return not path.exists() or json.loads(path.read_bytes())["image_encoder"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged: restore it, or import the weights again") from error
 
 
 def check_has_image_encoder(workdir: storage.PathLike) -> None:
