@@ -52,7 +52,7 @@ def check_state(state: Any, config: Config, stage: str, copies: int) -> None:
         size, limit = size * copies, _machine_bytes()
     if limit and size > limit:
         alone = f"its parameters and optimizers take {_gib(size)} of {_gib(limit)}"
-        raise UserError(_line(config, stage, alone))
+        raise UserError(f"{_line(config, stage, alone)}, and narrower networks first of all")
 
 
 def _line(config: Config, stage: str, why: str) -> str:

@@ -51,5 +51,5 @@ def test_a_state_that_no_device_can_hold_is_refused_before_it_is_made(monkeypatc
     state = {"kernel": jax.ShapeDtypeStruct((2**28,), jnp.float32)}  # 1 GiB
     monkeypatch.setattr(out_of_memory, "_machine_bytes", lambda: 3 * 2**30)
     out_of_memory.check_state(state, default.get_config(), "damsm", copies=3)
-    with pytest.raises(UserError, match="take 4.0 GiB of 3.0 GiB.: try .*damsm.batch_size"):
+    with pytest.raises(UserError, match="take 4.0 GiB of 3.0 GiB.: try .*narrower networks"):
         out_of_memory.check_state(state, default.get_config(), "damsm", copies=4)
