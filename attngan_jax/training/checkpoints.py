@@ -24,6 +24,7 @@ from attngan_jax.workdir import Workdir
 KEEP = 2  # the newest, and the one before it
 SPARE_BYTES = 2**20  # beside the arrays, for their metadata
 LOWER_IS_BETTER = ("eval/kid_judge",)  # of the scores that choose a checkpoint
+DELETION_SECONDS = 0.5  # that it may take to delete a checkpoint
 RESTART = "--restart_damaged"
 PARTS = ("prepare", "damsm", "attngan", "evaluate")  # of a run, each with a clock
 
@@ -59,7 +60,11 @@ class Checkpoints(contextlib.AbstractContextManager):
         digests.write(unfinished if unfinished.is_dir() else in_place, self._step)
 
     def _check(self, step: int, part: str = "") -> None:
-        if damage := digests.find_damage(self.folder / str(step), part):
+        folder = self.folder / str(step)
+        if damage := digests.find_damage(folder, part):
+            time.sleep(DELETION_SECONDS)
+            if not folder.is_dir():  # a training that goes on beside this has deleted it
+                return
             problem = f"checkpoint {self.folder}/{step} is damaged ({damage})"
             hint = "run attngan_jax.main again, which goes on from the one before it"
             raise UserError(f"{problem}: {hint}")

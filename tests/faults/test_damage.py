@@ -122,6 +122,15 @@ def test_scores_that_changed_choose_no_checkpoint(tmp_path):
         Checkpoints(tmp_path, "damsm", best=BEST)
 
 
+def test_a_checkpoint_that_is_being_deleted_is_not_damaged(workdir, monkeypatch):
+    """As a training does beside `evaluate --follow`: some of its files are gone already."""
+    (workdir / "damsm/2" / digests.FILE).unlink()
+    with Checkpoints(workdir, "damsm") as checkpoints:
+        sleep = lambda seconds: shutil.rmtree(workdir / "damsm/2")  # noqa: E731
+        monkeypatch.setattr("attngan_jax.training.checkpoints.time.sleep", sleep)
+        assert checkpoints.best_step() == 4
+
+
 def test_checkpoints_without_digests_are_those_of_older_runs(workdir):
     """Which had none: no mark in Orbax's metadata says so."""
     digest = workdir / "damsm/4" / digests.FILE
