@@ -4,6 +4,7 @@ CRC-32C finds every changed bit and every burst of up to 32; a processor compute
 reads memory, and a bucket states that of each object, so that none is downloaded for it.
 """
 
+import errno
 import json
 import os
 from typing import Any
@@ -14,6 +15,7 @@ FILE = "digests.json"  # in a checkpoint's folder
 MARK = {"digests": FILE}  # in Orbax's metadata of a checkpoint that has that file
 METADATA = "_CHECKPOINT_METADATA"  # Orbax's; it notes there when the checkpoint was complete
 COMMITTED = "commit_success.txt"  # and writes this after it
+_BAD_DISK = (errno.EIO, errno.EUCLEAN, errno.EISDIR, errno.ENOTDIR)
 
 
 def write(folder: storage.Path, step: int) -> None:
@@ -27,31 +29,33 @@ def find_damage(folder: storage.Path, part: str = "") -> str:
 
     Of a checkpoint that was written before there were digests nothing is known, which is "", too.
     """
+    if not (folder / FILE).is_file():
+        return f"{FILE} is gone" if _had_digests(folder) else ""
+    name = FILE
     try:
         noted = json.loads((folder / FILE).read_bytes())
         step, files = noted["step"], dict(noted["files"])
-    except FileNotFoundError:
-        return f"{FILE} is gone" if _had_digests(folder) else ""
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"{FILE} cannot be read"
-    if str(step) != folder.name:
-        return f"it is that of step {step}"
-    found = _files(folder)
-    for name in sorted(name for name in files if name.startswith(part)):
-        try:
+        if str(step) != folder.name:
+            return f"it is that of step {step}"
+        found = _files(folder)
+        for name in sorted(name for name in files if name.startswith(part)):
             if name not in found:
                 return f"{name} is gone"
             if _fact(name, found[name]) != files[name]:
                 return f"{name} has changed since it was written"
-        except (OSError, ValueError) as error:
-            return f"{name} cannot be read ({type(error).__name__})"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno not in _BAD_DISK:
+            raise  # such as want of permission, or of a network
+        return f"{name} cannot be read"
     return ""
 
 
 def _had_digests(folder: storage.Path) -> bool:
+    """Whether a checkpoint without them has lost them."""
     try:
-        return json.loads((folder / METADATA).read_bytes()).get("custom_metadata") == MARK
-    except (OSError, ValueError, AttributeError):
+        metadata = json.loads((folder / METADATA).read_bytes())
+        return metadata.get("custom_metadata") == MARK
+    except (FileNotFoundError, ValueError, AttributeError):
         return folder.is_dir()
 
 

@@ -1,10 +1,13 @@
 """Damaged checkpoints: noticed before they are used, set aside, and the run goes on from before."""
 
+import errno
 import logging as pylogging
+import os
 import shutil
 
 import pytest
 
+from attngan_jax import storage
 from attngan_jax.errors import UserError
 from attngan_jax.training import digests
 from attngan_jax.training.checkpoints import Checkpoints, set_aside_damaged
@@ -140,6 +143,30 @@ def test_checkpoints_without_digests_are_those_of_older_runs(workdir):
     metadata.write_text(metadata.read_text().replace(digests.FILE, "none"))
     assert digests.find_damage(digest.parent) == ""
     assert damage.restore(workdir) == 4
+
+
+def test_a_network_that_fails_is_no_damage(gcs):
+    damage.save_all("gs://birds/run")
+    gcs.refuse = lambda method, key: 403 if key.endswith("digests.json") else None
+    with pytest.raises(Exception) as raised:
+        set_aside_damaged("gs://birds/run", "damsm")
+    assert "Cloud Storage refused" in (storage.describe_error(raised.value) or "")
+    gcs.refuse = lambda method, key: None
+    assert damage.restore("gs://birds/run") == 4
+
+
+def test_a_disk_that_cannot_read_is_damage(workdir, monkeypatch):
+    def read(path, original=storage.file_digest):
+        if path.name == "manifest.ocdbt":
+            raise OSError(code, os.strerror(code), str(path))
+        return original(path)
+
+    monkeypatch.setattr(storage, "file_digest", read)
+    code = errno.EACCES
+    with pytest.raises(PermissionError):
+        set_aside_damaged(workdir, "damsm")
+    code = errno.EIO
+    assert "manifest.ocdbt cannot be read" in digests.find_damage(workdir / "damsm/4")
 
 
 def test_in_a_bucket_no_file_is_read_for_it(gcs):
