@@ -10,7 +10,7 @@ from attngan_jax.log_file import Log
 from attngan_jax.training.checkpoints import Checkpoints, set_aside_damaged
 from tests.faults import damage
 
-SIZE = 2**20  # bytes
+SIZE = 3 * 2**20  # bytes
 
 
 @pytest.fixture
