@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The long fault suite, on the CPU: whole tiny runs that are killed at random and at chosen points,
 # whose checkpoints are damaged file by file and bit by bit, on a full disk, and started twice. Each
-# has to come to the numbers of a run that was never disturbed. A table at the end; about half an
-# hour. The short form is part of the tests (tests/faults).
+# has to come to the numbers of a run that was never disturbed. Some sixty runs, and a table at the
+# end. The short form is part of the tests (tests/faults).
 # Arguments are passed on, for example: --kills 40 --seed 1
 #   FOLDER    where the runs go, which is emptied; default: a new one, removed at the end
 set -eu
