@@ -92,13 +92,31 @@ def _explain(error: Exception) -> str | None:
             f"{error.filename or 'a file'} cannot be used ({error.strerror}): choose another "
             "folder, or change its permissions"
         )
+    if isinstance(error, OSError) and error.errno == errno.EIO:
+        where = error.filename or "a file"
+        return f"{where} cannot be read or written ({error.strerror}): the disk may be failing"
+    if isinstance(error, RuntimeError) and "Riegeli" in str(error):
+        remedy = "run the same command, or prepare, again: it finds the file and makes it anew"
+        return f"the records of the dataset are damaged ({_one_line(error)[:200]}): {remedy}"
     if _disk_is_full(error):
         where = getattr(error, "filename", None) or "while writing"
         return (
             f"the disk is full ({where}): free some space and run the same command again; what "
             "was finished is kept"
         )
-    return _describe_missing_device(error) or storage.describe_error(error)
+    return (
+        _describe_missing_device(error) or _describe_memory(error) or storage.describe_error(error)
+    )
+
+
+def _describe_memory(error: Exception) -> str | None:
+    """One line where a command, other than a training or its scores, lacked memory."""
+    if not isinstance(error, MemoryError | RuntimeError):
+        return None
+    from attngan_jax.training.out_of_memory import describe
+
+    why = describe(error)
+    return why and f"not enough memory ({why}): give it less to do at once, or use a larger device"
 
 
 def _describe_missing_device(error: Exception) -> str | None:

@@ -1,5 +1,6 @@
 """A whole run: prepare, DAMSM, AttnGAN, evaluate, report; each part resumed or skipped."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -8,13 +9,21 @@ from absl import logging
 
 from attngan_jax import configuration, storage
 from attngan_jax.configuration import Config
-from attngan_jax.data import dataset_report, datasets
-from attngan_jax.data.vocabulary import Vocabulary
+from attngan_jax.data import dataset_report, datasets, workdir_vocabulary
 from attngan_jax.evaluation import checkpoint_scores, suite
+from attngan_jax.interop.inception_weights import InceptionWeights
 from attngan_jax.reporting import page
 from attngan_jax.sampling.sample_writer import SampleWriter
 from attngan_jax.sampling.trained_model import load_encoders
-from attngan_jax.training import loop, multihost, parallel, warm_start
+from attngan_jax.training import (
+    checkpoints,
+    loop,
+    multihost,
+    out_of_memory,
+    parallel,
+    warm_start,
+    workdir_lock,
+)
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.checkpoints import Checkpoints, StageClock, wall_seconds
 from attngan_jax.training.damsm_task import DamsmTask
@@ -22,7 +31,11 @@ from attngan_jax.workdir import Workdir, check_has_image_encoder
 
 
 def train_and_evaluate(
-    config: Config, workdir: storage.PathLike, *, damsm_from: storage.PathLike | None = None
+    config: Config,
+    workdir: storage.PathLike,
+    *,
+    damsm_from: storage.PathLike | None = None,
+    restart_damaged: bool = False,
 ) -> storage.Path | None:
     """Runs what is not done yet and returns the path of the report (None but in process 0).
 
@@ -40,6 +53,35 @@ def train_and_evaluate(
     kind = f"{devices.size} {devices[0].platform.upper()} device{'s' * (devices.size > 1)}"
     logging.info("%s on %s, in %s", config.name, kind, workdir)
     parallel.use_compilation_cache(config.compilation_cache_dir)
+    with contextlib.ExitStack() as stack:
+        multihost.on_first(lambda: stack.enter_context(workdir_lock.held(workdir)), "lock")
+        mend = functools.partial(_set_aside_damaged, config, workdir, restart_damaged)
+        restarted = multihost.from_first(mend, "damaged")
+        if DamsmTask.name in restarted:
+            trunk = warm_start.trunk_weights(config, workdir)
+        return _run(config, workdir, trunk, damsm_from, restarted)
+
+
+def _set_aside_damaged(config: Config, workdir: storage.Path, restart: bool) -> list[str]:
+    """Sees to it that the newest checkpoints are whole; returns the stages that start again."""
+    restarted = []
+    for stage in (DamsmTask.name, AttnganTask.name):
+        steps = Checkpoints.steps_in(workdir, stage)
+        checkpoints.set_aside_damaged(
+            workdir, stage, best=config[stage].best_checkpoint, restart=restart
+        )
+        if steps and not Checkpoints.steps_in(workdir, stage):
+            restarted.append(stage)
+    return restarted
+
+
+def _run(
+    config: Config,
+    workdir: storage.Path,
+    trunk: InceptionWeights | None,
+    damsm_from: storage.PathLike | None,
+    restarted: list[str],
+) -> storage.Path | None:
     with multihost.first_goes_first("prepare"):
         configuration.save_workdir_config(config, workdir)
         check_has_image_encoder(workdir)
@@ -53,32 +95,39 @@ def train_and_evaluate(
     attngan = AttnganTask(config, len(dataset.vocabulary))
     has_generator = _is_finished(attngan, workdir)
     has_damsm = _is_finished(damsm, workdir) or (
-        has_generator and not Checkpoints.steps_in(workdir, damsm.name)  # deleted since
+        has_generator
+        and not Checkpoints.steps_in(workdir, damsm.name)  # deleted since
+        and damsm.name not in restarted
     )
     if not has_damsm:
         if Checkpoints.steps_in(workdir, attngan.name):
             logging.warning("stage 1 is trained further than stage 2 has known it so far")
-        loop.train(
-            damsm,
-            dataset,
-            workdir,
-            score=checkpoint_scores.RetrievalScore(damsm, dataset),
-            start=trunk and functools.partial(warm_start.with_trunk, weights=trunk),
-        )
+        start = trunk and functools.partial(warm_start.with_trunk, weights=trunk)
+        with out_of_memory.explained(config, damsm.name):
+            score = checkpoint_scores.RetrievalScore(damsm, dataset)
+            loop.train(damsm, dataset, workdir, score=score, start=start)
     if not has_generator:
-        encoders = load_encoders(config, len(dataset.vocabulary), workdir)
-        score, on_sample = None, None
-        if config.attngan.best_checkpoint:
-            score = checkpoint_scores.GeneratorScore(attngan, dataset, encoders)
-        if multihost.is_first():
-            here = parallel.on_this_host(encoders)
-            on_sample = SampleWriter(attngan, dataset, here, workdir)
-        loop.train(attngan, dataset, workdir, frozen=encoders, score=score, on_sample=on_sample)
+        with out_of_memory.explained(config, attngan.name):
+            _train_generator(attngan, dataset, workdir)
     steps = config.attngan.num_train_steps
     if not multihost.from_first(lambda: suite.is_finished(workdir, steps, config), "scored"):
         logging.info("scores (stage 3 of 3)")
         suite.evaluate(workdir)
+    else:
+        multihost.on_first(lambda: suite.log_if_missing(workdir), "logged")
     return multihost.on_first(lambda: page.write_report(workdir), "report")
+
+
+def _train_generator(task: AttnganTask, dataset: datasets.Dataset, workdir: storage.Path) -> None:
+    config = task.config
+    encoders = load_encoders(config, len(dataset.vocabulary), workdir)
+    score, on_sample = None, None
+    if config.attngan.best_checkpoint:
+        score = checkpoint_scores.GeneratorScore(task, dataset, encoders)
+    if multihost.is_first():
+        here = parallel.on_this_host(encoders)
+        on_sample = SampleWriter(task, dataset, here, workdir)
+    loop.train(task, dataset, workdir, frozen=encoders, score=score, on_sample=on_sample)
 
 
 def _is_finished(task, workdir: storage.Path) -> bool:
@@ -111,8 +160,5 @@ def prepare(config: Config, workdir: storage.Path) -> datasets.Dataset:
         storage.write_text(Workdir(workdir).prepare_report, json.dumps(report, indent=2) + "\n")
     if "prepare" not in wall_seconds(workdir):
         clock.save()
-    path = Workdir(workdir).vocabulary
-    if path.exists():
-        return dataclasses.replace(dataset, vocabulary=Vocabulary.load(path))
-    dataset.vocabulary.save(path)
-    return dataset
+    vocabulary = workdir_vocabulary.keep(Workdir(workdir), dataset.vocabulary)
+    return dataclasses.replace(dataset, vocabulary=vocabulary)

@@ -1,7 +1,7 @@
 """Trains and scores a run, from dataset to report: flags and one call.
 
     python -m attngan_jax.main --config configs/cub.py [--workdir DIR] [--config.KEY=VALUE ...]
-        [--damsm_from DIR]
+        [--damsm_from DIR] [--restart_damaged]
 
 On several hosts all run this command together, with `--distributed` on TPUs, or with
 `--coordinator=HOST:PORT --num_processes=N --process_index=K` on each.
@@ -27,6 +27,11 @@ _DAMSM_FROM = flags.DEFINE_string(
     None,
     "Folder of a run with the same stage 1: its finished one is copied, not trained.",
 )
+_RESTART = flags.DEFINE_bool(
+    "restart_damaged",
+    False,
+    "Train a stage again whose checkpoints are damaged, all that it could go on from.",
+)
 cli.define_process_flags()
 flags.mark_flag_as_required("config")
 
@@ -41,18 +46,19 @@ def main(argv):
     from attngan_jax.reporting.run_files import example_caption
 
     cli.join_processes()
-    report = train_and_evaluate(config, workdir, damsm_from=_DAMSM_FROM.value)
+    given = {"damsm_from": _DAMSM_FROM.value, "restart_damaged": _RESTART.value}
+    report = train_and_evaluate(config, workdir, **given)
     if report is None:
         return
     # How this Python is called from here: not by its plain name, if .venv is not activated.
     path = os.path.relpath(sys.executable)
     python = "python" if path.startswith("..") else path
     attention = " --attention" * (config.generator.attention and config.generator.num_stages > 1)
-    given = f"--workdir {shlex.quote(str(workdir))} --out out{attention}"
+    where = f"--workdir {shlex.quote(str(workdir))} --out out{attention}"
     caption = shlex.quote(example_caption(workdir))
     print(
         f"All done. The report is {report}\nTry a caption of your own, in words like these:\n"
-        f"  {python} -m attngan_jax.sample {given} --caption {caption}"
+        f"  {python} -m attngan_jax.sample {where} --caption {caption}"
     )
 
 

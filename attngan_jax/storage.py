@@ -6,6 +6,7 @@ An object store neither appends nor renames, but an object appears whole or not 
 functions here write to one with Google's own client.
 """
 
+import base64
 import errno
 import functools
 import importlib.metadata
@@ -13,9 +14,10 @@ import io
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
+import google_crc32c
 import numpy as np
 from etils import epath
 
@@ -186,6 +188,17 @@ def copy_tree(source: Path, target: Path) -> None:
         write_bytes(target / file.relative_to(source).as_posix(), file.read_bytes())
 
 
+def rename_tree(source: Path, target: Path) -> None:
+    """Renames a folder of the same file system, or all objects under an address."""
+    if not is_address(source):
+        os.rename(source, target)
+        return
+    copy_tree(source, target)
+    # First the marker, without which the rest is no checkpoint.
+    for item in sorted(blobs(source), key=lambda item: not item.name.endswith(_COMMIT_MARKER)):
+        item.delete()
+
+
 def walk(folder: Path) -> Iterator[Path]:
     """All files under a folder."""
     if is_address(folder):
@@ -193,48 +206,16 @@ def walk(folder: Path) -> Iterator[Path]:
     return (file for file in folder.rglob("*") if file.is_file())
 
 
-class Log:
-    """A text file that grows by lines, to which other processes may write as well.
+def file_digest(path: Path) -> list:
+    """Size and CRC-32C, in base64, of a file: what Cloud Storage states of an object."""
+    with path.open("rb") as file:
+        return digest(iter(lambda: file.read(2**22), b""))
 
-    In a folder lines are appended. An unfinished last line, which a killed process left, is removed
-    first, or the next line would continue it. In a bucket every line replaces the whole object,
-    provided that its generation is still the one last seen; otherwise it is read again first.
-    """
 
-    def __init__(self, path: Path):
-        self._path = path
-        self._text, self._generation = b"", 0  # of the object
-        if is_address(path):
-            self._read()
-        elif path.exists():
-            content = path.read_bytes()
-            if (end := content.rfind(b"\n") + 1) < len(content):
-                os.truncate(path, end)
-
-    def append(self, line: str) -> None:
-        """Writes one line, given without its end."""
-        if not is_address(self._path):
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
-            return
-        from google.api_core.exceptions import PreconditionFailed
-
-        added = (line + "\n").encode("utf-8")
-        text, written = self._text + added, blob(self._path)
-        try:
-            written.upload_from_string(text, if_generation_match=self._generation)
-            self._text, self._generation = text, written.generation
-        except PreconditionFailed:  # another process wrote, or this one and the response was lost
-            self._read()
-            if not self._text.endswith(added):
-                self.append(line)
-
-    def _read(self) -> None:
-        from google.api_core.exceptions import NotFound
-
-        current = blob(self._path)
-        try:
-            text = current.download_as_bytes()
-            self._text, self._generation = text[: text.rfind(b"\n") + 1], current.generation
-        except NotFound:
-            self._text, self._generation = b"", 0
+def digest(chunks: Iterable[bytes]) -> list:
+    """As `file_digest`, of what the chunks make together."""
+    size, checksum = 0, google_crc32c.Checksum()
+    for chunk in chunks:
+        size += len(chunk)
+        checksum.update(chunk)
+    return [size, base64.b64encode(checksum.digest()).decode()]

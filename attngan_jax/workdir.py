@@ -17,6 +17,7 @@ class Workdir:
       weights, card, card_images: of a model folder, which has the two files above and no
         checkpoints; a workdir has none of these.
       metrics_log: every scalar as a JSON line. wall_seconds: what each part of the run took.
+      digests: of the vocabulary, as it was written. lock: who trains here just now.
       samples: images of fixed captions over training, beside `fixed_samples`, their captions.
       imported, damsm_from, inception_weights: where weights came from, if from elsewhere.
       reference: statistics of real images, for FID and KID in this run's own features.
@@ -32,6 +33,8 @@ class Workdir:
         self.card_images = self.folder / "samples.png"
         self.metrics_log = self.folder / "metrics.jsonl"
         self.wall_seconds = self.folder / "wall_seconds.json"
+        self.digests = self.folder / "digests.json"
+        self.lock = self.folder / "lock.json"
         self.imported = self.folder / "imported.json"
         self.damsm_from = self.folder / "damsm_from.json"
         self.inception_weights = self.folder / "inception_weights.json"
@@ -92,7 +95,10 @@ def find_model(path_or_name: storage.PathLike) -> storage.Path:
 def has_image_encoder(workdir: storage.PathLike) -> bool:
     """False for a run that was imported without one: it can generate, not be trained or scored."""
     path = Workdir(workdir).imported
-    return not path.exists() or json.loads(path.read_text(encoding="utf-8"))["image_encoder"]
+    try:
+        return not path.exists() or json.loads(path.read_bytes())["image_encoder"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged: restore it, or import the weights again") from error
 
 
 def check_has_image_encoder(workdir: storage.PathLike) -> None:

@@ -29,6 +29,7 @@ class FakeGcs(http.server.ThreadingHTTPServer):
     Attributes:
       objects: content by "bucket/name".
       requests: (method, path with query) of every request.
+      received: bytes of all requests' bodies.
       refuse: (method, "bucket/name" or "bucket") -> an HTTP status to refuse with, or None. An
         upload is a POST.
     """
@@ -41,6 +42,7 @@ class FakeGcs(http.server.ThreadingHTTPServer):
         self.objects: dict[str, bytes] = {}
         self.generations: dict[str, int] = {}
         self.requests: list[tuple[str, str]] = []
+        self.received = 0
         self.refuse: Callable[[str, str], int | None] = lambda method, key: None
         self.uploads: dict[str, tuple[str, dict[str, str]]] = {}  # begun: key and query
         self.lock = threading.RLock()
@@ -110,6 +112,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         parts = [urllib.parse.unquote(part) for part in url.path.strip("/").split("/")]
         with self.server.lock:
             self.server.requests.append((self.command, self.path))
+            self.server.received += len(body)
             try:
                 status, headers, content = self._route(parts, query, body)
             except _Refused as refused:
@@ -132,10 +135,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._upload(parts[4], query, body)
         if parts[0] == "download":
             parts, query = parts[1:], query | {"alt": "media"}
-        if parts[:3] != ["storage", "v1", "b"] or not 4 <= len(parts) <= 6:
+        if parts[:3] != ["storage", "v1", "b"] or not 4 <= len(parts) <= 7:
             raise _Refused(404, f"nothing at {self.path}")
         bucket = parts[3]
         self._check_access(bucket)
+        if parts[6:] == ["compose"]:
+            return self._compose(bucket, parts[5], query, json.loads(body))
         if len(parts) == 4:
             return _json({"kind": "storage#bucket", "id": bucket, "name": bucket})
         if len(parts) == 5:
@@ -187,6 +192,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             "nextPageToken": str(end) if end < len(rows) else "",
         }
         return _json({name: value for name, value in listing.items() if value})
+
+    def _compose(self, bucket: str, name: str, query: dict[str, str], request: dict) -> Response:
+        gcs, key = self.server, f"{bucket}/{name}"
+        self._check_access(key)
+        self._check_generation(key, query)
+        sources = [f"{bucket}/{source['name']}" for source in request["sourceObjects"]]
+        if missing := [source for source in sources if source not in gcs.objects]:
+            raise _Refused(404, f"No such object: {missing[0]}")
+        gcs.put(key, b"".join(gcs.objects[source] for source in sources))
+        return _json(gcs.resource(key))
 
     def _media(self, key: str) -> Response:
         content, resource = self.server.objects[key], self.server.resource(key)

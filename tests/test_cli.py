@@ -129,6 +129,22 @@ def test_a_full_disk_and_a_bucket_that_refuses_get_one_line(ends, error, start, 
     assert said.startswith(start) and part in said and "run the same command again" in said
 
 
+@pytest.mark.parametrize(
+    "error, part",
+    [
+        (OSError(errno.EIO, os.strerror(errno.EIO), "/w/damsm/4"), "/w/damsm/4 cannot be read or"),
+        (
+            RuntimeError("Corrupted Riegeli/records file: chunk"),
+            "records of the dataset are damaged",
+        ),
+        (MemoryError("Unable to allocate 1.5 TiB for an array"), "(asked for 1.5 TiB)"),
+    ],
+)
+def test_failing_disks_and_want_of_memory_get_one_line(ends, error, part):
+    code, said = ends(error)
+    assert code == 1 and said.count("\n") == 1 and said.startswith("error: ") and part in said
+
+
 def test_mistakes_of_the_program_keep_their_traceback(monkeypatch):
     monkeypatch.setattr(cli.app, "run", lambda main, flags_parser: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -21,7 +21,9 @@ LAYERS = (
     ("interop",),
     ("configuration",),
     ("workdir",),
+    ("log_file",),
     ("storage",),
+    ("locks",),
     ("tpu_layout",),
     ("bars", "errors", "models", "losses", "configs", "__init__"),
 )

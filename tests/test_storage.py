@@ -18,6 +18,7 @@ from attngan_jax.errors import UserError
 from attngan_jax.evaluation.suite import scored_steps
 from attngan_jax.interop.inception_weights import read_inception_weights
 from attngan_jax.interop.state_dict_files import read_state_dict, sha256, write_safetensors
+from attngan_jax.log_file import Log
 from attngan_jax.reporting import figures, run_files
 from attngan_jax.training.metric_writer import Metrics
 from attngan_jax.workdir import Workdir
@@ -143,35 +144,51 @@ def test_a_config_and_arrays_and_images_are_read_back(workdir):
 def test_two_processes_write_one_log(workdir):
     """Training, and `evaluate --follow` beside it."""
     workdir.mkdir(parents=True, exist_ok=True)
-    one, other = (storage.Log(workdir / "metrics.jsonl") for _ in range(2))
+    one, other = (Log(workdir / "metrics.jsonl") for _ in range(2))
     for log, line in ((one, "a"), (other, "b"), (other, "c"), (one, "d")):
         log.append(line)
-    storage.Log(workdir / "metrics.jsonl").append("e")
+    Log(workdir / "metrics.jsonl").append("e")
     assert (workdir / "metrics.jsonl").read_text() == "a\nb\nc\nd\ne\n"
 
 
+def test_a_bucket_gets_no_more_of_a_log_than_its_new_line(gcs):
+    log = Log(storage.path("gs://birds/log"))
+    for number in range(40):
+        log.append(f"{number:0100}")
+    assert gcs.objects["birds/log"].decode().split() == [f"{n:0100}" for n in range(40)]
+    assert list(gcs.objects) == ["birds/log"]
+    assert gcs.received < 40 * 3000  # all of it each time: 83 kB of content alone
+
+
 def test_a_line_whose_response_was_lost_is_not_written_twice(gcs):
-    log = storage.Log(storage.path("gs://birds/log"))
-    log.append("a")
-    gcs.put("birds/log", b"a\nb\n")  # as it is when the response to "b" gets lost
-    log.append("b")
-    assert gcs.objects["birds/log"] == b"a\nb\n"
+    for before in (b"", b"a\n"):
+        gcs.put("birds/log", before)
+        log = Log(storage.path("gs://birds/log"))
+        gcs.put("birds/log", before + b"b\n")  # as it is when the response to "b" gets lost
+        log.append("b")
+        assert gcs.objects["birds/log"] == before + b"b\n"
 
 
-def test_a_log_that_is_written_after_it_was_read_is_read_again(gcs):
+def test_a_log_that_another_process_writes_meanwhile_or_removes(gcs):
     gcs.put("birds/log", b"a\n")
-    requests = []
-
-    def write_before_the_upload(method, key):
-        if key == "birds/log":
-            requests.append(method)
-            if len(requests) == 2:
-                gcs.put(key, b"a\nb\n")
-
-    gcs.refuse = write_before_the_upload
-    storage.Log(storage.path("gs://birds/log")).append("c")
+    log = Log(storage.path("gs://birds/log"))
+    gcs.put("birds/log", b"a\nb\n")
+    log.append("c")
     assert gcs.objects["birds/log"] == b"a\nb\nc\n"
-    assert requests == ["GET", "POST"] * 2
+    gcs.delete("birds/log")
+    log.append("d")
+    assert gcs.objects == {"birds/log": b"d\n"}
+
+
+def test_lines_are_kept_or_removed_and_others_may_write_on(workdir):
+    workdir.mkdir(parents=True, exist_ok=True)
+    one, other = (Log(workdir / "metrics.jsonl") for _ in range(2))
+    for line in "abcd":
+        other.append(line)
+    one.keep_lines(lambda line: line != b"c\n")
+    other.append("e")
+    one.append("f")
+    assert (workdir / "metrics.jsonl").read_text() == "a\nb\nd\ne\nf\n"
 
 
 def test_metrics_are_in_the_bucket_with_their_event_files(gcs, tmp_path, monkeypatch):

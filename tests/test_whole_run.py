@@ -20,6 +20,7 @@ from attngan_jax.evaluation import suite
 from attngan_jax.sampling.trained_model import TrainedModel
 from attngan_jax.workdir import Workdir
 from tests import tiny_runs
+from tests.faults import damage, results
 from tests.made_up_sources import captions_pickle
 
 
@@ -283,3 +284,17 @@ def test_an_exported_run_that_is_imported_has_its_scores_and_is_trained_on(tiny_
     trained = tiny_runs.start_main(again, data, "--config.attngan.num_train_steps=6")
     assert trained.returncode == 0, trained.stderr
     assert read_metrics(again)["step"] == 6
+
+
+def test_a_damaged_checkpoint_and_a_lost_row_come_again(tiny_run, tmp_path):
+    """The row of the scores, as a kill loses it just after they are written."""
+    workdir = shutil.copytree(tiny_run.workdir, tmp_path / "run")
+    damage.flip(max(damage.files_of(workdir, 4, "attngan"), key=lambda file: file.stat().st_size))
+    log = workdir / "metrics.jsonl"
+    rows = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(row for row in rows if '"stage": "eval"' not in row))
+    done = tiny_runs.start_main(workdir, tiny_run.data_dir)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "attngan goes on from step 2" in done.stderr
+    assert (workdir / "attngan" / "4.damaged").is_dir() and not Workdir(workdir).lock.exists()
+    assert results.differences(workdir, tiny_run.workdir, ["damsm/4", "attngan/4"]) == []

@@ -7,7 +7,6 @@ last: without it nothing is finished.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -20,8 +19,12 @@ from attngan_jax import storage
 from attngan_jax.bars import Bar
 from attngan_jax.configuration import Config
 from attngan_jax.errors import UserError
+from attngan_jax.locks import locked
 
 SPARE_BYTES = 2**26  # beside the copy, for what is written about it
+GROUP = 16  # files that are copied before it is noted which are there
+CHECKED = {"checksum": "crc32c"}
+AT_ONCE: dict = {"worker_type": "thread", "max_workers": 8, "raise_exception": True}
 Facts = dict[str, list]  # an object's name below the dataset's address -> [size, MD5]
 
 
@@ -40,18 +43,35 @@ def address(config: Config, folder: Path) -> storage.Path:
     return storage.path(config.data.data_dir) / folder.relative_to(data_dir(config)).as_posix()
 
 
-def _download(source: storage.Path, target: Path, size: int) -> None:
-    """Streams a file of `size` bytes to disk; it appears whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+def _download(source: storage.Path, folder: Path, sizes: dict[str, int]) -> None:
+    """Copies files of these sizes side by side, each checked; one appears whole or not at all."""
+    from google.cloud.storage import transfer_manager
+
+    unfinished = {n: (folder / n).with_name(f".{(folder / n).name}.{os.getpid()}") for n in sizes}
+    for path in unfinished.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        storage.blob(source).download_to_filename(str(unfinished))  # checks the hash
-        if (arrived := unfinished.stat().st_size) != size:
-            why = f"{arrived:,} of them arrived: run the same command again"
-            raise UserError(f"{source} has {size:,} bytes and {why}")
-        os.replace(unfinished, target)
+        pairs = [(storage.blob(source / name), str(path)) for name, path in unfinished.items()]
+        transfer_manager.download_many(pairs, download_kwargs=CHECKED, **AT_ONCE)
+        for name, path in unfinished.items():
+            if (arrived := path.stat().st_size) != sizes[name]:
+                why = f"{arrived:,} of them arrived: run the same command again"
+                raise UserError(f"{source / name} has {sizes[name]:,} bytes and {why}")
+            os.replace(path, folder / name)
     finally:
-        unfinished.unlink(missing_ok=True)
+        for path in unfinished.values():
+            path.unlink(missing_ok=True)
+
+
+def _groups(names: list[str], title: str) -> Iterator[list[str]]:
+    """Names of one rank, some at a time, with a bar."""
+    with Bar(desc=title, total=len(names), unit=" files", disable=not names) as bar:
+        for rank in range(3):
+            of_rank = [name for name in names if _rank(name) == rank]
+            for start in range(0, len(of_rank), GROUP):
+                group = of_rank[start : start + GROUP]
+                yield group
+                bar.update(len(group))
 
 
 def fetch(source: storage.Path, folder: Path) -> None:
@@ -71,7 +91,7 @@ def fetch(source: storage.Path, folder: Path) -> None:
             logging.warning("%s was made anew since it was copied: copying it again", source)
             shutil.rmtree(folder)
             here = {}
-        missing = sorted(sorted(there.keys() - here.keys()), key=_rank)
+        missing = sorted(there.keys() - here.keys())
         size = sum(there[name][0] for name in missing)
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
@@ -79,11 +99,9 @@ def fetch(source: storage.Path, folder: Path) -> None:
             needed, room = f"{size / 2**30:.1f} GiB", f"{free / 2**30:.1f}"
             hint = f"{folder} has {room}: choose another config.data.cache_dir"
             raise UserError(f"the copy of the dataset needs {needed} and {hint}")
-        for name in Bar(
-            missing, f"Copying {source.parts[-2]} here", unit=" files", disable=not missing
-        ):
-            _download(source / name, folder / name, there[name][0])
-            here[name] = there[name]
+        for names in _groups(missing, f"Copying {source.parts[-2]} here"):
+            _download(source, folder, {name: there[name][0] for name in names})
+            here |= {name: there[name] for name in names}
             storage.write_text(list_file(folder), json.dumps(here) + "\n")
 
 
@@ -94,6 +112,8 @@ def publish(folder: Path, target: storage.Path) -> None:
     """
     if target == folder:
         return
+    from google.cloud.storage import transfer_manager
+
     with one_process(folder, "copy.lock"):
         there, copied = facts(target), _copied(folder)
         files = [file for file in storage.walk(folder) if not file.name.startswith(".")]
@@ -103,11 +123,9 @@ def publish(folder: Path, target: storage.Path) -> None:
             for name in sorted(filter(_rank, there), key=_rank, reverse=True):
                 storage.blob(target / name).delete()
                 missing |= {name} & here.keys()
-        ordered = sorted(sorted(missing), key=_rank)
-        for name in Bar(
-            ordered, f"Copying {target.parts[-2]} to its bucket", unit=" files", disable=not missing
-        ):
-            storage.blob(target / name).upload_from_filename(str(folder / name))
+        for names in _groups(sorted(missing), f"Copying {target.parts[-2]} to its bucket"):
+            pairs = [(str(folder / name), storage.blob(target / name)) for name in names]
+            transfer_manager.upload_many(pairs, upload_kwargs=CHECKED, **AT_ONCE)
         if missing:
             there = facts(target)
             copied = {name: there[name] for name in here}
@@ -151,7 +169,10 @@ def _copied(folder: Path) -> Facts:
 @contextlib.contextmanager
 def one_process(folder: Path, name: str) -> Iterator[None]:
     """Waits while another process has the lock `name` of a dataset's folder."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.parent / f".{folder.name}.{name}", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    path = folder.parent / f".{folder.name}.{name}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)

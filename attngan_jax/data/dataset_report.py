@@ -12,6 +12,7 @@ from attngan_jax.data.vocabulary import END, Vocabulary, tokenise
 from attngan_jax.workdir import Workdir
 
 BUILD_FILE = "build.json"  # what the builder writes of the build, beside the records
+RECORDS = "*.array_record*"
 NUM_NAMED = 10  # images of each reason
 _BAR = 40  # characters of the histogram's longest bar
 
@@ -49,6 +50,13 @@ def read_report(folder: Path, min_word_count: int) -> dict[str, Any] | None:
         return None
 
 
+def find_damage(folder: Path, min_word_count: int) -> list[str]:
+    """The files of a built dataset, by name, that are not as `summarise` found or wrote them."""
+    noted = (read_report(folder, min_word_count) or {}).get("digests", {})
+    found = {name: folder / name for name in noted}
+    return [n for n, p in found.items() if not p.exists() or storage.file_digest(p) != noted[n]]
+
+
 def build_facts(folder: Path) -> dict[str, Any]:
     """Reads what the builder wrote of the build; {} from builders that write nothing."""
     path = folder / BUILD_FILE
@@ -80,7 +88,7 @@ def summarise(
     vocabulary, words_from = Vocabulary.from_counts(counts, min_word_count), "captions"
     if facts.get("words") and min_word_count == 1:
         vocabulary, words_from = Vocabulary(facts["words"]), "captions.pickle"
-    report = {
+    report: dict[str, Any] = {
         "dataset": name,
         "source": facts.get("source"),
         "splits": rows,
@@ -93,9 +101,13 @@ def summarise(
         "left_out": facts.get("left_out", {}),
         "repaired": facts.get("repaired", {}),
         "seconds": facts.get("seconds", round(seconds, 1)),
-        "bytes": sum(path.stat().st_size for path in folder.glob("*.array_record*")),
+        "bytes": sum(path.stat().st_size for path in folder.glob(RECORDS)),
     }
     vocabulary_file, report_file = files(folder, min_word_count)
+    paths = sorted([*folder.glob(RECORDS), *folder.glob("dataset_info.json")])
+    digests = {path.name: storage.file_digest(path) for path in paths}
+    digests[vocabulary_file.name] = storage.digest([vocabulary.content])
+    report["digests"] = digests
     storage.write_text(report_file, json.dumps(report, indent=2) + "\n")
     vocabulary.save(vocabulary_file)
 

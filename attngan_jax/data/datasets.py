@@ -106,9 +106,20 @@ def prepare(config: Config, source: str = "") -> bool:
     place = bucket_cache.address(config, folder)
     with _explained(folder):
         bucket_cache.fetch(place, folder)
+        _remove_damaged(folder, config)
+        bucket_cache.fetch(place, folder)
         was_built = _build(folder, config, source)
         bucket_cache.publish(folder, place)
     return was_built
+
+
+def _remove_damaged(folder: Path, config: Config) -> None:
+    """Sets aside what has changed since it was built: it is copied or built again."""
+    for name in dataset_report.find_damage(folder, config.data.min_word_count):
+        if (path := folder / name).exists():
+            aside = folder.parent / f"{name}.damaged"
+            logging.warning("%s is damaged: it is set aside as %s and made again", path, aside)
+            os.replace(path, aside)
 
 
 def _build(folder: Path, config: Config, source: str) -> bool:

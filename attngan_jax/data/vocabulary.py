@@ -62,9 +62,14 @@ class Vocabulary:
         """The words of a padded row of numbers, without the padding."""
         return [self.words[number] for number in numbers if number]
 
+    @property
+    def content(self) -> bytes:
+        """What `save` writes."""
+        return ("\n".join(self.words) + "\n").encode("utf-8")
+
     def save(self, path: storage.PathLike) -> None:
         """Writes one word a line; the file appears whole or not at all."""
-        storage.write_text(storage.path(path), "\n".join(self.words) + "\n")
+        storage.write_bytes(storage.path(path), self.content)
 
     @classmethod
     def load(cls, path: storage.PathLike) -> "Vocabulary":

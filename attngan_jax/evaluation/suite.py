@@ -20,7 +20,7 @@ from attngan_jax.sampling.interpolations import save_interpolations
 from attngan_jax.sampling.sample_writer import save_attention
 from attngan_jax.sampling.trained_model import TrainedModel
 from attngan_jax.storage import PathLike, write_text
-from attngan_jax.training import multihost, parallel
+from attngan_jax.training import multihost, out_of_memory, parallel
 from attngan_jax.training.checkpoints import PARTS, Checkpoints, StageClock, wall_seconds
 from attngan_jax.workdir import Workdir, check_has_image_encoder
 
@@ -51,8 +51,16 @@ def evaluate(
         if step is not None and step not in multihost.from_first(steps, "gone"):
             raise CheckpointGone(f"there is no checkpoint {step} in {run.stage(STAGE)}") from error
         raise
-    trained, dataset, config = subject.trained, subject.dataset, subject.trained.config
+    config = subject.trained.config
     parallel.use_compilation_cache(config.compilation_cache_dir)
+    with out_of_memory.explained(config, "eval"):
+        return _score(subject, run, newest, clock)
+
+
+def _score(
+    subject: measurements.Subject, run: Workdir, newest: int | None, clock: StageClock
+) -> dict | None:
+    trained, dataset, config = subject.trained, subject.dataset, subject.trained.config
     real = measurements.measure_real(subject)
     num_images = blocks.r_precision_protocol(config.eval).num_images
     made, statistics, score = measurements.measure_generated(subject, num_images)
@@ -64,7 +72,7 @@ def evaluate(
     references = {n: measurements.measure_reference(subject, n, folders[n]) for n in statistics}
 
     def write() -> dict:
-        metrics = {"step": trained.step, "newest_step": newest}
+        metrics: dict = {"step": trained.step, "newest_step": newest}
         metrics["newest_damsm_step"] = _newest_damsm_step(run)
         metrics |= {"dataset": config.data.dataset, "split": "test", "unit": "percent"}
         metrics |= blocks.r_precisions(real, made, subject)
@@ -178,8 +186,16 @@ def log_scalars(workdir: PathLike, metrics: dict) -> None:
     for name, block in (metrics.get("grounding") or {}).items():
         if isinstance(block, dict):
             scalars[f"eval/grounding_{name}"] = block["mean"]
-    with contextlib.closing(Metrics(workdir, "eval")) as writer:
-        writer.write(metrics["step"], scalars)
+    if scalars != _logged_scores(workdir).get(metrics["step"]):
+        with contextlib.closing(Metrics(workdir, "eval")) as writer:
+            writer.write(metrics["step"], scalars)
+
+
+def log_if_missing(workdir: PathLike) -> None:
+    """Logs the scores in `report/metrics.json` that a kill has kept out of `metrics.jsonl`."""
+    metrics = json.loads(Workdir(workdir).metrics.read_text(encoding="utf-8"))
+    if metrics["step"] not in scored_steps(workdir):
+        log_scalars(workdir, metrics)
 
 
 def follow(
@@ -218,10 +234,15 @@ def _unscored(run: Workdir) -> tuple[list[int], bool]:
 
 def scored_steps(workdir: PathLike) -> set[int]:
     """The steps of stage 2 whose scores are in `metrics.jsonl`."""
-    log, steps = Workdir(workdir).metrics_log, set()
+    return set(_logged_scores(workdir))
+
+
+def _logged_scores(workdir: PathLike) -> dict[int, dict[str, float]]:
+    """The newest scores of each step in `metrics.jsonl`."""
+    log, scores = Workdir(workdir).metrics_log, {}
     for line in log.read_bytes().splitlines() if log.exists() else ():
         with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that is being written
             entry = json.loads(line.decode("utf-8", "replace"))
             if entry["stage"] == "eval":
-                steps.add(entry["step"])
-    return steps
+                scores[entry["step"]] = entry["scalars"]
+    return scores

@@ -11,6 +11,7 @@ from absl import logging
 
 from attngan_jax import storage
 from attngan_jax.configuration import Config, load_workdir_config
+from attngan_jax.data import workdir_vocabulary
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.errors import UserError
 from attngan_jax.losses.damsm import region_attention
@@ -60,7 +61,7 @@ class TrainedModel:
         Nothing else is read. Raises `UserError` where the folder has none.
         """
         config = load_workdir_config(workdir)
-        vocabulary = Vocabulary.load(Workdir(workdir).vocabulary)
+        vocabulary = workdir_vocabulary.load(Workdir(workdir))
         task, variables = AttnganTask(config, len(vocabulary)), {}
         if model_folder.is_one(workdir):
             read, step = model_folder.read(workdir, config, len(vocabulary), networks)

@@ -15,7 +15,7 @@ from absl import logging
 from attngan_jax import storage
 from attngan_jax.data import pipeline
 from attngan_jax.errors import Stopped
-from attngan_jax.training import multihost, parallel
+from attngan_jax.training import multihost, out_of_memory, parallel
 from attngan_jax.training.checkpoints import Checkpoints, StageClock
 from attngan_jax.training.metric_writer import Metrics
 from attngan_jax.training.prefetch import DeviceBatches
@@ -68,7 +68,9 @@ def train(
     parallel.check_stage(config, task.name, mesh)
     sharding = parallel.replicated(mesh)
     create = jax.jit(task.create_train_state, out_shardings=sharding)
-    state = create(stage_key(config.seed, task.name, -1))
+    key = stage_key(config.seed, task.name, -1)
+    out_of_memory.check_state(jax.eval_shape(create, key), config, task.name, mesh.size)
+    state = create(key)
     frozen = jax.device_put(frozen, sharding)
     train_step = parallel.parallel_step(task.train_step, mesh)
     iterator = train_iterator(task, dataset)
@@ -86,11 +88,13 @@ def train(
             logging.info("%s: resuming from step %d", task.name, step)
         elif start is not None:
             state = jax.device_put(start(state), sharding)
+        metrics.forget_after(step)
         metrics.write_config(step, config.to_dict())
         while step < num_train_steps and not stop:
             state, scalars = train_step(state, frozen, batches.next(after=scalars))
             step += 1
             metrics.add(step, scalars)
+            metrics.saved_step = checkpoints.latest_step()
             stop, last = stop_reason(), step == num_train_steps
             save = last or bool(stop) or step % settings.checkpoint_every_steps == 0
             if save or step % config.log_every_steps == 0:

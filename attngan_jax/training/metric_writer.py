@@ -1,5 +1,6 @@
 """Metric files of a run: CLU's event files, and the same scalars as JSON lines."""
 
+import functools
 import json
 import pathlib
 import shutil
@@ -9,11 +10,13 @@ import time
 
 import jax
 import numpy as np
+from absl import logging
 
 from attngan_jax import storage
 from attngan_jax.errors import UserError
+from attngan_jax.log_file import Log
 from attngan_jax.training import multihost
-from attngan_jax.training.checkpoints import START_ANEW
+from attngan_jax.training.checkpoints import start_anew
 from attngan_jax.training.event_files import metric_writers, periodic_actions
 from attngan_jax.training.progress import Progress
 from attngan_jax.workdir import Workdir
@@ -31,13 +34,14 @@ class Metrics:
     def __init__(self, workdir: storage.PathLike, stage: str, num_train_steps: int = 0):
         """Of a stage that is trained for that many steps, or only scored."""
         self.stage = stage
+        self.saved_step: int | None = None  # of the newest checkpoint, as of now
         self._pending: list[tuple[int, dict]] = []
         self._sizes: dict[str, int] = {}  # of event files in a bucket
         self._copied = time.monotonic()
         self._is_copied = multihost.is_first() and storage.is_address(workdir)
         self._writer = metric_writers.MultiWriter([])
         if multihost.is_first():
-            self._log = storage.Log(Workdir(workdir).metrics_log)
+            self._log = Log(Workdir(workdir).metrics_log)
             self._target = self.event_folder = Workdir(workdir).events(stage)
             if self._is_copied:
                 self.event_folder = pathlib.Path(tempfile.mkdtemp(prefix="events-"))
@@ -65,7 +69,7 @@ class Metrics:
         for step, name, value in ((step, *item) for step, row in rows for item in row.items()):
             if not np.isfinite(value):
                 problem = f"{name} became {value} at step {step} of stage {self.stage}"
-                raise UserError(f"{problem}: the last checkpoint is from before; {START_ANEW}")
+                raise UserError(f"{problem}: {start_anew(self.stage, self.saved_step)}")
         step, last = rows[-1]
         means = {name: float(np.mean([row[name] for _, row in rows])) for name in last}
         means |= since_last or {}
@@ -82,6 +86,11 @@ class Metrics:
         self._log.append(json.dumps(line))
         if time.monotonic() - self._copied >= COPY_SECONDS:
             self._copy_events()
+
+    def forget_after(self, step: int) -> None:
+        """Removes what an earlier start logged of this stage's later steps: they come again."""
+        if multihost.is_first():
+            self._log.keep_lines(functools.partial(_is_known, stage=self.stage, last=step))
 
     def write_images(self, step: int, images: dict[str, np.ndarray]) -> None:
         """Writes uint8 `[H, W, 3]` images to the event files, under their full names."""
@@ -110,3 +119,13 @@ class Metrics:
         self._writer.close()
         if self._is_copied:
             shutil.rmtree(self.event_folder, ignore_errors=True)
+
+
+def _is_known(line: bytes, stage: str, last: int) -> bool:
+    """Whether a line is a log entry, and none of this stage's after the `last` step."""
+    try:
+        entry = json.loads(line)
+        return entry["stage"] != stage or entry["step"] <= last
+    except (ValueError, KeyError, TypeError):
+        logging.warning("a line of metrics.jsonl is no log entry and is removed: %r", line[:80])
+        return False

@@ -29,13 +29,13 @@ def take_damsm(config: Config, workdir: storage.PathLike, source: storage.PathLi
     target, origin = Workdir(workdir), Workdir(source)
     _check_same_stage(config, target, origin)
     log = [
-        f"{line}\n"
+        line
         for run in (origin, target)
         if run.metrics_log.exists()
-        for line in run.metrics_log.read_text(encoding="utf-8").splitlines()
-        if (json.loads(line)["stage"] == STAGE) == (run is origin)
+        for line in run.metrics_log.read_bytes().splitlines(keepends=True)
+        if _stage_of(line) and (_stage_of(line) == STAGE) == (run is origin)
     ]
-    storage.write_text(target.metrics_log, "".join(log))
+    storage.write_bytes(target.metrics_log, b"".join(log))
     seconds = wall_seconds(workdir) | {STAGE: wall_seconds(source).get(STAGE, 0.0)}
     storage.write_text(target.wall_seconds, json.dumps(seconds) + "\n")
     folder = str(origin.folder)
@@ -46,6 +46,14 @@ def take_damsm(config: Config, workdir: storage.PathLike, source: storage.PathLi
     storage.write_text(target.damsm_from, text + "\n")
     _copy_stage(origin.stage(STAGE), target.stage(STAGE))
     logging.info("stage 1 is that of %s", source)
+
+
+def _stage_of(line: bytes) -> str | None:
+    """The stage of a log entry; None for a line that a kill or a disk has damaged."""
+    try:
+        return json.loads(line)["stage"]
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _check_same_stage(config: Config, target: Workdir, origin: Workdir) -> None:

@@ -82,6 +82,18 @@ def test_a_truncated_copy_is_made_again(published, gcs, tiny_dataset):
     assert len(downloads(gcs)) == 1
 
 
+def test_a_flipped_bit_of_a_copy_is_noticed_by_a_training_run(published, gcs, tiny_dataset):
+    datasets.load(published)
+    records = next(copy_of(published).glob("*train.array_record*"))
+    content = bytearray(records.read_bytes())
+    content[len(content) // 3] ^= 1
+    records.write_bytes(content)
+    gcs.requests.clear()
+    assert not datasets.prepare(published)
+    assert_same(datasets.load(published), tiny_dataset)
+    assert len(downloads(gcs)) == 1
+
+
 def test_an_object_that_comes_damaged_is_not_kept(published, gcs):
     resource, wrong = gcs.resource, {"md5Hash": "AAAAAAAAAAAAAAAAAAAAAA==", "crc32c": "AAAAAA=="}
     gcs.resource = lambda key: resource(key) | (wrong if "train.array_record" in key else {})

@@ -98,6 +98,28 @@ def test_a_damaged_dataset_is_built_again(config, files, how, drawing):
     assert path.read_bytes() == whole or not is_vocabulary
 
 
+def flip_one_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 4
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("files", [*RECORDS, "vocabulary.txt"])
+def test_one_flipped_bit_is_noticed_before_training(config, files, drawing, caplog):
+    """Which no count of records and no list of words would notice."""
+    datasets.prepare(config)
+    before = [record["image"] for record in records(datasets.load(config))]
+    (path,) = _folder(config).glob(files)
+    flip_one_bit(path)
+    damaged = path.read_bytes()
+    assert datasets.prepare(config)
+    assert f"{path} is damaged: it is set aside as" in caplog.text
+    assert (path.parent.parent / f"{path.name}.damaged").read_bytes() == damaged
+    assert [record["image"] for record in records(_assert_whole(config))] == before
+    assert drawing.call_count == (6 if files == "vocabulary.txt" else 12)
+    assert not datasets.prepare(config)
+
+
 def test_a_garbled_description_is_named(config):
     datasets.prepare(config)
     (_folder(config) / "dataset_info.json").write_text('{"na')

@@ -98,8 +98,12 @@ TOO_FAST = {"learning_rate": 1e39, "adam_b1": 0.0}  # the losses are finite, the
 @pytest.mark.parametrize(
     "settings, message, saved",
     [
-        ({"learning_rate": 1e30}, r"^\w+_loss became (nan|inf) at step 2 of stage damsm", [1]),
-        (TOO_FAST, r"^(text|image)\.params\..* step 1 of stage damsm", []),
+        (
+            {"learning_rate": 1e30},
+            r"^\w+_loss became (nan|inf) at step 2 of stage damsm: nothing is saved after step 1",
+            [1],
+        ),
+        (TOO_FAST, r"^(text|image)\.params\..* step 1 of stage damsm: there is no checkpoint", []),
         ({"batch_size": 6}, "config.damsm.batch_size is 6, which 4 devices", []),
     ],
 )

@@ -43,7 +43,7 @@ def test_a_flush_writes_the_means_since_the_last_one(metrics, tmp_path):
 def test_the_first_value_that_is_not_finite_is_named_with_its_step(value, metrics, tmp_path):
     for step, d_loss, g_loss in ((4, 1.0, 2.0), (5, 1.0, value), (6, "nan", "nan")):
         metrics.add(step, {"d_loss_64": jnp.float32(d_loss), "g_loss": jnp.float32(g_loss)})
-    with pytest.raises(UserError, match=f"^g_loss became {value} at step 5 of stage damsm"):
+    with pytest.raises(UserError, match=f"^g_loss became {value} at step 5 of stage damsm: there"):
         metrics.flush()
     assert not (tmp_path / "metrics.jsonl").exists()
 
@@ -56,6 +56,31 @@ def test_a_line_torn_by_a_kill_is_cut_before_the_next(tmp_path):
         metrics.write(2, {"train/a": 2.0})
     first, second = path.read_text().splitlines()
     assert first + "\n" == whole and json.loads(second)["scalars"] == {"train/a": 2.0}
+
+
+def test_what_was_logged_after_the_last_checkpoint_is_logged_once(tmp_path):
+    with contextlib.closing(Metrics(tmp_path, "attngan", 4)) as metrics:
+        for step in (2, 4, 6):
+            metrics.write(step, {"train/a": float(step)})
+    with contextlib.closing(Metrics(tmp_path, "eval")) as metrics:
+        metrics.write(6, {"eval/a": 1.0})
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(b"\0\0\0\n")
+    with contextlib.closing(Metrics(tmp_path, "attngan", 4)) as metrics:
+        metrics.forget_after(4)
+        metrics.write(6, {"train/a": 7.0})
+    lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    rows = [(line["stage"], line["step"]) for line in lines]
+    assert rows == [("attngan", 2), ("attngan", 4), ("eval", 6), ("attngan", 6)]
+
+
+def test_the_second_stage_says_how_the_first_is_kept(tmp_path):
+    with contextlib.closing(Metrics(tmp_path, "attngan", 4)) as metrics:
+        metrics.saved_step = 3
+        metrics.add(4, {"g_loss": jnp.float32("nan")})
+        message = "nothing is saved after step 3, .*generator_learning_rate.* --damsm_from"
+        with pytest.raises(UserError, match=message):
+            metrics.flush()
 
 
 def test_images_and_the_config_are_in_the_event_files(metrics, tmp_path):
