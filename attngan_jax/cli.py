@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
-from attngan_jax import WITHOUT_TPU, configuration, storage
+from attngan_jax import WITHOUT_TPU, configuration, plain_files, storage
 from attngan_jax.errors import Stopped, UserError
 
 DONE, FAILED, WRONG_FLAGS = 0, 1, 2
-_UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+_UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
+_UNUSABLE |= {errno.ELOOP, errno.ENAMETOOLONG}
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 CONFIGS = pathlib.Path(__file__).parent / "configs"
@@ -87,6 +88,8 @@ def _explain(error: Exception) -> str | None:
     """One line for an error that a user can fix; None for the program's own mistakes."""
     if isinstance(error, UserError):
         return str(error)
+    if isinstance(error, plain_files.RefusedFile):
+        return f"{error.filename} is not read ({error.strerror}): give a file that is whole"
     if isinstance(error, OSError) and error.errno in _UNUSABLE:
         return (
             f"{error.filename or 'a file'} cannot be used ({error.strerror}): choose another "

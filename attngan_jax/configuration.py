@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import ml_collections
 from absl import logging
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.configs.default import SCHEMA, get_config
 from attngan_jax.errors import UserError
 from attngan_jax.workdir import Workdir
@@ -82,7 +82,7 @@ def load_workdir_config(workdir: storage.PathLike) -> Config:
     """
     path = Workdir(workdir).config
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(plain_files.read_text(path, plain_files.MAX_JSON_BYTES))
     except FileNotFoundError as error:
         raise UserError(
             f"{workdir} is no workdir of a run: it has no config.json; give the --workdir that "

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from etils import epath
 
+from attngan_jax import plain_files
 from attngan_jax.errors import UserError
 
 SCHEME = "gs://"
@@ -207,7 +208,7 @@ class Log:
         if is_address(path):
             self._read()
         elif path.exists():
-            content = path.read_bytes()
+            content = plain_files.read_bytes(path)
             if (end := content.rfind(b"\n") + 1) < len(content):
                 os.truncate(path, end)
 

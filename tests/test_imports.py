@@ -22,6 +22,7 @@ LAYERS = (
     ("configuration",),
     ("workdir",),
     ("storage",),
+    ("plain_files",),
     ("tpu_layout",),
     ("errors", "models", "losses", "configs", "__init__"),
 )

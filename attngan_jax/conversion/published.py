@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.configs import cub
 from attngan_jax.configuration import Config
 from attngan_jax.conversion.import_run import read_original
@@ -116,6 +116,7 @@ def make(
 
 def blob_id(path: pathlib.Path) -> str:
     """What git calls a file's content: the SHA-1 of `blob`, its size, a zero byte and itself."""
+    plain_files.check_plain(path)
     digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
         for chunk in iter(functools.partial(file.read, CHUNK), b""):

@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import logging
 from tqdm import tqdm
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.configuration import Config
 from attngan_jax.errors import UserError
 
@@ -137,7 +137,7 @@ def list_file(folder: Path) -> Path:
 def _copied(folder: Path) -> Facts:
     """What was copied and has its size still."""
     try:
-        noted: Facts = json.loads(list_file(folder).read_text(encoding="utf-8"))
+        noted: Facts = json.loads(plain_files.read_text(list_file(folder)))
         there = (name for name in noted if (folder / name).exists())
         return {k: noted[k] for k in there if (folder / k).stat().st_size == noted[k][0]}
     except (FileNotFoundError, ValueError):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from absl import logging
 
+from attngan_jax import plain_files
 from attngan_jax.data import archives
 from attngan_jax.data.dataset_report import Notes
 from attngan_jax.data.photographs import NO_CLASS, UNPACKED, Entry, Listing, PhotographBuilder
@@ -206,5 +207,5 @@ def _find_text(folders: Sequence[Path]) -> Path | None:
 
 
 def _lines(path: Path) -> Sequence[str]:
-    text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    text = plain_files.read_bytes(path).decode("utf-8-sig", "surrogateescape")
     return [line for line in text.splitlines() if line.strip()]

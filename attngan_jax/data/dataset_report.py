@@ -8,9 +8,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.data.vocabulary import END, Vocabulary, tokenise
-from attngan_jax.workdir import Workdir
+from attngan_jax.workdir import Workdir, read_json
 
 BUILD_FILE = "build.json"  # what the builder writes of the build, beside the records
 NUM_NAMED = 10  # images of each reason
@@ -45,7 +45,7 @@ def files(folder: Path, min_word_count: int) -> tuple[Path, Path]:
 def read_report(folder: Path, min_word_count: int) -> dict[str, Any] | None:
     """Reads what `summarise` wrote; None if it isn't there, or is damaged."""
     try:
-        return json.loads(files(folder, min_word_count)[1].read_text(encoding="utf-8"))
+        return json.loads(plain_files.read_text(files(folder, min_word_count)[1]))
     except (OSError, ValueError):
         return None
 
@@ -53,7 +53,7 @@ def read_report(folder: Path, min_word_count: int) -> dict[str, Any] | None:
 def build_facts(folder: Path) -> dict[str, Any]:
     """Reads what the builder wrote of the build; {} from builders that write nothing."""
     path = folder / BUILD_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return read_json(path) or {}
 
 
 def summarise(

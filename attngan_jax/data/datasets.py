@@ -22,7 +22,7 @@ from absl import logging
 from array_record.python import array_record_module
 from google.protobuf import json_format
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.configuration import Config
 from attngan_jax.data import bucket_cache, dataset_report
 from attngan_jax.data.dataset_report import Records
@@ -77,6 +77,7 @@ def get_builder(config: Config, source: str = "") -> Any:
     except ValueError as error:
         raise UserError(f"config.{name}: {error}") from error
     where = {"data_dir": bucket_cache.data_dir(config), "file_format": "array_record"}
+    plain_files.check_plain_tree(Path(where["data_dir"]) / name)
     try:
         return builder_class(config=settings, data_config=config.data, source=source, **where)
     except (json_format.ParseError, json.JSONDecodeError) as error:

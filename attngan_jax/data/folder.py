@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from attngan_jax import plain_files
 from attngan_jax.data.dataset_report import Notes
 from attngan_jax.data.photographs import NO_CLASS, Entry, Listing, PhotographBuilder
 from attngan_jax.data.source_files import decode_text, existing, is_image_name, walk
@@ -88,7 +89,7 @@ def find_images(source: Path, notes: Notes) -> Rows:
 
 def read_list(path: Path, notes: Notes) -> Rows:
     """The images of a `captions.jsonl`, in its order; what a line lacks is its entry's reason."""
-    text, is_utf_8 = decode_text(path.read_bytes())
+    text, is_utf_8 = decode_text(plain_files.read_bytes(path))
     if not is_utf_8:
         notes.append(("captions.jsonl not in UTF-8", path.name))
     parsed: list[tuple[str, dict[str, Any]]] = []

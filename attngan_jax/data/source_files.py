@@ -7,7 +7,6 @@ Functions that take `repaired` add to it what they had to repair.
 """
 
 import codecs
-import io
 import itertools
 import os
 import re
@@ -19,7 +18,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from attngan_jax.data.transforms import decode_image, stored_size
+from attngan_jax import plain_files
+from attngan_jax.data.transforms import decode_image, open_image, stored_size
 from attngan_jax.data.vocabulary import tokenise
 
 MAX_PIXELS = 100_000_000
@@ -80,7 +80,7 @@ def read_image(path: Path) -> tuple[bytes, int, int]:
     """An image's bytes; its width and height in pixels as stored. `LeftOut` if it can't be used."""
     try:
         size = path.stat().st_size
-        encoded = path.read_bytes() if size <= MAX_IMAGE_BYTES else b""
+        encoded = plain_files.read_bytes(path) if size <= MAX_IMAGE_BYTES else b""
     except OSError as error:
         raise LeftOut("unreadable file") from error
     if not encoded:
@@ -88,7 +88,7 @@ def read_image(path: Path) -> tuple[bytes, int, int]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's about size: the limit here is our own
         try:
-            image = Image.open(io.BytesIO(encoded))
+            image = open_image(encoded)
         except Image.DecompressionBombError as error:
             raise LeftOut(_ENORMOUS) from error
         except Exception as error:  # Pillow's readers raise many kinds over a header that is none
@@ -147,7 +147,7 @@ def read_captions(path: Path, repaired: list[str]) -> list[str]:
     try:
         if path.stat().st_size > _MAX_CAPTION_BYTES:
             raise LeftOut("caption file of over a megabyte")
-        text, is_utf_8 = decode_text(path.read_bytes())
+        text, is_utf_8 = decode_text(plain_files.read_bytes(path))
     except OSError as error:
         raise LeftOut("unreadable caption file") from error
     if not is_utf_8:

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.errors import UserError
 
 END = "<end>"  # word 0, which is also the padding
@@ -71,7 +71,7 @@ class Vocabulary:
         """Reads what `save` wrote; `UserError` if it is missing or not a vocabulary."""
         where, repair = f"the vocabulary {path}", "build the dataset again or restore the file"
         try:
-            words = storage.path(path).read_text(encoding="utf-8").splitlines()
+            words = plain_files.read_text(storage.path(path)).splitlines()
         except OSError as error:
             raise UserError(f"{where} cannot be read ({storage.strerror(error)})") from error
         except UnicodeDecodeError as error:

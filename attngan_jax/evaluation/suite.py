@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from absl import logging
 
+from attngan_jax import plain_files
 from attngan_jax.configuration import Config, check, load_workdir_config
 from attngan_jax.data import datasets
 from attngan_jax.errors import UserError
@@ -136,7 +137,7 @@ def is_finished(workdir: PathLike, step: int, config: Config | None = None) -> b
     """
     run = Workdir(workdir)
     try:
-        metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
+        metrics = json.loads(plain_files.read_text(run.metrics))
         damsm_step = _newest_damsm_step(run)
         same = metrics.get("newest_damsm_step", damsm_step) == damsm_step
         if config is not None:
@@ -144,7 +145,7 @@ def is_finished(workdir: PathLike, step: int, config: Config | None = None) -> b
             same &= metrics["r_precision"]["chosen_by"] == chosen_by
             same &= metrics["settings"] == eval_settings(config)
         return metrics["newest_step"] == step and same
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):
         return False
 
 
@@ -219,7 +220,7 @@ def _unscored(run: Workdir) -> tuple[list[int], bool]:
 def scored_steps(workdir: PathLike) -> set[int]:
     """The steps of stage 2 whose scores are in `metrics.jsonl`."""
     log, steps = Workdir(workdir).metrics_log, set()
-    for line in log.read_bytes().splitlines() if log.exists() else ():
+    for line in plain_files.read_bytes(log).splitlines() if log.exists() else ():
         with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that is being written
             entry = json.loads(line.decode("utf-8", "replace"))
             if entry["stage"] == "eval":

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.errors import UserError
 from attngan_jax.interop.safe_pickle import Refused, read_pickle, require
 
@@ -18,7 +18,7 @@ def load_metadata(path: storage.PathLike) -> Any:
     Raises `UserError` for a file that can't be read, is damaged, or holds anything else.
     """
     try:
-        data = storage.path(path).read_bytes()
+        data = plain_files.read_bytes(storage.path(path))
         # The released CUB lists were written in Windows' text mode. Text pickles, of protocol 0,
         # have no header, and end every line alike.
         if data[:1] != b"\x80" and data.count(b"\r\n") == data.count(b"\n"):

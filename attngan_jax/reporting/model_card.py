@@ -4,7 +4,7 @@ from typing import Any
 
 import jinja2
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.reporting import figures, metric_rows, run_files
 from attngan_jax.workdir import Workdir
 
@@ -30,7 +30,7 @@ def hand_on_card(source: Workdir, target: Workdir) -> None:
     """Copies the card and its images, those that there are."""
     for old, new in ((source.card, target.card), (source.card_images, target.card_images)):
         if old.exists() and str(old) != str(new):
-            storage.write_bytes(new, old.read_bytes())
+            storage.write_bytes(new, plain_files.read_bytes(old))
 
 
 def render(facts: run_files.Run, run: Workdir) -> str:

@@ -1,18 +1,16 @@
 """What the files of a workdir say about its run: logs, samples, metrics and attention maps."""
 
 import dataclasses
-import io
 import json
 import re
-import zipfile
 from collections.abc import Sequence
 
 import numpy as np
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.configuration import load_workdir_config
 from attngan_jax.errors import UserError
-from attngan_jax.workdir import Workdir
+from attngan_jax.workdir import Workdir, read_json
 
 STAGES = ("damsm", "attngan")
 MAX_SAMPLE_STEPS = 16  # so that the page stays small
@@ -73,7 +71,7 @@ def read_run(workdir: storage.PathLike) -> Run:
     files = Workdir(workdir)
     config = load_workdir_config(files.folder).to_dict()
     metrics, seconds = read_json(files.metrics), read_json(files.wall_seconds) or {}
-    words = files.vocabulary.read_text(encoding="utf-8") if files.vocabulary.exists() else ""
+    words = plain_files.read_text(files.vocabulary) if files.vocabulary.exists() else ""
     return Run(
         workdir=files.folder,
         config=config,
@@ -88,17 +86,6 @@ def read_run(workdir: storage.PathLike) -> Run:
     )
 
 
-def read_json(path: storage.Path) -> dict | None:
-    """The content of a JSON file, None where there is none; `UserError` for a broken one."""
-    if not path.exists():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        remedy = "remove it and run attngan_jax.evaluate again"
-        raise UserError(f"{path} is not valid JSON ({error}): {remedy}") from error
-
-
 def read_scalars(path: storage.Path) -> dict[str, dict[str, Series]]:
     """Stage -> scalar's name -> series, from `metrics.jsonl`.
 
@@ -108,7 +95,7 @@ def read_scalars(path: storage.Path) -> dict[str, dict[str, Series]]:
     if not path.exists():
         return {}
     values: dict[str, dict[str, dict[int, float]]] = {}
-    lines = path.read_bytes().decode("utf-8", "replace").splitlines()
+    lines = plain_files.read_bytes(path).decode("utf-8", "replace").splitlines()
     for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
@@ -182,9 +169,8 @@ def _read_arrays(path: storage.Path, needed: tuple[str, ...] = ()) -> dict[str, 
     if not path.exists():
         return {}
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            arrays = dict(file)
-    except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+        arrays = plain_files.read_arrays(plain_files.read_bytes(path))
+    except plain_files.DAMAGED_ARRAYS as error:
         raise UserError(f"{path} cannot be read ({error}): {remedy}") from error
     if missing := [name for name in needed if name not in arrays]:
         raise UserError(f"{path} lacks {', '.join(missing)}: {remedy}")

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.errors import UserError
 from attngan_jax.training import multihost
-from attngan_jax.workdir import Workdir
+from attngan_jax.workdir import Workdir, read_json
 
 KEEP = 2  # the newest, and the one before it
 SPARE_BYTES = 2**20  # beside the arrays, for their metadata
@@ -39,6 +39,7 @@ class Checkpoints(contextlib.AbstractContextManager):
     def __init__(self, workdir: storage.PathLike, stage: str, *, best: str = ""):
         folder = Workdir(workdir).stage(stage)
         self.folder = folder if storage.is_address(folder) else folder.absolute()
+        plain_files.check_plain_tree(self.folder)
         self._manager = ocp.CheckpointManager(self.folder, options=_options(best))
 
     @staticmethod
@@ -163,8 +164,8 @@ def _options(best: str) -> ocp.CheckpointManagerOptions:
 
 def wall_seconds(workdir: storage.PathLike) -> dict[str, float]:
     """Seconds that each part of a run took over all its starts, of those that have started."""
-    path = Workdir(workdir).wall_seconds
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    noted = read_json(Workdir(workdir).wall_seconds) or {}
+    return {part: float(noted[part]) for part in PARTS if isinstance(noted.get(part), int | float)}
 
 
 class StageClock:

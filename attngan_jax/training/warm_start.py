@@ -6,7 +6,7 @@ import shutil
 
 from absl import logging
 
-from attngan_jax import configuration, storage
+from attngan_jax import configuration, plain_files, storage
 from attngan_jax.configuration import Config
 from attngan_jax.errors import UserError
 from attngan_jax.interop.inception_weights import InceptionWeights, chosen_inception_weights
@@ -32,7 +32,7 @@ def take_damsm(config: Config, workdir: storage.PathLike, source: storage.PathLi
         f"{line}\n"
         for run in (origin, target)
         if run.metrics_log.exists()
-        for line in run.metrics_log.read_text(encoding="utf-8").splitlines()
+        for line in plain_files.read_text(run.metrics_log).splitlines()
         if (json.loads(line)["stage"] == STAGE) == (run is origin)
     ]
     storage.write_text(target.metrics_log, "".join(log))
@@ -55,7 +55,7 @@ def _check_same_stage(config: Config, target: Workdir, origin: Workdir) -> None:
         hint = f"take it from a run with these settings, or {leave_away}"
         raise UserError(f"{stage} is of another config ({differing[0]}): {hint}")
     words = origin.vocabulary
-    if not words.exists() or words.read_bytes() != target.vocabulary.read_bytes():
+    if not words.exists() or plain_files.read_bytes(words) != target.vocabulary.read_bytes():
         raise UserError(f"{stage} knows other words than this dataset has: {leave_away}")
     steps = Checkpoints.steps_in(origin.folder, STAGE)
     if max(steps, default=0) < config.damsm.num_train_steps:
