@@ -7,6 +7,7 @@ opened, as is a file that is larger than its kind ever is. Everything raises `Re
 
 import errno
 import io
+import itertools
 import math
 import os
 import pathlib
@@ -125,9 +126,18 @@ def _read_array(
     return name.removesuffix(".npy"), numbers.reshape(shape, order=order)
 
 
-def lines(path: PathLike, at_most: int = MAX_TEXT_BYTES) -> Iterator[str]:
-    """The lines of a UTF-8 text, one after the other, without their ends; a mark is left away."""
-    check_plain(path, at_most)
-    with open(path, encoding="utf-8-sig", newline=None) as file:
-        for line in file:
+def lines(path: PathLike, longest: int) -> Iterator[str]:
+    """The lines of a UTF-8 text, one after the other, without their ends; a mark is left away.
+
+    `RefusedFile` for a line of more than `longest` characters, `UnicodeDecodeError` for other
+    bytes.
+    """
+    check_plain(path)
+    with open(path, encoding="utf-8-sig") as file:
+        for number in itertools.count(1):
+            line = file.readline(longest + 1)
+            if len(line) > longest and not line.endswith("\n"):
+                raise RefusedFile(f"line {number} has more than {longest:,} characters", path)
+            if not line:
+                return
             yield line.rstrip("\n")

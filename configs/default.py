@@ -82,6 +82,8 @@ def _data() -> Section:
     # Folder to build them from, for datasets that need one; as prepare's --source.
     data.source = Free("", path="local")
     data.max_left_out = Free(0.01, at_most=1)  # share of unusable images; with more the build stops
+    # What a word is: the released code's rule keeps ASCII alone; or "unicode", all languages.
+    data.tokenizer = Key("ascii", choices=("ascii", "unicode"))
     data.min_word_count = 1  # words that occur less often in the captions get no number
     data.captions_per_image = 10  # the first so many of a record are used
     data.max_words = Key(18, decides="attngan")  # T in training the generator

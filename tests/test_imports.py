@@ -22,7 +22,7 @@ LAYERS = (
     ("configuration",),
     ("workdir",),
     ("storage",),
-    ("plain_files",),
+    ("plain_files", "console"),
     ("tpu_layout",),
     ("errors", "models", "losses", "configs", "__init__"),
 )

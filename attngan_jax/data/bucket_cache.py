@@ -28,7 +28,7 @@ Facts = dict[str, list]  # an object's name below the dataset's address -> [size
 def data_dir(config: Config) -> str:
     """The folder that TFDS works in: `config.data.data_dir` itself, or that of the copies."""
     if not storage.is_address(config.data.data_dir):
-        return config.data.data_dir
+        return os.path.expanduser(config.data.data_dir)
     place = config.data.data_dir.removeprefix(storage.SCHEME).strip("/")
     return os.path.join(os.path.expanduser(config.data.cache_dir), place)
 

@@ -9,7 +9,8 @@ from typing import Any
 from tqdm import tqdm
 
 from attngan_jax import plain_files, storage
-from attngan_jax.data.vocabulary import END, Vocabulary, tokenise
+from attngan_jax.configuration import Config
+from attngan_jax.data.vocabulary import END, Vocabulary, dropped_characters, tokenise
 from attngan_jax.workdir import Workdir, read_json
 
 BUILD_FILE = "build.json"  # what the builder writes of the build, beside the records
@@ -34,18 +35,22 @@ def count_by_reason(notes: Notes) -> dict[str, dict[str, Any]]:
     return report
 
 
-def files(folder: Path, min_word_count: int) -> tuple[Path, Path]:
-    """The vocabulary of words that occur so often, and the report; called as a workdir's."""
-    suffix = "" if min_word_count == 1 else f"_min{min_word_count}"
+def files(folder: Path, data: Config) -> tuple[Path, Path]:
+    """The vocabulary and the report by `config.data`; called as a workdir's.
+
+    One dataset may have several: of words that occur so often, of either tokeniser.
+    """
+    suffix = "" if data.tokenizer == "ascii" else f"_{data.tokenizer}"
+    suffix += "" if data.min_word_count == 1 else f"_min{data.min_word_count}"
     paths = map(Path, (Workdir(folder).vocabulary, Workdir(folder).prepare_report))
     vocabulary, report = (path.with_stem(f"{path.stem}{suffix}") for path in paths)
     return vocabulary, report
 
 
-def read_report(folder: Path, min_word_count: int) -> dict[str, Any] | None:
+def read_report(folder: Path, data: Config) -> dict[str, Any] | None:
     """Reads what `summarise` wrote; None if it isn't there, or is damaged."""
     try:
-        return json.loads(plain_files.read_text(files(folder, min_word_count)[1]))
+        return json.loads(plain_files.read_text(files(folder, data)[1]))
     except (OSError, ValueError):
         return None
 
@@ -56,15 +61,37 @@ def build_facts(folder: Path) -> dict[str, Any]:
     return read_json(path) or {}
 
 
-def summarise(
-    name: str, folder: Path, splits: Mapping[str, Records], min_word_count: int, seconds: float
-) -> None:
+class Dropped:
+    """Characters of captions that their tokeniser drops: how many, which most, where."""
+
+    def __init__(self, tokenizer: str):
+        self._tokenizer = tokenizer
+        self._characters, self._captions = Counter[str](), 0
+        self._examples: list[str] = []
+
+    def add(self, caption: str) -> None:
+        """Counts those of one caption."""
+        if found := dropped_characters(caption, self._tokenizer):
+            self._captions += 1
+            self._characters.update(found)
+            if len(self._examples) < 3:
+                self._examples.append(caption[:60])
+
+    def report(self) -> dict[str, Any]:
+        """The counts as JSON values."""
+        most = dict(self._characters.most_common(NUM_NAMED))
+        facts = {"characters": self._characters.total(), "captions": self._captions}
+        return facts | {"most": most, "examples": self._examples}
+
+
+def summarise(folder: Path, splits: Mapping[str, Records], data: Config, seconds: float) -> None:
     """Reads all captions once; writes `report/prepare.json` and then the vocabulary.
 
     `seconds` is what the build took, for builders that don't write it down.
     """
-    facts = build_facts(folder)
+    facts, min_word_count = build_facts(folder), data.min_word_count
     counts = Counter[str]()  # in the order in which the words first occur
+    dropped = Dropped(data.tokenizer)
     rows, lengths = {}, {}
     for split, records in splits.items():
         class_ids, histogram = {-1}, Counter[int]()
@@ -72,7 +99,9 @@ def summarise(
             record = records[i]
             class_ids.add(int(record["class_id"]))
             for caption in record["captions"]:
-                words = tokenise(caption.decode("utf-8"))
+                text = caption.decode("utf-8")
+                words = tokenise(text, data.tokenizer)
+                dropped.add(text)
                 counts.update(words)
                 histogram[len(words)] += 1
         captions, classes = histogram.total(), len(class_ids) - 1
@@ -82,13 +111,15 @@ def summarise(
     if facts.get("words") and min_word_count == 1:
         vocabulary, words_from = Vocabulary(facts["words"]), "captions.pickle"
     report = {
-        "dataset": name,
+        "dataset": data.dataset,
         "source": facts.get("source"),
         "splits": rows,
         "words": len(vocabulary),
         "words_from": words_from,
         "min_word_count": min_word_count,
         "words_without_number": len(counts.keys() - set(vocabulary.words)),
+        "tokenizer": data.tokenizer,
+        "dropped_characters": dropped.report(),
         "caption_lengths": lengths,
         "listed": facts.get("listed", sum(row["images"] for row in rows.values())),
         "left_out": facts.get("left_out", {}),
@@ -96,9 +127,24 @@ def summarise(
         "seconds": facts.get("seconds", round(seconds, 1)),
         "bytes": sum(path.stat().st_size for path in folder.glob("*.array_record*")),
     }
-    vocabulary_file, report_file = files(folder, min_word_count)
+    vocabulary_file, report_file = files(folder, data)
     storage.write_text(report_file, json.dumps(report, indent=2) + "\n")
     vocabulary.save(vocabulary_file)
+
+
+def _dropped_rows(report: Mapping[str, Any]) -> list[str]:
+    """Which characters the tokeniser drops; none of a report that is older, or has none."""
+    dropped = report.get("dropped_characters", {"characters": 0})
+    if not dropped["characters"]:
+        return []
+    kept = {"ascii": "ASCII letters and digits are kept alone", "unicode": "symbols are no words"}
+    most = ", ".join(f"{one} ({count:,})" for one, count in dropped["most"].items())
+    named = f"{'dropped':14}{dropped['characters']:>10,}   characters of {dropped['captions']:,}"
+    rows = [f"{named} captions ({kept[report['tokenizer']]}): {most}"]
+    rows += [f"{'':27}{example}" for example in dropped["examples"]]
+    if report["tokenizer"] == "ascii":
+        rows.append(f"{'':27}--config.data.tokenizer=unicode keeps the letters of all languages")
+    return rows
 
 
 def table(report: Mapping[str, Any]) -> str:
@@ -115,6 +161,7 @@ def table(report: Mapping[str, Any]) -> str:
         f"{'seconds':14}{report['seconds']:>10,.1f}",
         "words a caption",
     ]
+    lines[-1:-1] = _dropped_rows(report)
     groups = Counter[int]()  # of five lengths each; those from 40 on are one
     for histogram in report["caption_lengths"].values():
         for length, count in histogram.items():

@@ -132,14 +132,14 @@ def _build(folder: Path, config: Config, source: str) -> bool:
         if not _vocabulary(builder, config):
             splits = {split: _open_split(builder, split) for split in SPLITS}
             seconds = time.monotonic() - start
-            dataset_report.summarise(data.dataset, folder, splits, data.min_word_count, seconds)
+            dataset_report.summarise(folder, splits, data, seconds)
     return True
 
 
 def _check_built_from(source: str, folder: Path) -> None:
     """Raises `UserError` if what is in `folder` was built from another source than `source`."""
     built_from = dataset_report.build_facts(folder).get("source")
-    if source and built_from and Path(source).resolve() != Path(built_from):
+    if source and built_from and Path(source).expanduser().resolve() != Path(built_from):
         ways = (
             "give these images a --config.folder.title (or --data_dir) of their own, delete that "
             "folder to build it anew, or name no source to use it as it is"
@@ -156,9 +156,10 @@ def load(config: Config) -> Dataset:
     vocabulary = _vocabulary(builder, config)
     if vocabulary is None or not _has_records(builder):
         missing = f"the dataset {data.dataset} is not (or not wholly) built in {place}"
-        raise UserError(f"{missing}: run python -m attngan_jax.prepare with this config")
+        build = "run python -m attngan_jax.prepare with this config"
+        raise UserError(f"{missing}: {build}, or say with --data_dir where it is")
     train, test = (_open_split(builder, split) for split in SPLITS)
-    report = dataset_report.read_report(folder, data.min_word_count)
+    report = dataset_report.read_report(folder, data)
     return Dataset(data.dataset, train, test, vocabulary, builder.num_classes, place, report)
 
 
@@ -184,9 +185,8 @@ def _has_records(builder: Any) -> bool:
 
 def _vocabulary(builder: Any, config: Config) -> Vocabulary | None:
     """The dataset's words; None where they are missing or damaged."""
-    folder, min_word_count = Path(builder.data_path), config.data.min_word_count
     with contextlib.suppress(UserError):
-        return Vocabulary.load(dataset_report.files(folder, min_word_count)[0])
+        return Vocabulary.load(dataset_report.files(Path(builder.data_path), config.data)[0])
     return None
 
 

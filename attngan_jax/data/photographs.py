@@ -107,10 +107,11 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
             hint = "build it with --source FOLDER (in main: --config.data.source=FOLDER)"
             missing = f"the dataset {name} is not in {self._config.data_dir} yet"
             raise self.source_error(f"{missing}: {hint}")
-        if not Path(source).is_dir():
+        folder = Path(source).expanduser()
+        if not folder.is_dir():
             needed = f"give the folder that holds the files of {name}"
             raise self.source_error(f"the source {source} is no folder: {needed}")
-        return Path(source).resolve()
+        return folder.resolve()
 
     def source_error(self, problem: str) -> UserError:
         """An error with a source, which says what is needed."""
@@ -215,7 +216,9 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
             file = source_files.find_file(self._listing.text_root, captions, "caption file missing")
             captions = source_files.read_captions(file, repaired)
         wanted = self._config.captions_per_image
-        captions = source_files.usable_captions(captions, self.MAX_CAPTIONS, wanted, repaired)
+        captions = source_files.usable_captions(
+            captions, self.MAX_CAPTIONS, wanted, repaired, self._config.tokenizer
+        )
         encoded, width, height = source_files.read_image(path)
         bbox = source_files.usable_box(entry.bbox, width, height, repaired)
         return {"image": encoded, "captions": captions, "class_id": entry.class_id, "bbox": bbox}

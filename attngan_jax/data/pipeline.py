@@ -165,7 +165,7 @@ class ExampleMaker:
         """The images of a view and caption `number`; one without a known word is `<end>` alone."""
         crop = transforms.render(image, view, max(self.image_sizes))
         levels = transforms.pyramid(crop, self.image_sizes)
-        words = tokenise(record["captions"][number].decode("utf-8"))
+        words = tokenise(record["captions"][number].decode("utf-8"), self.config.tokenizer)
         numbers, rule = self.vocabulary.encode(words), self.config.overflow_rule
         caption, length = transforms.pad_caption(numbers, self.max_words, rng, rule)
         integers = {"caption": caption, "caption_length": max(length, 1)}

@@ -33,20 +33,24 @@ class CheckpointGone(UserError):
 
 
 def evaluate(
-    workdir: PathLike, *, step: int | None = None, settings: dict | None = None
+    workdir: PathLike,
+    *,
+    step: int | None = None,
+    settings: dict | None = None,
+    data_dir: PathLike | None = None,
 ) -> dict | None:
     """Scores a checkpoint on the test split and writes `report/`; returns the metrics.
 
     All processes of a run call this together; the first one adds up and writes, the others return
     None. `step`: by default the checkpoint that the run uses, the newest or the best. `settings`
-    replace keys of `config.eval`. Raises `UserError` without a trained generator or the dataset,
+    replace keys of `config.eval`, `data_dir` that of `config.data`. Raises `UserError` without a trained generator or the dataset,
     `CheckpointGone` where there is no checkpoint of `step` (any more).
     """
     run = Workdir(workdir)
     clock = StageClock(run.folder, "evaluate")
     newest, used = multihost.from_first(lambda: _newest_and_used(run, step), "steps")
     try:
-        subject = multihost.on_each(lambda: _load(run, used, settings or {}), "load")
+        subject = multihost.on_each(lambda: _load(run, used, settings or {}, data_dir), "load")
     except Exception as error:  # of any kind: in the other processes it is a UserError
         steps = functools.partial(Checkpoints.steps_in, run.folder, STAGE)
         if step is not None and step not in multihost.from_first(steps, "gone"):
@@ -103,14 +107,17 @@ def _newest_and_used(run: Workdir, step: int | None) -> tuple[int | None, int | 
     return newest if step in (None, used) else None, step or used
 
 
-def _load(run: Workdir, step: int | None, settings: dict) -> measurements.Subject:
+def _load(
+    run: Workdir, step: int | None, settings: dict, data_dir: PathLike | None
+) -> measurements.Subject:
     """The run and its dataset, and the classifiers that are read from files."""
     trained = TrainedModel.load(run.folder, step)
     config = trained.config
-    if settings:
+    if settings or data_dir:
         config = config.copy_and_resolve_references()
         with config.unlocked():
             config.eval.update(settings)
+            config.data.data_dir = str(data_dir or config.data.data_dir)
         check(config)
         trained = dataclasses.replace(trained, config=config)
     dataset = dataclasses.replace(datasets.load(config), vocabulary=trained.vocabulary)
@@ -184,7 +191,11 @@ def log_scalars(workdir: PathLike, metrics: dict) -> None:
 
 
 def follow(
-    workdir: PathLike, *, seconds: float, settings: dict | None = None
+    workdir: PathLike,
+    *,
+    seconds: float,
+    settings: dict | None = None,
+    data_dir: PathLike | None = None,
 ) -> Iterator[dict | None]:
     """The metrics of each new checkpoint of stage 2, until the last one is scored.
 
@@ -197,7 +208,7 @@ def follow(
         new, done = multihost.from_first(lambda: _unscored(run), "follow")
         for step in new:
             try:
-                yield evaluate(run.folder, step=step, settings=settings)
+                yield evaluate(run.folder, step=step, settings=settings, data_dir=data_dir)
             except CheckpointGone:
                 logging.info("checkpoint %d is gone already", step)
         if done:

@@ -9,6 +9,7 @@ from attngan_jax import plain_files, storage
 from attngan_jax.errors import UserError
 from attngan_jax.interop.safe_pickle import Refused, read_pickle, require
 
+MAX_CHARACTERS = 2**26  # of all file names; CUB's are 0.6 million
 MAX_OPERATIONS = 100_000_000  # COCO's captions take about a tenth
 
 
@@ -56,6 +57,8 @@ def read_filenames(path: storage.PathLike) -> list[str]:
     """`filenames.pickle`: image names without their ending, as `class/image`; or a `UserError`."""
     names = load_metadata(path)
     are_names = isinstance(names, list) and names and all(isinstance(name, str) for name in names)
+    # A pickle can name one long text many times; each name is copied later.
+    are_names = are_names and sum(map(len, names)) <= MAX_CHARACTERS
     _check(path, are_names, "a list of file names")
     return names
 
