@@ -8,7 +8,7 @@ from absl import logging
 
 from attngan_jax import configuration, storage
 from attngan_jax.configuration import Config
-from attngan_jax.data import dataset_report, datasets
+from attngan_jax.data import dataset_checks, dataset_report, datasets
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.evaluation import checkpoint_scores, suite
 from attngan_jax.reporting import page
@@ -103,6 +103,7 @@ def prepare(config: Config, workdir: storage.Path) -> datasets.Dataset:
     clock = StageClock(workdir, "prepare")
     was_built = datasets.prepare(config)
     dataset = datasets.load(config)
+    dataset_checks.warn(config, dataset)
     report = dataset.report
     if was_built and report:
         logging.info("the dataset is built\n%s", dataset_report.table(report))

@@ -92,9 +92,9 @@ def summarise(folder: Path, splits: Mapping[str, Records], data: Config, seconds
     facts, min_word_count = build_facts(folder), data.min_word_count
     counts = Counter[str]()  # in the order in which the words first occur
     dropped = Dropped(data.tokenizer)
-    rows, lengths = {}, {}
+    rows, lengths, distinct = {}, {}, {}
     for split, records in splits.items():
-        class_ids, histogram = {-1}, Counter[int]()
+        class_ids, histogram, captions_seen = {-1}, Counter[int](), set[int]()
         for i in tqdm(range(len(records)), desc=f"Words of {split}", unit=" images"):
             record = records[i]
             class_ids.add(int(record["class_id"]))
@@ -102,10 +102,12 @@ def summarise(folder: Path, splits: Mapping[str, Records], data: Config, seconds
                 text = caption.decode("utf-8")
                 words = tokenise(text, data.tokenizer)
                 dropped.add(text)
+                captions_seen.add(hash(text))
                 counts.update(words)
                 histogram[len(words)] += 1
         captions, classes = histogram.total(), len(class_ids) - 1
         rows[split] = {"images": len(records), "captions": captions, "classes": classes}
+        distinct[split] = len(captions_seen)
         lengths[split] = dict(sorted(histogram.items()))
     vocabulary, words_from = Vocabulary.from_counts(counts, min_word_count), "captions"
     if facts.get("words") and min_word_count == 1:
@@ -120,6 +122,7 @@ def summarise(folder: Path, splits: Mapping[str, Records], data: Config, seconds
         "words_without_number": len(counts.keys() - set(vocabulary.words)),
         "tokenizer": data.tokenizer,
         "dropped_characters": dropped.report(),
+        "distinct_captions": distinct,
         "caption_lengths": lengths,
         "listed": facts.get("listed", sum(row["images"] for row in rows.values())),
         "left_out": facts.get("left_out", {}),

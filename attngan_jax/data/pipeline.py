@@ -152,9 +152,11 @@ class ExampleMaker:
 
     def _view(self, record: Record, **random) -> tuple[Image.Image, transforms.View]:
         """The image and the view of its largest size; smaller ones are resized from that."""
-        image, bbox = transforms.decode_with_box(record["image"], record["bbox"])
-        random |= {"bbox": bbox if self.config.crop_to_box else None}
         size, ratio = max(self.image_sizes), self.config.resize_ratio
+        box = record["bbox"] if self.config.crop_to_box else (0, 0, 0, 0)
+        enough = 2 * max(size, int(size * ratio))  # resizing smooths over twice the pixels
+        image, bbox = transforms.decode_with_box(record["image"], box, at_least=enough)
+        random |= {"bbox": bbox if self.config.crop_to_box else None}
         view = transforms.choose_view(*image.size, size=size, resize_ratio=ratio, **random)
         return image, view
 

@@ -36,13 +36,24 @@ def decode_image(encoded: bytes) -> Image.Image:
     return decode_with_box(encoded, (0, 0, 0, 0))[0]
 
 
-def decode_with_box(encoded: bytes, bbox: Sequence[float]) -> tuple[Image.Image, Sequence[float]]:
+def decode_with_box(
+    encoded: bytes, bbox: Sequence[float], at_least: int = 0
+) -> tuple[Image.Image, Sequence[float]]:
     """An encoded image as upright RGB, and its box in the upright image's pixels.
 
     `bbox` is x, y, width, height in the pixels as they are stored, before any turn that the EXIF
-    entry asks for: what CUB's boxes refer to, and programs that don't know EXIF.
+    entry asks for: what CUB's boxes refer to, and programs that don't know EXIF. With `at_least`, a
+    JPEG is decoded at a half, a quarter or an eighth of its size, in a fraction of the time, where
+    its crop by `box_bounds` keeps so many pixels on the shorter side; the box is scaled with it.
     """
     image = open_image(encoded)
+    if at_least and image.format == "JPEG":
+        left, top, right, bottom = box_bounds(*image.size, bbox)
+        factor = min(right - left, bottom - top) // at_least
+        before = image.size
+        if factor >= 2 and image.draft(None, (before[0] // factor, before[1] // factor)):
+            scale = (image.width / before[0], image.height / before[1]) * 2
+            bbox = [float(value) * s for value, s in zip(bbox, scale)]
     # Pillow turns a TIFF while loading and drops the entry. A PNG may have it after the pixels.
     is_tiff = image.format == "TIFF"
     before = _orientation(image) if is_tiff else 1

@@ -43,8 +43,9 @@ def evaluate(
 
     All processes of a run call this together; the first one adds up and writes, the others return
     None. `step`: by default the checkpoint that the run uses, the newest or the best. `settings`
-    replace keys of `config.eval`, `data_dir` that of `config.data`. Raises `UserError` without a trained generator or the dataset,
-    `CheckpointGone` where there is no checkpoint of `step` (any more).
+    replace keys of `config.eval`, `data_dir` that of `config.data`. Raises `UserError` without a
+    trained generator or the dataset, `CheckpointGone` where there is no checkpoint of `step` (any
+    more).
     """
     run = Workdir(workdir)
     clock = StageClock(run.folder, "evaluate")

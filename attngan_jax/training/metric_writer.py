@@ -9,6 +9,7 @@ import time
 
 import jax
 import numpy as np
+from absl import logging
 
 from attngan_jax import storage
 from attngan_jax.errors import UserError
@@ -31,6 +32,7 @@ class Metrics:
     def __init__(self, workdir: storage.PathLike, stage: str, num_train_steps: int = 0):
         """Of a stage that is trained for that many steps, or only scored."""
         self.stage = stage
+        self._zeros = set[str]()  # losses that were warned of
         self._pending: list[tuple[int, dict]] = []
         self._sizes: dict[str, int] = {}  # of event files in a bucket
         self._copied = time.monotonic()
@@ -68,10 +70,21 @@ class Metrics:
                 raise UserError(f"{problem}: the last checkpoint is from before; {START_ANEW}")
         step, last = rows[-1]
         means = {name: float(np.mean([row[name] for _, row in rows])) for name in last}
+        self._warn_of_zeros(step, means)
         means |= since_last or {}
         self.write(step, {f"train/{name}": value for name, value in means.items()})
         values = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
         self._progress.say(values)
+
+    def _warn_of_zeros(self, step: int, means: dict[str, float]) -> None:
+        """Warns once of each loss that is exactly 0, which is no sign of success."""
+        for name in {key for key in means if "loss" in key and means[key] == 0} - self._zeros:
+            self._zeros.add(name)
+            logging.warning(
+                "%s is exactly 0 up to step %d of stage %s: nothing is learned from it. Its weight "
+                "is 0, or it has nothing to tell apart, such as captions of one class alone",
+                *(name, step, self.stage),
+            )
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Writes scalars under their full names."""
