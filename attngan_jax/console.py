@@ -23,11 +23,12 @@ def prepare_streams() -> None:
 
     What a terminal cannot show is escaped; what nobody reads is lost, and no error.
     """
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+    for number in range(3):
         try:
             os.fstat(number)
         except OSError:  # else the next file to be opened would have this number, and be printed to
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
