@@ -13,20 +13,26 @@ import ml_collections
 from absl import logging
 
 from attngan_jax import plain_files, storage
-from attngan_jax.configs.default import SCHEMA, get_config
+from attngan_jax.configs.default import SCHEMA, SIDE, get_config
 from attngan_jax.errors import UserError
 from attngan_jax.workdir import Workdir
 
 Config: TypeAlias = ml_collections.ConfigDict
 
 
-def check(config: Config) -> None:
-    """Raises `UserError` naming a value that no run can work with."""
-    _check_values(flatten(config.to_dict()), "config.")
+def check(config: Config, where: str = "config.") -> None:
+    """Raises `UserError` naming a value that no run can work with, and `where` it is."""
+    _check_values(flatten(config.to_dict()), where)
     if config.text_encoder.embedding_dim % 2:
         raise UserError(
-            f"config.text_encoder.embedding_dim is {config.text_encoder.embedding_dim}: it must be "
+            f"{where}text_encoder.embedding_dim is {config.text_encoder.embedding_dim}: it must be "
             "even, for each direction of the text encoder gives half of it"
+        )
+    generator = config.generator
+    if (side := generator.base_size << generator.num_stages - 1) > SIDE:
+        raise UserError(
+            f"{where}generator.num_stages is {generator.num_stages}: images would have {side:,} "
+            f"pixels on a side, where {SIDE:,} are the most"
         )
 
 
@@ -111,7 +117,12 @@ def load_workdir_config(workdir: storage.PathLike) -> Config:
             f"{path} has keys that configs/default.py does not: {', '.join(unknown)}; the program "
             "reads none of them"
         )
-    return ml_collections.ConfigDict(filled).lock()
+    try:
+        config = ml_collections.ConfigDict(filled).lock()
+    except (ValueError, TypeError) as error:  # of keys that have dots, or are not names
+        raise UserError(f"{path} has keys that no config has ({error}): restore it") from error
+    check(config, f"{path}: ")
+    return config
 
 
 def _filled(values: Any, known: dict, path: storage.Path, name: str = "") -> dict:
