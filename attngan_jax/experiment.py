@@ -18,6 +18,7 @@ from attngan_jax.training import loop, multihost, parallel, warm_start
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.checkpoints import Checkpoints, StageClock, wall_seconds
 from attngan_jax.training.damsm_task import DamsmTask
+from attngan_jax.training.state import abstract_state
 from attngan_jax.workdir import Workdir, check_has_image_encoder
 
 
@@ -92,6 +93,8 @@ def check(config: Config) -> None:
     mesh = parallel.make_mesh()
     for stage in ("damsm", "attngan"):
         parallel.check_stage(config, stage, mesh)
+    for task in (DamsmTask(config, 2), AttnganTask(config, 2)):
+        abstract_state(task.create_train_state, config)
     parallel.check_batch_size(config.eval.batch_size, mesh, "config.eval.batch_size")
 
 

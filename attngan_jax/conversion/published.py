@@ -84,13 +84,16 @@ def make(
 
     Raises `UserError` for files that are not the published ones or cannot be had.
     """
-    model, target = MODELS[name], pathlib.Path(os.path.abspath(out))
+    model, target = MODELS[name], pathlib.Path(os.path.abspath(os.path.expanduser(out)))
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{out} is not empty: choose another --out, or delete it")
     if files:
         paths = _given(model, files)
     elif mirror and "://" not in mirror:
-        paths = {part: pathlib.Path(mirror) / file for part, (file, _) in model.files.items()}
+        paths = {
+            part: pathlib.Path(mirror).expanduser() / file
+            for part, (file, _) in model.files.items()
+        }
         for part, path in paths.items():
             _check(path, model.files[part][1], "it is not imported")
     else:

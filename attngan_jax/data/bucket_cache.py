@@ -140,7 +140,7 @@ def _copied(folder: Path) -> Facts:
         noted: Facts = json.loads(plain_files.read_text(list_file(folder)))
         there = (name for name in noted if (folder / name).exists())
         return {k: noted[k] for k in there if (folder / k).stat().st_size == noted[k][0]}
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return {}
 
 

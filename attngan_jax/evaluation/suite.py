@@ -153,7 +153,7 @@ def is_finished(workdir: PathLike, step: int, config: Config | None = None) -> b
             same &= metrics["r_precision"]["chosen_by"] == chosen_by
             same &= metrics["settings"] == eval_settings(config)
         return metrics["newest_step"] == step and same
-    except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):
+    except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return False
 
 
@@ -233,7 +233,9 @@ def scored_steps(workdir: PathLike) -> set[int]:
     """The steps of stage 2 whose scores are in `metrics.jsonl`."""
     log, steps = Workdir(workdir).metrics_log, set()
     for line in plain_files.read_bytes(log).splitlines() if log.exists() else ():
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that is being written
+        with contextlib.suppress(
+            ValueError, KeyError, TypeError, RecursionError
+        ):  # a line that is being written
             entry = json.loads(line.decode("utf-8", "replace"))
             if entry["stage"] == "eval":
                 steps.add(entry["step"])

@@ -2,7 +2,11 @@
 
 import glob
 import math
+import os
 import re
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,8 +34,7 @@ def read_graph(path: str | Path) -> dict[str, np.ndarray]:
     Its 1,008 outputs are used without the bias, which becomes zeros: the Inception Score's own
     code multiplies the pooled features by `softmax/weights` alone. Raises `UserError`.
     """
-    import tensorflow as tf
-
+    tf = _tensorflow()
     graph = tf.compat.v1.GraphDef()
     try:
         graph.ParseFromString(plain_files.read_bytes(path))
@@ -78,37 +81,60 @@ def _array(tensor: Any, what: str) -> np.ndarray:
     return numbers.reshape(shape)
 
 
-def _check_checkpoint(prefix: Path, reader: Any) -> None:
-    """Raises `UserError` unless the tensors that are declared can be in the files that are there.
+def _tensorflow() -> Any:
+    try:
+        import tensorflow
+    except ImportError as error:
+        hint = "pip install tensorflow, for this conversion alone"
+        raise UserError(f"files of TensorFlow are read with it ({error}): {hint}") from error
+    return tensorflow
+
+
+def _read_tensors(prefix: Path) -> dict[str, np.ndarray]:
+    """The tensors of a checkpoint by name.
+
+    A process of its own reads them: TensorFlow ends the one that it is in at some wrong numbers.
+    """
+    for file in prefix.parent.glob(f"{glob.escape(prefix.name)}*"):
+        plain_files.check_plain(file)
+    with tempfile.TemporaryDirectory() as folder:
+        arrays = Path(folder) / "tensors.npz"
+        command = [sys.executable, "-m", __name__, prefix.absolute(), arrays]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        options: dict = dict(capture_output=True, text=True, errors="replace", env=environment)
+        done = subprocess.run(command, **options)
+        if done.returncode == 0:
+            return plain_files.read_arrays(arrays.read_bytes(), kinds="biuf")
+    said = done.stderr.splitlines() if done.returncode == 1 else []
+    reason = said[-1] if said else "it is damaged"
+    raise UserError(f"{prefix} is no checkpoint of TensorFlow that can be read: {reason}")
+
+
+def _save_tensors(prefix: str, path: str) -> None:
+    """Saves a checkpoint's numbers as `.npz`, if the files can hold what it declares.
 
     TensorFlow would take the memory first.
     """
-    kinds, declared = reader.get_variable_to_dtype_map(), 0
-    for name, shape in reader.get_variable_to_shape_map().items():
-        if min(shape, default=0) < 0:
-            raise UserError(f"{prefix} declares the shape {shape[:8]} of {name[:80]}: get it again")
-        declared += math.prod(shape) * kinds[name].size
-    files = [prefix, *prefix.parent.glob(f"{glob.escape(prefix.name)}.data-*")]
-    there = sum(file.stat().st_size for file in files if file.is_file())
-    if declared > MAX_EXPANSION * there:
-        problem = f"declares {declared:,} bytes and its data has {there:,}"
-        raise UserError(f"{prefix} {problem}: get it again, the file .data-00000-of-00001 with it")
+    tf = _tensorflow()
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        kinds, shapes = reader.get_variable_to_dtype_map(), reader.get_variable_to_shape_map()
+        shapes = {name: shape for name, shape in shapes.items() if kinds[name].is_floating}
+        declared = sum(math.prod(shape) * kinds[name].size for name, shape in shapes.items())
+        files = [Path(prefix), *map(Path, glob.glob(f"{glob.escape(prefix)}.data-*"))]
+        there = sum(file.stat().st_size for file in files if file.is_file())
+        if not 0 <= declared <= MAX_EXPANSION * there:
+            problem = f"it declares {declared:,} bytes and its data has {there:,}"
+            raise UserError(f"{problem}: give it with its file .data-00000-of-00001")
+        np.savez(path, **{name: reader.get_tensor(name) for name in shapes})
+    except (tf.errors.OpError, ValueError, RuntimeError, LookupError, MemoryError) as error:
+        hint = "give the path without .index or .data"
+        raise UserError(f"{' '.join(str(error).split())[:200]}; {hint}") from error
 
 
 def read_slim_checkpoint(prefix: str | Path) -> dict[str, np.ndarray]:
     """The CUB classifier's checkpoint as a state dict: moving averages, logits 1 to 50 of 51."""
-    import tensorflow as tf
-
-    prefix = Path(prefix)
-    for file in prefix.parent.glob(f"{glob.escape(prefix.name)}*"):
-        plain_files.check_plain(file)
-    try:
-        reader = tf.train.load_checkpoint(str(prefix))
-        _check_checkpoint(prefix, reader)
-        tensors = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except (tf.errors.OpError, ValueError, RuntimeError, MemoryError) as error:
-        what = "no checkpoint of TensorFlow that can be read"
-        raise UserError(f"{prefix} is {what}: give the path without .index or .data") from error
+    tensors = _read_tensors(Path(prefix))
     gammas = [f"{slim_scope(name)}/BatchNorm/gamma" for name in inception_convolutions()]
     arrays: dict[str, Any] = dict.fromkeys(gammas)
     for name in sorted(tensors):  # averages come after their variables
@@ -183,3 +209,10 @@ def slim_scope(name: str) -> str:
         return f"conv{place}"
     scope = f"mixed_{_SLIM_BLOCKS[_BLOCKS.index(block)]}"
     return f"{scope}/{branch}/{_numbered('Conv', place + (letter == 'b'))}"
+
+
+if __name__ == "__main__":
+    try:
+        _save_tensors(*sys.argv[1:])
+    except UserError as error:
+        sys.exit(str(error))

@@ -102,7 +102,7 @@ def read_scalars(path: storage.Path) -> dict[str, dict[str, Series]]:
             stage = values.setdefault(entry["stage"], {})
             for name, value in entry["scalars"].items():
                 stage.setdefault(name, {})[int(entry["step"])] = float(value)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             if number < len(lines):
                 why = f"is no log entry ({error}): remove that line and run the report again"
                 raise UserError(f"{path}, line {number} {why}") from error

@@ -1,8 +1,10 @@
 """Stage 1 from elsewhere: all of it from another run, or its trunk from pretrained weights."""
 
+import contextlib
 import json
 import os
 import shutil
+from typing import Any
 
 from absl import logging
 
@@ -33,7 +35,7 @@ def take_damsm(config: Config, workdir: storage.PathLike, source: storage.PathLi
         for run in (origin, target)
         if run.metrics_log.exists()
         for line in plain_files.read_text(run.metrics_log).splitlines()
-        if (json.loads(line)["stage"] == STAGE) == (run is origin)
+        if (_stage_of(line) == STAGE) == (run is origin)
     ]
     storage.write_text(target.metrics_log, "".join(log))
     seconds = wall_seconds(workdir) | {STAGE: wall_seconds(source).get(STAGE, 0.0)}
@@ -46,6 +48,13 @@ def take_damsm(config: Config, workdir: storage.PathLike, source: storage.PathLi
     storage.write_text(target.damsm_from, text + "\n")
     _copy_stage(origin.stage(STAGE), target.stage(STAGE))
     logging.info("stage 1 is that of %s", source)
+
+
+def _stage_of(line: str) -> Any:
+    """The stage of a line of `metrics.jsonl`; None of one that is damaged."""
+    with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
+        return json.loads(line)["stage"]
+    return None
 
 
 def _check_same_stage(config: Config, target: Workdir, origin: Workdir) -> None:

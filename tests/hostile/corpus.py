@@ -1,7 +1,7 @@
 """Files and values that nobody sends in good faith, made by code, each with what reads it.
 
-`inputs(folder)` yields them: a name, and a function without arguments that makes the input and has
-the project read it. Each has to end soon, in little memory, with a result or one line.
+Each function of `KINDS` yields them: a name, and a function without arguments that makes the input
+and has the project read it. Each has to end soon, in little memory, with a result or one line.
 """
 
 import io
@@ -32,13 +32,6 @@ from attngan_jax.workdir import Workdir, find_model, has_image_encoder
 Input = tuple[str, Callable[[], Any]]
 VALUES = (0, -1, "x", "", None, 1.5, True, [], {}, 2**31, 2**70, 1e300, float("nan"), "a\0b", "~")
 WORDS = Vocabulary(["<end>", "a", "red", "bird"])
-
-
-def inputs(folder: Path, rounds: int) -> Iterator[Input]:
-    """All inputs; `rounds` says how often each file is damaged in another place."""
-    for make in (not_plain, weights, pickles, configs, workdirs, texts, images, packed):
-        for name, call in make(folder, rounds):
-            yield f"{make.__name__}: {name}", call
 
 
 def _reading(path: Path, content: bytes, read: Callable) -> Callable[[], Any]:
@@ -191,7 +184,6 @@ def weights(folder: Path, rounds: int) -> Iterator[Input]:
             )
             model = folder / "model" / name / "model.safetensors"
             yield f"{name} of a model", _reading(model, content, READERS["model.safetensors"])
-    yield from tensorflow(folder, rounds)
 
 
 def tensorflow(folder: Path, rounds: int) -> Iterator[Input]:
@@ -210,6 +202,38 @@ def tensorflow(folder: Path, rounds: int) -> Iterator[Input]:
         node = message(1, b"softmax/weights") + message(2, b"Const") + message(5, value)
         return message(1, node)
 
+    def checkpoint(dims: tuple[int, ...], dtype: int = 1, size: int = 4, shard: int = 0) -> bytes:
+        shape = b"".join(message(2, field(1, 0, _varint(dim % 2**64))) for dim in dims)
+        entry = field(1, 0, _varint(dtype)) + message(2, shape)
+        entry += field(3, 0, _varint(shard)) + field(4, 0, b"\0") + field(5, 0, _varint(size))
+        header = field(1, 0, b"\x01") + message(3, field(1, 0, b"\x01"))
+        return _table({b"": header, b"conv0/weights": entry})
+
+    tables = {
+        "whole": checkpoint((1,)),
+        "40 GB": checkpoint((10**10,)),
+        "40 GB with its size": checkpoint((10**10,), size=4 * 10**10),
+        "negative": checkpoint((-1, 3)),
+        "overflow": checkpoint((2**40, 2**40)),
+        "unknown type": checkpoint((1,), dtype=99),
+        "texts": checkpoint((10**9,), dtype=7),
+        "another shard": checkpoint((1,), shard=9),
+        "no entries": _table({}),
+    }
+    tables |= {f"index {what}": bad for what, bad in damaged(tables["whole"], rounds // 10)}
+    # TensorFlow reads each of these in a process of its own, which takes seconds.
+    for what, table in tables.items() if rounds > 2 else [("negative", tables["negative"])]:
+        for data in (struct.pack("<f", 1.0), b"", None) if rounds > 2 else (b"",):
+            place = folder / "checkpoints" / f"{what} {data is not None and len(data)}"
+
+            def call(place: Path = place, table: bytes = table, data: bytes | None = data) -> None:
+                place.mkdir(parents=True)
+                (place / "model.index").write_bytes(table)
+                if data is not None:
+                    (place / "model.data-00000-of-00001").write_bytes(data)
+                inception_weights.convert_classifier(place / "model", place / "out")
+
+            yield f"checkpoint {what}, data {data!r}", call
     number = field(5, 5, struct.pack("<f", 1.0))
     shapes = {"40 GB": (10**10,), "negative": (-1, 3), "overflow": (2**40, 2**40), "none": ()}
     for what, dims in shapes.items():
@@ -224,6 +248,36 @@ def _varint(number: int) -> bytes:
     while number > 127:
         text, number = text + bytes([number & 127 | 128]), number >> 7
     return text + bytes([number])
+
+
+def _table(entries: dict[bytes, bytes]) -> bytes:
+    """The `.index` of a checkpoint: a sorted table in blocks, each with its checksum."""
+    content = b""
+
+    def block(rows: dict[bytes, bytes]) -> bytes:
+        """Appends a block, and returns where it is."""
+        nonlocal content
+        body = b""
+        for key, value in rows.items():
+            body += _varint(0) + _varint(len(key)) + _varint(len(value)) + key + value
+        body += struct.pack("<II", 0, 1)  # one restart, at the beginning
+        place = _varint(len(content)) + _varint(len(body))
+        content += body + b"\0" + struct.pack("<I", _masked_crc32c(body + b"\0"))
+        return place
+
+    data = block(entries)
+    meta, index = block({}), block({b"~": data})
+    return content + (meta + index).ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57)
+
+
+def _masked_crc32c(content: bytes) -> int:
+    crc = 0xFFFFFFFF
+    for byte in content:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ 0x82F63B78 * (crc & 1)
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32
 
 
 class Runs:
@@ -391,3 +445,6 @@ def packed(folder: Path, rounds: int) -> Iterator[Input]:
     for name in ("no such model", "\0", "x" * 5000, "http://x", "~nobody/x"):
         yield f"model {name:.20}", lambda name=name: find_model(name)
         yield f"workdir {name:.20}", lambda name=name: Workdir(name).config.exists()
+
+
+KINDS = (not_plain, weights, tensorflow, pickles, configs, workdirs, texts, images, packed)
