@@ -58,15 +58,14 @@ def check_paths(values: dict[str, Any], prefix: str = "") -> None:
             storage.check_is_local(flag + name, value)
 
 
-def save_workdir_config(config: Config, workdir: storage.PathLike) -> None:
-    """Writes `config` to the workdir, or checks that the run there may go on with it.
+def check_same_run(config: Config, workdir: storage.PathLike) -> None:
+    """Checks that the run in the workdir, if there is one, may go on with `config`.
 
     Raises:
       UserError: naming the first keys whose values the run's results follow from and that differ.
         A key that may grow, such as a number of training steps, may have become larger.
     """
-    path = Workdir(workdir).config
-    if path.exists():
+    if Workdir(workdir).config.exists():
         differing = differences(load_workdir_config(workdir), config, may_grow=True)
         if differing:
             raise UserError(
@@ -74,7 +73,12 @@ def save_workdir_config(config: Config, workdir: storage.PathLike) -> None:
                 f"{'; ...' if len(differing) > 3 else ''}): choose another --workdir, or start "
                 "with the run's own values"
             )
-    storage.write_text(path, json.dumps(config.to_dict(), indent=2) + "\n")
+
+
+def save_workdir_config(config: Config, workdir: storage.PathLike) -> None:
+    """Writes `config` to the workdir, if `check_same_run` allows it."""
+    check_same_run(config, workdir)
+    storage.write_text(Workdir(workdir).config, json.dumps(config.to_dict(), indent=2) + "\n")
 
 
 def load_workdir_config(workdir: storage.PathLike) -> Config:

@@ -42,11 +42,11 @@ def train_and_evaluate(
     logging.info("%s on %s, in %s", config.name, kind, workdir)
     parallel.use_compilation_cache(config.compilation_cache_dir)
     with multihost.first_goes_first("prepare"):
-        configuration.save_workdir_config(config, workdir)
+        configuration.check_same_run(config, workdir)
         check_has_image_encoder(workdir)
+        dataset = prepare(config, workdir)
         if trunk is not None:
             warm_start.record(trunk, config.image_encoder.weights, workdir)
-        dataset = prepare(config, workdir)
         if damsm_from is not None:
             warm_start.take_damsm(config, workdir, damsm_from)
 
@@ -101,12 +101,15 @@ def check(config: Config) -> None:
 def prepare(config: Config, workdir: storage.Path) -> datasets.Dataset:
     """Builds the dataset if it is missing, opens it, and keeps its vocabulary in the workdir.
 
+    The workdir's config is written, too, once the dataset is there: what a config is refused for
+    leaves no workdir.
     A workdir that has a vocabulary keeps it: its networks know these words, in this order.
     """
     clock = StageClock(workdir, "prepare")
     was_built = datasets.prepare(config)
     dataset = datasets.load(config)
     dataset_checks.warn(config, dataset)
+    configuration.save_workdir_config(config, workdir)
     report = dataset.report
     if was_built and report:
         logging.info("the dataset is built\n%s", dataset_report.table(report))

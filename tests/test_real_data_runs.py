@@ -63,3 +63,25 @@ def test_main_asks_for_what_it_needs_before_it_makes_a_workdir(name, file, tmp_p
 def test_a_source_that_does_not_exist(tmp_path):
     with pytest.raises(UserError, match=f"the source {tmp_path / 'source'} is no folder"):
         experiment.check(tiny("cub", tmp_path))
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("data.source", "{folder}/data", "is no folder|lacks"),
+        ("data.data_dir", "/proc/none", "cannot be (written|used)"),
+        ("image_encoder.cnn_dim", 2**20, "at most 65536"),
+        ("generator.num_stages", 8, "pixels on a side"),
+        ("damsm.batch_size", 3, "batch_size"),
+        ("data.tokenizer", "words", "choose one of ascii, unicode"),
+    ],
+)
+def test_a_config_that_is_refused_leaves_no_workdir(key, value, message, tmp_path):
+    config = tiny("cub", tmp_path)
+    (tmp_path / "source").mkdir()
+    value = value.format(folder=tmp_path) if isinstance(value, str) else value
+    with config.unlocked():
+        config.update_from_flattened_dict({key: value})
+    with pytest.raises((UserError, OSError), match=message):
+        experiment.train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

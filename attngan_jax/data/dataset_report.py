@@ -38,9 +38,11 @@ def count_by_reason(notes: Notes) -> dict[str, dict[str, Any]]:
 def files(folder: Path, data: Config) -> tuple[Path, Path]:
     """The vocabulary and the report by `config.data`; called as a workdir's.
 
-    One dataset may have several: of words that occur so often, of either tokeniser.
+    One dataset may have several: of words that occur so often, of the tokeniser that it was built
+    with and of the other.
     """
-    suffix = "" if data.tokenizer == "ascii" else f"_{data.tokenizer}"
+    built_with = build_facts(folder).get("tokenizer", "ascii")
+    suffix = "" if data.tokenizer == built_with else f"_{data.tokenizer}"
     suffix += "" if data.min_word_count == 1 else f"_min{data.min_word_count}"
     paths = map(Path, (Workdir(folder).vocabulary, Workdir(folder).prepare_report))
     vocabulary, report = (path.with_stem(f"{path.stem}{suffix}") for path in paths)
@@ -110,7 +112,7 @@ def summarise(folder: Path, splits: Mapping[str, Records], data: Config, seconds
         distinct[split] = len(captions_seen)
         lengths[split] = dict(sorted(histogram.items()))
     vocabulary, words_from = Vocabulary.from_counts(counts, min_word_count), "captions"
-    if facts.get("words") and min_word_count == 1:
+    if facts.get("words") and min_word_count == 1 and data.tokenizer == "ascii":
         vocabulary, words_from = Vocabulary(facts["words"]), "captions.pickle"
     report = {
         "dataset": data.dataset,

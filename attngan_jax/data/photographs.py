@@ -154,6 +154,7 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
         seconds, num_classes = round(time.monotonic() - start, 1), 1 + max(class_ids)
         facts: dict[str, Any] = dict(source=str(source), seconds=seconds, num_classes=num_classes)
         facts |= dict(listed=self._num_listed, words=self._listing.words)
+        facts |= dict(tokenizer=self._config.tokenizer)
         facts |= dict(left_out=left_out, repaired=repaired)
         path = Path(self.data_dir) / dataset_report.BUILD_FILE
         path.write_text(json.dumps(facts), encoding="utf-8")

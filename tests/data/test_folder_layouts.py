@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from attngan_jax.data.folder import join_texts
+from attngan_jax.data.vocabulary import Vocabulary
 from tests import made_up_sources
 from tests.made_up_sources import build, captions, encoded, records, shown, write
 
@@ -215,6 +216,7 @@ def test_captions_in_any_language(config, tmp_path):
     config.data.tokenizer = "unicode"
     dataset = check(config, tmp_path, num_captions=1)
     assert {"\u4e00", "\u53ea", "\u5c0f", "\u9e1f", "caf\u00e9"} < set(dataset.vocabulary.words)
+    assert dataset.vocabulary == Vocabulary.load(dataset.folder / "vocabulary.txt")
     dropped = dataset.report["dropped_characters"]
     assert (dropped["characters"], dropped["captions"]) == (COUNT, COUNT)
     assert dropped["most"] == {"\U0001f426": COUNT}
