@@ -21,7 +21,7 @@ from attngan_jax.errors import Stopped, UserError
 
 DONE, FAILED, WRONG_FLAGS = 0, 1, 2
 _UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
-_UNUSABLE |= {errno.ELOOP, errno.ENAMETOOLONG}
+_UNUSABLE |= {errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT}
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _MOST = 1_000  # characters of a line that are kept at either end of it

@@ -19,7 +19,7 @@ flags.mark_flag_as_required("config")
 def main(argv):
     """Builds what is missing and says what is there."""
     cli.no_arguments(argv)
-    from attngan_jax.data import dataset_report, datasets
+    from attngan_jax.data import dataset_checks, dataset_report, datasets
 
     start = time.time()
     config = _CONFIG.value.lock()
@@ -28,6 +28,7 @@ def main(argv):
     dataset = datasets.load(config)
     if dataset.report is not None:
         print(dataset_report.table(dataset.report))
+    dataset_checks.warn(config, dataset)
     print(
         f"{dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test images, "
         f"{len(dataset.vocabulary)} words, in {dataset.folder} "

@@ -7,9 +7,9 @@ from attngan_jax.data.datasets import Dataset
 
 
 def warn(config: Config, dataset: Dataset) -> None:
-    """Warns of everything that `shortcomings` finds; training goes on."""
+    """Warns of everything that `shortcomings` finds; nothing is refused for it."""
     for line in shortcomings(config, dataset):
-        logging.warning("%s; training goes on", line)
+        logging.warning("%s. It can be trained on all the same", line)
 
 
 def shortcomings(config: Config, dataset: Dataset) -> list[str]:

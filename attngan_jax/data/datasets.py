@@ -30,6 +30,7 @@ from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.errors import UserError
 
 SPLITS = ("train", "test")
+_UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT}
 
 # `config.data.dataset` -> its TFDS builder, which takes `data_config` (the run's `config.data`) and
 # `source` beside TFDS's own arguments, and has
@@ -201,7 +202,7 @@ def _explained(folder: Path) -> Iterator[None]:
         if code in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error):
             hint = "free some space and run the same command again; nothing half-written is kept"
             raise UserError(f"the disk is full while building {folder}: {hint}") from error
-        if code in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if code in _UNUSABLE:
             place, reason = getattr(error, "filename", None) or folder, os.strerror(code)
             hint = "choose another config.data.data_dir"
             raise UserError(f"{place} cannot be written ({reason}): {hint}") from error

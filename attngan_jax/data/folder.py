@@ -69,6 +69,13 @@ class Folder(PhotographBuilder):
         splits: dict[str, list[Entry]] = {"train": [], "test": []}
         for entry, split in rows:
             splits[split or ("test" if entry.name in chosen else "train")].append(entry)
+        if rows and not all(splits.values()):
+            (empty,) = (split for split in splits if not splits[split])
+            raise self.source_error(
+                f"{source} has no {empty} images among its {len(rows):,}, which the scores need: "
+                'mark some with "split": "test", or none with a split, and '
+                "config.folder.test_fraction of two or more images are chosen"
+            )
         return Listing(splits, dict.fromkeys(splits, source), source, notes)
 
 

@@ -48,12 +48,12 @@ def decode_with_box(
     """
     image = open_image(encoded)
     if at_least and image.format == "JPEG":
-        left, top, right, bottom = box_bounds(*image.size, bbox)
+        width, height = image.size
+        left, top, right, bottom = box_bounds(width, height, bbox)
         factor = min(right - left, bottom - top) // at_least
-        before = image.size
-        if factor >= 2 and image.draft(None, (before[0] // factor, before[1] // factor)):
-            scale = (image.width / before[0], image.height / before[1]) * 2
-            bbox = [float(value) * s for value, s in zip(bbox, scale)]
+        if factor >= 2 and image.draft(None, (width // factor, height // factor)):
+            across, down = image.width / width, image.height / height
+            bbox = [float(value) * scale for value, scale in zip(bbox, (across, down) * 2)]
     # Pillow turns a TIFF while loading and drops the entry. A PNG may have it after the pixels.
     is_tiff = image.format == "TIFF"
     before = _orientation(image) if is_tiff else 1

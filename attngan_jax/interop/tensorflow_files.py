@@ -99,7 +99,7 @@ def _read_tensors(prefix: Path) -> dict[str, np.ndarray]:
         plain_files.check_plain(file)
     with tempfile.TemporaryDirectory() as folder:
         arrays = Path(folder) / "tensors.npz"
-        command = [sys.executable, "-m", __name__, prefix.absolute(), arrays]
+        command = [sys.executable, "-m", __name__, str(prefix.absolute()), str(arrays)]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         options: dict = dict(capture_output=True, text=True, errors="replace", env=environment)
         done = subprocess.run(command, **options)

@@ -224,3 +224,13 @@ def test_captions_in_any_language(config, tmp_path):
     other = check(config, tmp_path, num_captions=1)
     assert "caf" in other.vocabulary.words and "\u9e1f" not in other.vocabulary.words
     assert other.report["dropped_characters"]["characters"] == 6 * COUNT
+
+
+@pytest.mark.parametrize("count, split", [(5, "train"), (5, "val"), (1, None)])
+def test_a_split_without_images_says_what_to_do(config, tmp_path, count, split):
+    images(tmp_path, count=count)
+    rows = [{"file": f"{k}.jpg", "captions": captions(k, 1), "split": split} for k in range(count)]
+    write(tmp_path / "captions.jsonl", jsonl(rows))
+    made_up_sources.assert_refused(
+        config, tmp_path, f'has no .* images among its {count}, .*"split": "test"'
+    )
