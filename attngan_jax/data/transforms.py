@@ -48,12 +48,12 @@ def decode_with_box(
     """
     image = open_image(encoded)
     if at_least and image.format == "JPEG":
-        width, height = image.size
-        left, top, right, bottom = box_bounds(width, height, bbox)
+        stored = image.size
+        left, top, right, bottom = box_bounds(*stored, bbox)
         factor = min(right - left, bottom - top) // at_least
-        if factor >= 2 and image.draft(None, (width // factor, height // factor)):
-            across, down = image.width / width, image.height / height
-            bbox = [float(value) * scale for value, scale in zip(bbox, (across, down) * 2)]
+        if factor >= 2 and image.draft(None, (stored[0] // factor, stored[1] // factor)):
+            scales = (image.width / stored[0], image.height / stored[1]) * 2
+            bbox = [float(value) * scale for value, scale in zip(bbox, scales)]
     # Pillow turns a TIFF while loading and drops the entry. A PNG may have it after the pixels.
     is_tiff = image.format == "TIFF"
     before = _orientation(image) if is_tiff else 1
