@@ -8,7 +8,7 @@ import time
 from absl import flags
 from ml_collections import config_flags
 
-from attngan_jax import cli
+from attngan_jax import cli, configuration
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File with get_config().")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where to build; default: config.data.data_dir.")
@@ -24,6 +24,7 @@ def main(argv):
     start = time.time()
     config = _CONFIG.value.lock()
     config.data.data_dir = _DATA_DIR.value or config.data.data_dir
+    configuration.check(config)
     datasets.prepare(config, _SOURCE.value)
     dataset = datasets.load(config)
     if dataset.report is not None:

@@ -94,5 +94,5 @@ def test_tilde_is_ones_home(tmp_path):
         *("--source=~/none", "--data_dir=~/data"),
         **home,
     )
-    assert_one_line(done, 1, "has no train images")
+    assert_one_line(done, 1, "has no images: it is empty")
     assert not (ROOT / "~").exists()

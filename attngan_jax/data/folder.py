@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +19,7 @@ from attngan_jax.data.source_files import existing, is_image_name, is_unread_ima
 
 LIST_FILE = "captions.jsonl"
 METADATA = ("metadata.jsonl", "metadata.csv")  # of a Hugging Face imagefolder, one in each split
+_PACKED = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".parquet", ".arrow")
 TEXT_SUFFIXES = (".txt", ".caption")
 
 
@@ -63,6 +65,8 @@ class Folder(PhotographBuilder):
                 raise self.source_error(_what_is_there(source, rows, notes))
             rows, notes = ([], Notes()) if lists else (rows, notes)
         rows += image_lists.read_lists(lists, notes, source)
+        if not rows:
+            raise self.source_error(f"{source} has no images: {_kinds_of_files(source)}")
         config = self.builder_config
         undecided = [entry.name for entry, split in rows if not split]
         chosen = choose_test(undecided, config.test_fraction, config.seed)
@@ -159,6 +163,15 @@ def _likeness(image: PurePosixPath, text: PurePosixPath) -> int:
     pairs = zip(reversed(image.parent.parts), reversed(text.parent.parts))
     same = [composed(a) == composed(b) for a, b in pairs]
     return same.index(False) if False in same else len(same)
+
+
+def _kinds_of_files(source: Path) -> str:
+    """How many files of which endings a folder has, most of them first."""
+    names = (PurePosixPath(name) for _, _, files in walk(source) for name in files)
+    counts = Counter(name.suffix.lower() or name.name for name in names).most_common(5)
+    found = ", ".join(f"{count:,} {ending}" for ending, count in counts)
+    unpack = " (unpack archives first)" * any(ending in _PACKED for ending, _ in counts)
+    return f"it holds {found}{unpack}" if found else "it is empty"
 
 
 def _what_is_there(source: Path, rows: Rows, notes: Notes) -> str:
