@@ -208,7 +208,7 @@ def _check(path: pathlib.Path, blob: str, advice: str, name: object = None) -> N
 
 def _given(model: Published, files: Sequence[storage.PathLike]) -> dict[str, pathlib.Path]:
     """The parts of a model among the files, which may have any name; a folder has them all."""
-    paths = [pathlib.Path(file) for file in files]
+    paths = [pathlib.Path(file).expanduser() for file in files]
     if len(paths) == 1 and paths[0].is_dir():
         paths = [paths[0] / file for file, _ in model.files.values()]
     parts = {blob: part for part, (_, blob) in model.files.items()}

@@ -95,6 +95,6 @@ def _open(path: storage.Path) -> Iterator[Any]:
         try:
             plain_files.check_plain(path)
             yield stack.enter_context(safetensors.safe_open(path, "numpy"))
-        except (safetensors.SafetensorError, OSError, TypeError) as error:
+        except (safetensors.SafetensorError, OSError, TypeError, AttributeError) as error:
             problem = f"{path} cannot be read ({' '.join(str(error).split())})"
             raise UserError(f"{problem}: copy it again from where it is whole") from error

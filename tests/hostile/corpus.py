@@ -79,8 +79,14 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "config.json": lambda path: configuration.load_workdir_config(path.parent),
     "imported.json": lambda path: has_image_encoder(path.parent),
     "metrics.jsonl": run_files.read_scalars,
-    "model.safetensors": lambda path: model_folder.networks_in(path.parent),
+    "model.safetensors": lambda path: _read_model(path),
 }
+
+
+def _read_model(path: Path) -> list:
+    model_folder.networks_in(path.parent)
+    with model_folder._open(path) as file:
+        return [file.get_tensor(name) for name in file.keys()]  # noqa: SIM118
 
 
 def not_plain(folder: Path, rounds: int) -> Iterator[Input]:
