@@ -167,7 +167,8 @@ def _likeness(image: PurePosixPath, text: PurePosixPath) -> int:
 
 def _kinds_of_files(source: Path) -> str:
     """How many files of which endings a folder has, most of them first."""
-    names = (PurePosixPath(name) for _, _, files in walk(source) for name in files)
+    every = (name for _, _, files in walk(source) for name in files)
+    names = (PurePosixPath(name) for name in every if not name.startswith("."))
     counts = Counter(name.suffix.lower() or name.name for name in names).most_common(5)
     found = ", ".join(f"{count:,} {ending}" for ending, count in counts)
     unpack = " (unpack archives first)" * any(ending in _PACKED for ending, _ in counts)
