@@ -23,7 +23,9 @@ def write_card(run: Workdir, folder: Workdir) -> None:
     if facts.attention:
         images = facts.attention.images[max(facts.attention.images)][:NUM_IMAGES]
         figures.captioned_grid(images, facts.attention.captions[:NUM_IMAGES], folder.card_images)
-    storage.write_text(folder.card, render(facts, run))
+    with run_files.explained(run):
+        card = render(facts, run)
+    storage.write_text(folder.card, card)
 
 
 def hand_on_card(source: Workdir, target: Workdir) -> None:

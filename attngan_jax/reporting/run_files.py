@@ -1,10 +1,12 @@
 """What the files of a workdir say about its run: logs, samples, metrics and attention maps."""
 
+import contextlib
 import dataclasses
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import jinja2
 import numpy as np
 
 from attngan_jax import plain_files, storage
@@ -13,6 +15,7 @@ from attngan_jax.errors import UserError
 from attngan_jax.workdir import Workdir, read_json
 
 STAGES = ("damsm", "attngan")
+_WRONG_VALUES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 MAX_SAMPLE_STEPS = 16  # so that the page stays small
 
 # A title, or "", and (label, uint8 [S, S, 3]) images side by side.
@@ -64,6 +67,20 @@ class Run:
     damsm_attention: Attention | None
     # By kind: between two "captions", two "noise" vectors, or with a word changed, "swap".
     interpolations: dict[str, list[Strip]]
+
+
+@contextlib.contextmanager
+def explained(files: Workdir) -> Iterator[None]:
+    """Turns what other values than a run writes do to a page into a `UserError`."""
+    try:
+        yield
+    except (*_WRONG_VALUES, jinja2.TemplateError) as error:
+        raise UserError(
+            f"{files} cannot be reported ({type(error).__name__}: {' '.join(str(error).split())}): "
+            f"{files.metrics}, {files.wall_seconds.name}, {files.metrics_log.name} or "
+            f"{files.prepare_report.name} does not hold what a run writes there. Remove the one "
+            "that was changed, and run attngan_jax.evaluate again"
+        ) from error
 
 
 def read_run(workdir: storage.PathLike) -> Run:

@@ -25,7 +25,7 @@ from attngan_jax.data import archives, coco, dataset_report, image_lists, source
 from attngan_jax.data.vocabulary import MAX_CHARACTERS, Vocabulary
 from attngan_jax.interop import inception_weights, metadata
 from attngan_jax.interop.state_dict_files import read_state_dict
-from attngan_jax.reporting import run_files
+from attngan_jax.reporting import page, run_files
 from attngan_jax.sampling import model_folder, sample_captions
 from attngan_jax.workdir import Workdir, find_model, has_image_encoder
 
@@ -373,6 +373,28 @@ def workdirs(folder: Path, rounds: int) -> Iterator[Input]:
             yield f"{name} {text:.20}", _reading(run / name, text.encode(), read)
 
 
+METRICS = """step newest_step dataset split r_precision r_precision_real_images damsm_retrieval
+    attribute_accuracy grounding kid_judge spectrum part_presence fid kid_damsm inception_score
+    reasons settings wall_seconds""".split()
+
+
+def reports(folder: Path, rounds: int) -> Iterator[Input]:
+    """Scores and notes of other kinds than a run writes, in its report."""
+    values = (3, "x", [], {"mean": "x"}, {"value": []}, {"a": {"b": 1}})
+    changes = [("report/metrics.json", key) for key in METRICS]
+    changes += [("wall_seconds.json", "damsm"), ("report/prepare.json", "splits")]
+    for number, (file, key) in enumerate(changes):
+        for value in values[number % 3 :: 3] if rounds < 10 else values:
+            run = folder / "reports" / f"{key}_{values.index(value)}"
+
+            def read(path: Path, run: Path = run) -> None:
+                (run / "config.json").write_text(json.dumps(get_config().to_dict()))
+                page.write_report(run)
+
+            content = json.dumps({"step": 1} | {key: value}).encode()
+            yield f"{file}: {key} = {value}", _reading(run / file, content, read)
+
+
 def texts(folder: Path, rounds: int) -> Iterator[Input]:
     """Captions and lists of them: without end, of other encodings, that name what isn't there."""
     rows = [
@@ -453,4 +475,4 @@ def packed(folder: Path, rounds: int) -> Iterator[Input]:
         yield f"workdir {name:.20}", lambda name=name: Workdir(name).config.exists()
 
 
-KINDS = (not_plain, weights, tensorflow, pickles, configs, workdirs, texts, images, packed)
+KINDS = (not_plain, weights, tensorflow, pickles, configs, workdirs, reports, texts, images, packed)
