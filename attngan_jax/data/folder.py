@@ -20,6 +20,7 @@ from attngan_jax.data.source_files import existing, is_image_name, is_unread_ima
 LIST_FILE = "captions.jsonl"
 METADATA = ("metadata.jsonl", "metadata.csv")  # of a Hugging Face imagefolder, one in each split
 _PACKED = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".parquet", ".arrow")
+MAX_ALIKE = 1_000  # texts of one name in different folders
 TEXT_SUFFIXES = (".txt", ".caption")
 
 
@@ -149,6 +150,8 @@ def join_texts(images: list[PurePosixPath], texts: list[PurePosixPath]) -> dict[
     for image in images:
         if str(image) not in joined:
             found = elsewhere.get(composed(image.stem), [])
+            if len(found) > MAX_ALIKE:  # it would take their square to compare them
+                continue
             ordered = sorted(found, key=lambda text: _likeness(image, text), reverse=True)
             most = _likeness(image, ordered[0]) if ordered else 0
             best = [text for text in ordered if _likeness(image, text) == most]
