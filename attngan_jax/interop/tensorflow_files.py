@@ -34,12 +34,14 @@ def read_graph(path: str | Path) -> dict[str, np.ndarray]:
     Its 1,008 outputs are used without the bias, which becomes zeros: the Inception Score's own
     code multiplies the pooled features by `softmax/weights` alone. Raises `UserError`.
     """
+    try:
+        content = plain_files.read_bytes(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
     tf = _tensorflow()
     graph = tf.compat.v1.GraphDef()
     try:
-        graph.ParseFromString(plain_files.read_bytes(path))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+        graph.ParseFromString(content)
     except Exception as error:  # protobuf's own, of a module that is private
         message = f"{path} is no graph of TensorFlow, or was cut short: download it again"
         raise UserError(message) from error

@@ -16,7 +16,8 @@ from attngan_jax.plain_files import RefusedFile
 from tests.hostile import corpus
 
 ROUNDS = int(os.environ.get("ATTNGAN_HOSTILE", "2"))
-SECONDS, MEGABYTES = 10, 500
+# Of this process's time, of the clock, which other processes share, and of memory.
+SECONDS, WAIT, MEGABYTES = 10, 120, 500
 ONE_LINE = (UserError, RefusedFile, LeftOut, OSError)
 
 
@@ -30,6 +31,8 @@ def _peak() -> float:
 
 @pytest.mark.parametrize("make", corpus.KINDS, ids=lambda make: make.__name__)
 def test_every_input_ends_soon_with_a_result_or_one_line(make, tmp_path, monkeypatch):
+    if make is corpus.tensorflow:
+        pytest.importorskip("tensorflow")
     starter = tmp_path / "bin" / "gs"
     starter.parent.mkdir()
     starter.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
@@ -38,8 +41,8 @@ def test_every_input_ends_soon_with_a_result_or_one_line(make, tmp_path, monkeyp
     previous = signal.signal(signal.SIGALRM, _too_long)
     wrong, count, slowest, peak = [], 0, (0.0, ""), _peak()
     for name, call in make(tmp_path / "inputs", ROUNDS):
-        count, start = count + 1, time.monotonic()
-        signal.alarm(SECONDS)
+        count, start = count + 1, time.process_time()
+        signal.alarm(WAIT)
         try:
             call()
         except ONE_LINE as error:
@@ -49,11 +52,12 @@ def test_every_input_ends_soon_with_a_result_or_one_line(make, tmp_path, monkeyp
             wrong.append(f"{name}: {type(error).__name__}: {str(error)[:200]}")
         finally:
             signal.alarm(0)
-        slowest = max(slowest, (time.monotonic() - start, name))
+        slowest = max(slowest, (time.process_time() - start, name))
         if (more := _peak() - peak) > MEGABYTES:
             wrong.append(f"{name}: {more:.0f} MB more")
             peak = _peak()
     signal.signal(signal.SIGALRM, previous)
     print(f"{make.__name__}: {count} inputs, the slowest {slowest[0]:.1f} s: {slowest[1]:.60}")
+    assert slowest[0] < SECONDS, slowest
     assert not wrong, "\n".join([f"{len(wrong)} of {count}", *wrong[:100]])
     assert not (tmp_path / "started").exists() and not (tmp_path / "inputs" / "mark").exists()
