@@ -16,12 +16,15 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
-from attngan_jax import WITHOUT_TPU, configuration, storage
+from attngan_jax import WITHOUT_TPU, configuration, console, plain_files, storage
 from attngan_jax.errors import Stopped, UserError
 
 DONE, FAILED, WRONG_FLAGS = 0, 1, 2
-_UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+_UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
+_UNUSABLE |= {errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT}
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+_MOST = 1_000  # characters of a line that are kept at either end of it
 
 CONFIGS = pathlib.Path(__file__).parent / "configs"
 
@@ -33,6 +36,8 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
 
     Exit codes: 0 done, 1 failed with one line on stderr, 2 wrong flags.
     """
+    console.prepare_streams()
+    console.end_at_sigterm()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or TensorFlow logs a line when imported
     if not sys.stderr.isatty():  # seconds between two states of a bar, in a log
@@ -64,6 +69,7 @@ def _keep_freed_memory() -> None:
 def _run(main: Callable[[Sequence[str]], None]) -> int:
     def call(argv):
         main(argv)  # without its result, which app.run would take for an exit code
+        sys.stdout.flush()  # an error now is explained; one at the end of the process is not
 
     try:
         app.run(call, flags_parser=_parse_flags)
@@ -74,6 +80,9 @@ def _run(main: Callable[[Sequence[str]], None]) -> int:
     except Stopped as stop:
         print(f"{stop}; run the same command again to go on", file=sys.stderr)
         return DONE
+    except console.Terminated:
+        console.say_stopped()
+        return FAILED
     except KeyboardInterrupt:
         return _fail("stopped; run the same command again to go on")
     except Exception as error:
@@ -87,6 +96,8 @@ def _explain(error: Exception) -> str | None:
     """One line for an error that a user can fix; None for the program's own mistakes."""
     if isinstance(error, UserError):
         return str(error)
+    if isinstance(error, plain_files.RefusedFile):
+        return f"{error.filename} is not read ({error.strerror}): give a file that is whole"
     if isinstance(error, OSError) and error.errno in _UNUSABLE:
         return (
             f"{error.filename or 'a file'} cannot be used ({error.strerror}): choose another "
@@ -153,7 +164,8 @@ def _fail(message: object, code: int = FAILED) -> int:
 
 
 def _one_line(message: object) -> str:
-    return " ".join(str(message).split())
+    text = " ".join(str(message).split())
+    return text if len(text) <= 2 * _MOST else f"{text[:_MOST]} ... {text[-_MOST:]}"
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
@@ -192,11 +204,13 @@ def find_config(path: str) -> str:
 
     What follows a colon, an argument of the file's `get_config`, is kept.
     """
-    file, colon, argument = path.partition(":")
+    file, colon, argument = os.path.expanduser(path).partition(":")
+    if os.path.exists(file) and not os.path.isdir(file):
+        plain_files.check_plain(file, plain_files.MAX_JSON_BYTES)
     packaged = CONFIGS / f"{file.removeprefix('configs/').removesuffix('.py')}.py"
     if not os.path.isfile(file) and packaged.parent == CONFIGS and packaged.is_file():
         return f"{packaged}{colon}{argument}"
-    return path
+    return f"{file}{colon}{argument}"
 
 
 def _with_config_found(argv: Sequence[str]) -> list[str]:

@@ -12,21 +12,27 @@ from typing import Any, TypeAlias
 import ml_collections
 from absl import logging
 
-from attngan_jax import storage
-from attngan_jax.configs.default import SCHEMA, get_config
+from attngan_jax import plain_files, storage
+from attngan_jax.configs.default import SCHEMA, SIDE, get_config
 from attngan_jax.errors import UserError
 from attngan_jax.workdir import Workdir
 
 Config: TypeAlias = ml_collections.ConfigDict
 
 
-def check(config: Config) -> None:
-    """Raises `UserError` naming a value that no run can work with."""
-    _check_values(flatten(config.to_dict()), "config.")
+def check(config: Config, where: str = "config.") -> None:
+    """Raises `UserError` naming a value that no run can work with, and `where` it is."""
+    _check_values(flatten(config.to_dict()), where)
     if config.text_encoder.embedding_dim % 2:
         raise UserError(
-            f"config.text_encoder.embedding_dim is {config.text_encoder.embedding_dim}: it must be "
+            f"{where}text_encoder.embedding_dim is {config.text_encoder.embedding_dim}: it must be "
             "even, for each direction of the text encoder gives half of it"
+        )
+    generator = config.generator
+    if (side := generator.base_size << generator.num_stages - 1) > SIDE:
+        raise UserError(
+            f"{where}generator.num_stages is {generator.num_stages}: images would have {side:,} "
+            f"pixels on a side, where {SIDE:,} are the most"
         )
 
 
@@ -52,15 +58,14 @@ def check_paths(values: dict[str, Any], prefix: str = "") -> None:
             storage.check_is_local(flag + name, value)
 
 
-def save_workdir_config(config: Config, workdir: storage.PathLike) -> None:
-    """Writes `config` to the workdir, or checks that the run there may go on with it.
+def check_same_run(config: Config, workdir: storage.PathLike) -> None:
+    """Checks that the run in the workdir, if there is one, may go on with `config`.
 
     Raises:
       UserError: naming the first keys whose values the run's results follow from and that differ.
         A key that may grow, such as a number of training steps, may have become larger.
     """
-    path = Workdir(workdir).config
-    if path.exists():
+    if Workdir(workdir).config.exists():
         differing = differences(load_workdir_config(workdir), config, may_grow=True)
         if differing:
             raise UserError(
@@ -68,7 +73,12 @@ def save_workdir_config(config: Config, workdir: storage.PathLike) -> None:
                 f"{'; ...' if len(differing) > 3 else ''}): choose another --workdir, or start "
                 "with the run's own values"
             )
-    storage.write_text(path, json.dumps(config.to_dict(), indent=2) + "\n")
+
+
+def save_workdir_config(config: Config, workdir: storage.PathLike) -> None:
+    """Writes `config` to the workdir, if `check_same_run` allows it."""
+    check_same_run(config, workdir)
+    storage.write_text(Workdir(workdir).config, json.dumps(config.to_dict(), indent=2) + "\n")
 
 
 def load_workdir_config(workdir: storage.PathLike) -> Config:
@@ -82,7 +92,7 @@ def load_workdir_config(workdir: storage.PathLike) -> Config:
     """
     path = Workdir(workdir).config
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(plain_files.read_text(path, plain_files.MAX_JSON_BYTES))
     except FileNotFoundError as error:
         raise UserError(
             f"{workdir} is no workdir of a run: it has no config.json; give the --workdir that "
@@ -111,7 +121,12 @@ def load_workdir_config(workdir: storage.PathLike) -> Config:
             f"{path} has keys that configs/default.py does not: {', '.join(unknown)}; the program "
             "reads none of them"
         )
-    return ml_collections.ConfigDict(filled).lock()
+    try:
+        config = ml_collections.ConfigDict(filled).lock()
+    except (ValueError, TypeError) as error:  # of keys that have dots, or are not names
+        raise UserError(f"{path} has keys that no config has ({error}): restore it") from error
+    check(config, f"{path}: ")
+    return config
 
 
 def _filled(values: Any, known: dict, path: storage.Path, name: str = "") -> dict:

@@ -8,6 +8,8 @@ python -m attngan_jax.convert export --workdir DIR --out DIR [--format stablehlo
 python -m attngan_jax.convert classifier --source FILE --out FILE.safetensors
 """
 
+import shlex
+
 from absl import flags
 from ml_collections import config_flags
 
@@ -58,9 +60,10 @@ def _import():
         paths = {name: flags.FLAGS[name].value for name in names}
         model = read_original(config, discriminators=_DISCRIMINATOR.value, **paths)
     write_workdir(config, _WORKDIR.value, model, step, card_of=_MODEL.value)
+    where = shlex.quote(_WORKDIR.value)
     print(
         f"{_WORKDIR.value} is a run with these weights and {len(model.vocabulary)} words. "
-        f"Generate with\n  python -m attngan_jax.sample --workdir {_WORKDIR.value} --out out "
+        f"Generate with\n  python -m attngan_jax.sample --workdir {where} --out out "
         '--caption "this bird is red with black wings"'
     )
     if not config.generator.legacy_mask and not _MODEL.value:
@@ -76,7 +79,8 @@ def _export():
         from attngan_jax.conversion.stablehlo import export_stablehlo
 
         print("\n".join(map(str, export_stablehlo(_WORKDIR.value, _OUT.value))))
-        print(f'Generate with jax alone: python {_OUT.value}/generate.py "a red bird"')
+        script = shlex.quote(f"{_OUT.value}/generate.py")
+        print(f'Generate with jax alone: python {script} "a red bird"')
         return
     from attngan_jax.configuration import load_workdir_config
     from attngan_jax.conversion.export_run import export, loading_hint
@@ -103,7 +107,7 @@ def _classifier():
     print(
         f"{_OUT.value} is a classifier of the family {family}. Score a run with it:\n"
         "  python -m attngan_jax.evaluate --workdir DIR "
-        + " ".join(f"--eval.{key}={_OUT.value}" for key in keys)
+        + " ".join(f"--eval.{key}={shlex.quote(_OUT.value)}" for key in keys)
     )
 
 

@@ -15,6 +15,9 @@ from attngan_jax.configs import default
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 config_flags.DEFINE_config_dict("eval", default.get_config().eval, "In place of the run's own.")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Where the dataset is, if it has moved; default: config.data.data_dir."
+)
 _FOLLOW = flags.DEFINE_bool(
     "follow", False, "Score each new checkpoint of a run that is being trained, until the last one."
 )
@@ -34,11 +37,13 @@ def main(argv):
     workdir, settings = _WORKDIR.value, config_flags.get_override_values(flags.FLAGS["eval"])
     write = functools.partial(write_report, workdir)
     if _FOLLOW.value:
-        for metrics in follow(workdir, seconds=_EVERY.value, settings=settings):
+        for metrics in follow(
+            workdir, seconds=_EVERY.value, settings=settings, data_dir=_DATA_DIR.value
+        ):
             multihost.on_first(functools.partial(_print, metrics), "print")
             multihost.on_first(write, "report")
     else:
-        metrics = evaluate(workdir, settings=settings)
+        metrics = evaluate(workdir, settings=settings, data_dir=_DATA_DIR.value)
         multihost.on_first(functools.partial(_print, metrics), "print")
     if report := multihost.on_first(write, "report"):
         print(f"The report is {report}")

@@ -9,7 +9,7 @@ from absl import logging
 
 from attngan_jax import configuration, storage
 from attngan_jax.configuration import Config
-from attngan_jax.data import dataset_report, datasets, workdir_vocabulary
+from attngan_jax.data import dataset_checks, dataset_report, datasets, workdir_vocabulary
 from attngan_jax.evaluation import checkpoint_scores, suite
 from attngan_jax.interop.inception_weights import InceptionWeights
 from attngan_jax.reporting import page
@@ -27,6 +27,7 @@ from attngan_jax.training import (
 from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.checkpoints import Checkpoints, StageClock, wall_seconds
 from attngan_jax.training.damsm_task import DamsmTask
+from attngan_jax.training.state import abstract_state
 from attngan_jax.workdir import Workdir, check_has_image_encoder
 
 
@@ -83,11 +84,11 @@ def _run(
     restarted: list[str],
 ) -> storage.Path | None:
     with multihost.first_goes_first("prepare"):
-        configuration.save_workdir_config(config, workdir)
+        configuration.check_same_run(config, workdir)
         check_has_image_encoder(workdir)
+        dataset = prepare(config, workdir)
         if trunk is not None:
             warm_start.record(trunk, config.image_encoder.weights, workdir)
-        dataset = prepare(config, workdir)
         if damsm_from is not None:
             warm_start.take_damsm(config, workdir, damsm_from)
 
@@ -142,17 +143,23 @@ def check(config: Config) -> None:
     mesh = parallel.make_mesh()
     for stage in ("damsm", "attngan"):
         parallel.check_stage(config, stage, mesh)
+    for task in (DamsmTask(config, 2), AttnganTask(config, 2)):
+        abstract_state(task.create_train_state, config)
     parallel.check_batch_size(config.eval.batch_size, mesh, "config.eval.batch_size")
 
 
 def prepare(config: Config, workdir: storage.Path) -> datasets.Dataset:
     """Builds the dataset if it is missing, opens it, and keeps its vocabulary in the workdir.
 
+    The workdir's config is written, too, once the dataset is there: what a config is refused for
+    leaves no workdir.
     A workdir that has a vocabulary keeps it: its networks know these words, in this order.
     """
     clock = StageClock(workdir, "prepare")
     was_built = datasets.prepare(config)
     dataset = datasets.load(config)
+    dataset_checks.warn(config, dataset)
+    configuration.save_workdir_config(config, workdir)
     report = dataset.report
     if was_built and report:
         logging.info("the dataset is built\n%s", dataset_report.table(report))

@@ -22,6 +22,9 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run, or gs://BUCKET/PATH; default: runs/<config name>."
 )
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Where the dataset is, or is built; as --config.data.data_dir."
+)
 _DAMSM_FROM = flags.DEFINE_string(
     "damsm_from",
     None,
@@ -40,6 +43,7 @@ def main(argv):
     """Runs what is left of the run and says where its report is."""
     cli.no_arguments(argv)
     config = _CONFIG.value.lock()
+    config.data.data_dir = _DATA_DIR.value or config.data.data_dir
     workdir = storage.path(_WORKDIR.value or f"runs/{config.name}")
     logging.info("attngan_jax %s: %s, in %s; starting", __version__, config.name, workdir)
     from attngan_jax.experiment import train_and_evaluate

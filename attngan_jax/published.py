@@ -4,6 +4,8 @@ python -m attngan_jax.published cub [--out DIR] [--mirror URL_OR_FOLDER]
     [--files GENERATOR TEXT_ENCODER CAPTIONS]
 """
 
+import shlex
+
 from absl import flags
 
 from attngan_jax import cli
@@ -33,7 +35,7 @@ def main(argv):
     print(
         f"{out} is the model that Tao Xu et al. published with AttnGAN (CVPR 2018), under the MIT "
         "License, Copyright (c) 2018 Tao Xu; the text is in its README.md. Generate with\n"
-        f"  python -m attngan_jax.sample --workdir {where} --out out "
+        f"  python -m attngan_jax.sample --workdir {shlex.quote(where)} --out out "
         '--caption "this bird is red with black wings"'
     )
 

@@ -15,10 +15,13 @@ _CAPTION = flags.DEFINE_multi_string(
     "caption", [], "A caption; may be given several times, and several captions may follow it."
 )
 _CAPTIONS = flags.DEFINE_string("captions", None, "A UTF-8 text file, one caption a line.")
+flags.DEFINE_string(  # so that one set of flags serves main, evaluate and sample
+    "data_dir", None, "Where the dataset is: not needed here, for a run knows its words."
+)
 _OUT = flags.DEFINE_string("out", None, "Folder for the images.", required=True)
 _ATTENTION = flags.DEFINE_bool("attention", False, "Also draw which pixels attend to each word.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the noise: another seed, other images.", 0, 2**32 - 1)
-_NUM_IMAGES = flags.DEFINE_integer("num_images", 4, "Images for each caption.", lower_bound=1)
+_NUM_IMAGES = flags.DEFINE_integer("num_images", 4, "Images for each caption.", 1, 10**6)
 _TRUNCATION = flags.DEFINE_float(
     "truncation", None, "Keeps the noise z within this distance of 0: less varied, fewer failures."
 )
@@ -35,7 +38,7 @@ def main(argv):
 
     if _CAPTIONS.value:
         captions = sample_captions.read_captions(_CAPTIONS.value)
-    written = sample_captions.sample(
+    for path in sample_captions.sample(
         _WORKDIR.value,
         captions,
         _OUT.value,
@@ -43,8 +46,8 @@ def main(argv):
         seed=_SEED.value,
         num_images=_NUM_IMAGES.value,
         truncation=_TRUNCATION.value,
-    )
-    print("\n".join(str(path) for path in written))
+    ):
+        print(path)
 
 
 if __name__ == "__main__":

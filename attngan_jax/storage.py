@@ -37,8 +37,8 @@ def is_address(path: PathLike) -> bool:
 
 
 def path(name: PathLike) -> Path:
-    """A folder or an address as a path; performs no I/O. `UserError` for other schemes."""
-    text = os.fspath(name)
+    """A folder or an address as a path, ~ as one's home; `UserError` for other schemes."""
+    text = os.path.expanduser(os.fspath(name))
     if is_address(text) and text.removeprefix(SCHEME).strip("/"):
         _require_packages()
         return epath.Path(text)

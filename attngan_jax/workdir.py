@@ -4,7 +4,7 @@ import json
 import os
 import pathlib
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.errors import UserError
 
 
@@ -92,13 +92,28 @@ def find_model(path_or_name: storage.PathLike) -> storage.Path:
     return folder
 
 
+def read_json(path: storage.Path) -> dict | None:
+    """What a run noted in a JSON file, None where there is none; `UserError` for a broken one."""
+    if not path.exists():
+        return None
+    remedy = "remove it, and run the same command again"
+    try:
+        value = json.loads(plain_files.read_text(path, plain_files.MAX_JSON_BYTES))
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, OSError) and storage.describe_error(error):
+            raise
+        why = (
+            storage.strerror(error) if isinstance(error, OSError) else " ".join(str(error).split())
+        )
+        raise UserError(f"{path} is not valid JSON ({why[:200]}): {remedy}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds {str(value)[:40]!r}, no keys and values: {remedy}")
+    return value
+
+
 def has_image_encoder(workdir: storage.PathLike) -> bool:
     """False for a run that was imported without one: it can generate, not be trained or scored."""
-    path = Workdir(workdir).imported
-    try:
-        return not path.exists() or json.loads(path.read_bytes())["image_encoder"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged: restore it, or import the weights again") from error
+    return bool((read_json(Workdir(workdir).imported) or {}).get("image_encoder", True))
 
 
 def check_has_image_encoder(workdir: storage.PathLike) -> None:

@@ -5,6 +5,9 @@ import importlib
 import math
 from typing import Any
 
+_LIMITS = {True: 2**31 - 1, False: 1e9}  # of numbers, whole or not
+_MAX_CHARACTERS = 4_096
+
 
 @dataclasses.dataclass(frozen=True)
 class Key:
@@ -16,7 +19,7 @@ class Key:
         with it all that comes later, "attngan" stage 2. "nothing": scores, speed and files alone,
         so that it may differ between two starts of one run. None: as its section says.
       at_least, above, at_most: the range of a number. Where none is given an int is at least 1 and
-        a float at least 0.
+        a float at least 0; the former fits into 32 bits, and the latter is at most 10^9.
       choices: the allowed values. registry: "module:NAME" of a dict whose keys are the choices.
       may_grow: whether a started run takes a larger value, and goes on from where it is.
       path: "any" for a path of this machine or a gs:// address, "local" for the former alone.
@@ -40,6 +43,8 @@ class Key:
         if isinstance(self.value, bool | str):
             if type(value) is not type(self.value):
                 return f"it must be {'True or False' if isinstance(self.value, bool) else 'a text'}"
+            if isinstance(value, str) and not _is_writable(value):
+                return f"it must be a text of at most {_MAX_CHARACTERS:,} characters of UTF-8"
         elif (problem := self._problem_of_number(value)) != "":
             return problem
         choices = self.choices
@@ -61,9 +66,16 @@ class Key:
             return f"it must be at least {at_least}"
         if self.above is not None and not value > self.above:
             return f"it must be more than {self.above}"
-        if not value <= self.at_most or math.isinf(value):
-            return f"it must be at most {self.at_most}"
+        at_most = min(self.at_most, math.inf if self.at_most < math.inf else _LIMITS[is_whole])
+        if not value <= at_most:
+            return f"it must be at most {at_most}"
         return ""
+
+
+def _is_writable(text: str) -> bool:
+    """Whether a text can be a path, and be written to a file."""
+    has_surrogates = any("\ud800" <= character <= "\udfff" for character in text)
+    return len(text) <= _MAX_CHARACTERS and "\0" not in text and not has_surrogates
 
 
 class Section:

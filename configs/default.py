@@ -15,6 +15,8 @@ import ml_collections
 from attngan_jax.configs import Key, Section
 
 Free = functools.partial(Key, decides="nothing")  # scores, speed or files alone
+Width = functools.partial(Key, at_most=2**16)  # channels, or what a vector has of numbers
+SIDE = 2**12  # pixels of the largest images
 
 # By which a checkpoint of DAMSM can be chosen: R@K of retrieval, or the mean of both R@1.
 DAMSM_SCORES = (
@@ -46,7 +48,7 @@ def get_config() -> ml_collections.ConfigDict:
 def _config() -> Section:
     config = Section(decides="damsm")
     config.name = Key("default", decides="attngan")  # the workdir defaults to runs/<name>
-    config.seed = Key(0, at_least=0)  # everything random follows from it
+    config.seed = Key(0, at_least=0, at_most=2**32 - 1)  # everything random follows from it
     # Of the networks; "bfloat16" on TPU and GPU.
     config.compute_dtype = Key("float32", choices=("float32", "bfloat16", "float16"))
     # Whose layout the generator has (attngan_jax/tpu_layout.py); "": that of the devices.
@@ -82,32 +84,36 @@ def _data() -> Section:
     # Folder to build them from, for datasets that need one; as prepare's --source.
     data.source = Free("", path="local")
     data.max_left_out = Free(0.01, at_most=1)  # share of unusable images; with more the build stops
+    # What a word is: the released code's rule keeps ASCII alone; or "unicode", all languages.
+    data.tokenizer = Key("ascii", choices=("ascii", "unicode"))
     data.min_word_count = 1  # words that occur less often in the captions get no number
     data.captions_per_image = 10  # the first so many of a record are used
-    data.max_words = Key(18, decides="attngan")  # T in training the generator
+    data.max_words = Key(18, decides="attngan", at_most=10**4)  # T in training the generator
     # T in training DAMSM.
-    data.damsm_max_words = Key(18, before=lambda run: run["data"]["max_words"])
-    data.eval_max_words = 25  # T in evaluation
+    data.damsm_max_words = Key(18, at_most=10**4, before=lambda run: run["data"]["max_words"])
+    data.eval_max_words = Key(25, at_most=10**4)  # T in evaluation
     # Of a longer caption, order kept; or its "first" words.
     data.overflow_rule = Key("random_subset", choices=("random_subset", "first"))
     data.crop_to_box = True  # CUB's square crop around the bird, where a record has a box
     # The shorter side is resized to this times the size, then cropped.
-    data.resize_ratio = Key(76 / 64, at_least=1)
+    data.resize_ratio = Key(76 / 64, at_least=1, at_most=16)
     data.random_flip = True  # left and right, in training
-    data.num_workers = Free(0, at_least=0)  # processes that decode; 0: in the training process
-    data.read_threads = Free(1)  # that decode in each of these processes
-    data.prefetch_batches = Free(4)  # made ahead in each of these processes
+    # Processes that decode; 0: in the training process.
+    data.num_workers = Free(0, at_least=0, at_most=1_024)
+    data.read_threads = Free(1, at_most=1_024)  # that decode in each of these processes
+    data.prefetch_batches = Free(4, at_most=1_024)  # made ahead in each of these processes
     return data
 
 
 def _procedural_birds() -> Section:
     """Birds that are drawn from a seed."""
     birds = Section(decides="damsm")
-    birds.image_size = 64  # side of the images
+    birds.image_size = Key(64, at_least=8, at_most=SIDE)  # side of the images
     birds.num_species = 900  # of train and test together
     birds.test_species = 100  # never drawn in training
     birds.images_per_species = 10  # in train and in test
-    birds.seed = Key(1, at_least=0)  # of the species, the images and the sentences
+    # Of the species, the images and the sentences.
+    birds.seed = Key(1, at_least=0, at_most=2**32 - 1)
     return birds
 
 
@@ -117,7 +123,7 @@ def _folder() -> Section:
     folder.title = "pictures"  # of a collection of one's own; another title, another dataset
     # Of the images that don't say their split.
     folder.test_fraction = Key(0.1, above=0, at_most=0.99)
-    folder.seed = Key(1, at_least=0)  # of the choice of these
+    folder.seed = Key(1, at_least=0, at_most=2**32 - 1)  # of the choice of these
     return folder
 
 
@@ -129,8 +135,8 @@ def _text_encoder() -> Section:
     text.forget_bias = Key(0.0, at_least=-100)  # added to the LSTM's forget gates at the start
     # States; or "mean" or "max" of the words' features.
     text.sentence_pooling = Key("last", choices=("last", "mean", "max"))
-    text.word_dim = 300  # of the word embedding
-    text.embedding_dim = 256  # D, both directions together
+    text.word_dim = Width(300)  # of the word embedding
+    text.embedding_dim = Width(256)  # D, both directions together
     text.dropout_rate = Key(0.5, at_most=0.99)  # on the word embedding
     return text
 
@@ -142,10 +148,11 @@ def _image_encoder() -> Section:
     image.trunk = Key("inception_v3", choices=("inception_v3", "cnn"))
     # File of ImageNet's Inception-v3, or "random"; the cnn trunk needs none.
     image.weights = Key("", path="any")
-    image.cnn_dim = 32  # channels of the cnn trunk's first layer
-    image.cnn_depth = Key(0, at_least=0)  # further convolutions at each of its resolutions
+    image.cnn_dim = Width(32)  # channels of the cnn trunk's first layer
+    # Further convolutions at each of its resolutions.
+    image.cnn_depth = Key(0, at_least=0, at_most=100)
     image.antialias = False  # the cnn trunk smooths before it halves the image, in place of strides
-    image.image_size = 299  # that the encoder is pretrained at
+    image.image_size = Key(299, at_least=16, at_most=SIDE)  # that the encoder is pretrained at
     return image
 
 
@@ -183,13 +190,14 @@ def _damsm() -> Section:
 def _generator() -> Section:
     """The generator, Eq. 1."""
     generator = Section(decides="attngan")
-    generator.num_stages = 3  # m
+    generator.num_stages = Key(3, at_most=8)  # m
     # Of the first stage's image; each further stage doubles it.
     generator.base_size = Key(64, choices=tuple(2**power for power in range(3, 12)))
-    generator.gf_dim = 32  # channels of the hidden features at every stage
-    generator.z_dim = 100  # of the noise z
-    generator.condition_dim = 100  # of conditioning augmentation's sample
-    generator.num_residual_blocks = Key(2, at_least=0)  # in each refinement stage; COCO has 3
+    generator.gf_dim = Width(32)  # channels of the hidden features at every stage
+    generator.z_dim = Width(100)  # of the noise z
+    generator.condition_dim = Width(100)  # of conditioning augmentation's sample
+    # In each refinement stage; COCO has 3.
+    generator.num_residual_blocks = Key(2, at_least=0, at_most=100)
     generator.attention = True  # False: the sentence alone in every stage
     generator.single_image = False  # True: AttnDCGAN, one image, at the last stage
     generator.legacy_mask = False  # True: the released code's tiled mask, for its weights
@@ -199,7 +207,7 @@ def _generator() -> Section:
 def _discriminator() -> Section:
     """The discriminators, one for each stage."""
     discriminator = Section(decides="attngan")
-    discriminator.df_dim = 64  # channels after the first convolution
+    discriminator.df_dim = Width(64)  # channels after the first convolution
     # Of any layer; the width doubles while the image is halved. 0: no limit, as the released code.
     discriminator.max_width = Key(0, at_least=0)
     # Spectral normalisation in place of BatchNorm: the kernels', of all layers but the heads.

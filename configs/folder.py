@@ -23,6 +23,7 @@ def get_config():
     config.data.dataset = "folder"
     config.data.read_threads = 8  # a TPU eats faster than one thread decodes
     config.data.captions_per_image = 5
+    config.data.tokenizer = "unicode"  # captions in any language
 
     config.damsm.num_train_steps = 20_000
     config.generator.num_stages = 2

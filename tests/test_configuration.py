@@ -236,10 +236,11 @@ def test_values_that_no_run_can_work_with_are_named(key, value):
 @pytest.mark.parametrize(
     "key, good, bad",
     [
-        (Key(1), [1, 2**80], [0, True, 1.0, "1", None]),
-        (Key(0.5), [0, 0.0, 7], [-1e-9, float("nan"), float("inf"), True, "x"]),
+        (Key(1), [1, 2**31 - 1], [0, True, 1.0, "1", None, 2**31, 2**80]),
+        (Key(1, at_most=2**40), [2**40], [2**40 + 1]),
+        (Key(0.5), [0, 0.0, 7], [1e10, -1e-9, float("nan"), float("inf"), True, "x"]),
         (Key(1.0, above=0, at_most=2), [1e-9, 2], [0, 2.1]),
-        (Key(""), ["", "a"], [0, None, False]),
+        (Key(""), ["", "a"], [0, None, False, "a\0b", "\ud800", "a" * 5_000]),
         (Key(False), [True], [0, "False", None]),
         (Key("a", choices=("a", "b")), ["b"], ["c"]),
         (Key("a", registry="configs.default:SCHEMA"), ["a", "seed"], ["nope"]),

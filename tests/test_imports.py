@@ -24,6 +24,7 @@ LAYERS = (
     ("log_file",),
     ("storage",),
     ("locks",),
+    ("plain_files", "console"),
     ("tpu_layout",),
     ("bars", "errors", "models", "losses", "configs", "__init__"),
 )

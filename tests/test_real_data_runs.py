@@ -63,3 +63,26 @@ def test_main_asks_for_what_it_needs_before_it_makes_a_workdir(name, file, tmp_p
 def test_a_source_that_does_not_exist(tmp_path):
     with pytest.raises(UserError, match=f"the source {tmp_path / 'source'} is no folder"):
         experiment.check(tiny("cub", tmp_path))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"data.source": "{folder}/none"}, "is no folder"),
+        ({"data.source": "{folder}/source/train"}, "lacks CUB_200_2011"),
+        ({"data.data_dir": "/proc/none"}, "cannot be written"),
+        ({"image_encoder.cnn_dim": 2**20}, "at most 65536"),
+        ({"generator.base_size": 2**11, "generator.num_stages": 3}, "8,192 pixels on a side"),
+        ({"damsm.batch_size": 3, "damsm.accumulation_steps": 2}, "damsm.batch_size"),
+        ({"data.tokenizer": "words"}, "choose one of ascii, unicode"),
+    ],
+)
+def test_a_config_that_is_refused_leaves_no_workdir(changes, message, tmp_path):
+    config = tiny("cub", tmp_path)
+    made_up_sources.make_cub(tmp_path / "source")
+    for key, value in changes.items():
+        value = value.format(folder=tmp_path) if key == "data.source" else value
+        config.update_from_flattened_dict({key: value})
+    with pytest.raises(UserError, match=message):
+        experiment.train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

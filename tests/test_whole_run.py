@@ -183,10 +183,17 @@ def test_a_workdir_of_another_config_is_refused(tiny_run):
 
 
 def test_evaluation_again_on_other_devices_gives_the_same_numbers(tiny_run, tmp_path):
-    """The run was scored on one device; here there are four."""
-    _, workdir, _ = tiny_run
+    """The run was scored on one device; here there are four, and the dataset has moved."""
+    _, workdir, data = tiny_run
     shutil.copytree(workdir, tmp_path / "run")
-    again, first = suite.evaluate(tmp_path / "run"), read_metrics(workdir)
+    shutil.copytree(data, tmp_path / "moved")
+    config = json.loads(Workdir(workdir).config.read_text())
+    config["data"]["data_dir"] = str(tmp_path / "gone")
+    Workdir(tmp_path / "run").config.write_text(json.dumps(config))
+    with pytest.raises(UserError, match="gone.*say with --data_dir where it is"):
+        suite.evaluate(tmp_path / "run")
+    again = suite.evaluate(tmp_path / "run", data_dir=tmp_path / "moved")
+    first = read_metrics(workdir)
     for name in ("r_precision", "r_precision_real_images", "damsm_retrieval"):
         assert again[name] == first[name]
     for name in ("fid_damsm", "kid_damsm"):

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from attngan_jax import storage
-from attngan_jax.configuration import Config, load_workdir_config, save_workdir_config
+from attngan_jax.configuration import Config, check, load_workdir_config, save_workdir_config
 from attngan_jax.data.vocabulary import END, Vocabulary
 from attngan_jax.errors import UserError
 from attngan_jax.interop.metadata import read_caption_words
@@ -49,6 +49,7 @@ def read_original(
     discriminators: Sequence[FilePath] = (),
 ) -> OriginalModel:
     """Reads the files, discriminators in any order; `UserError` for one that does not fit."""
+    check(config)
     try:
         vocabulary = Vocabulary([END, *read_caption_words(captions)[1:]])
     except ValueError as error:

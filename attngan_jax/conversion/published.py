@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.bars import Bar
 from attngan_jax.configs import cub
 from attngan_jax.configuration import Config
@@ -83,13 +83,16 @@ def make(
 
     Raises `UserError` for files that are not the published ones or cannot be had.
     """
-    model, target = MODELS[name], pathlib.Path(os.path.abspath(out))
+    model, target = MODELS[name], pathlib.Path(os.path.abspath(os.path.expanduser(out)))
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{out} is not empty: choose another --out, or delete it")
     if files:
         paths = _given(model, files)
     elif mirror and "://" not in mirror:
-        paths = {part: pathlib.Path(mirror) / file for part, (file, _) in model.files.items()}
+        paths = {
+            part: pathlib.Path(mirror).expanduser() / file
+            for part, (file, _) in model.files.items()
+        }
         for part, path in paths.items():
             _check(path, model.files[part][1], "it is not imported")
     else:
@@ -115,6 +118,7 @@ def make(
 
 def blob_id(path: pathlib.Path) -> str:
     """What git calls a file's content: the SHA-1 of `blob`, its size, a zero byte and itself."""
+    plain_files.check_plain(path)
     digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
         for chunk in iter(functools.partial(file.read, CHUNK), b""):
@@ -210,7 +214,7 @@ def _check(path: pathlib.Path, blob: str, advice: str, name: object = None) -> N
 
 def _given(model: Published, files: Sequence[storage.PathLike]) -> dict[str, pathlib.Path]:
     """The parts of a model among the files, which may have any name; a folder has them all."""
-    paths = [pathlib.Path(file) for file in files]
+    paths = [pathlib.Path(file).expanduser() for file in files]
     if len(paths) == 1 and paths[0].is_dir():
         paths = [paths[0] / file for file, _ in model.files.values()]
     parts = {blob: part for part, (_, blob) in model.files.items()}

@@ -5,7 +5,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.sampling.trained_model import TrainedModel, quantise
 from attngan_jax.training.networks import build_generator, word_mask
 from attngan_jax.workdir import Workdir, find_model
@@ -41,7 +41,7 @@ def export_stablehlo(workdir: storage.PathLike, out: storage.PathLike) -> list[s
     example = pathlib.Path(__file__).with_name("stablehlo_example.py")
     contents = {
         target.folder / "model.stablehlo": bytes(exported.serialize()),
-        target.vocabulary: Workdir(folder).vocabulary.read_bytes(),
+        target.vocabulary: plain_files.read_bytes(Workdir(folder).vocabulary),
         target.folder / "generate.py": example.read_bytes(),
     }
     for path, content in contents.items():

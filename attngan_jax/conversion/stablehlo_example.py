@@ -14,7 +14,8 @@ folder = pathlib.Path(__file__).parent
 model = jax.export.deserialize(bytearray((folder / "model.stablehlo").read_bytes()))
 words = (folder / "vocabulary.txt").read_text(encoding="utf-8").split("\n")
 (_, longest), _, (_, noise_size) = (x.shape for x in model.in_avals)
-known = [word for word in re.findall(r"\w+", sys.argv[1].lower()) if word in words[1:]][:longest]
+typed = re.findall(r"[\u3005-\u30ff\u3400-\u9fff]|\w+", sys.argv[1].lower())
+known = [word for word in typed if word in words[1:]][:longest]
 caption = np.zeros((1, longest), np.int32)
 caption[0, : len(known)] = [words.index(word) for word in known]
 noise = np.random.default_rng(int(sys.argv[2]) if len(sys.argv) > 2 else 0)

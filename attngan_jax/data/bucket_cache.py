@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import logging
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.bars import Bar
 from attngan_jax.configuration import Config
 from attngan_jax.errors import UserError
@@ -31,7 +31,7 @@ Facts = dict[str, list]  # an object's name below the dataset's address -> [size
 def data_dir(config: Config) -> str:
     """The folder that TFDS works in: `config.data.data_dir` itself, or that of the copies."""
     if not storage.is_address(config.data.data_dir):
-        return config.data.data_dir
+        return os.path.expanduser(config.data.data_dir)
     place = config.data.data_dir.removeprefix(storage.SCHEME).strip("/")
     return os.path.join(os.path.expanduser(config.data.cache_dir), place)
 
@@ -159,10 +159,10 @@ def list_file(folder: Path) -> Path:
 def _copied(folder: Path) -> Facts:
     """What was copied and has its size still."""
     try:
-        noted: Facts = json.loads(list_file(folder).read_text(encoding="utf-8"))
+        noted: Facts = json.loads(plain_files.read_text(list_file(folder)))
         there = (name for name in noted if (folder / name).exists())
         return {k: noted[k] for k in there if (folder / k).stat().st_size == noted[k][0]}
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return {}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from absl import logging
 
+from attngan_jax import plain_files
 from attngan_jax.data import archives
 from attngan_jax.data.dataset_report import Notes
 from attngan_jax.data.photographs import NO_CLASS, UNPACKED, Entry, Listing, PhotographBuilder
@@ -118,6 +119,11 @@ def _entry(name: str, listed_number: int | None, boxes: Boxes) -> Entry:
     return Entry(name, f"{name}.jpg", f"{name}.txt", class_id, bbox, tuple(repaired), left_out)
 
 
+def _image_name(listed: str) -> str:
+    """A listed image as `class/image` without its suffix, also where Windows wrote the list."""
+    return _IMAGE_SUFFIX.sub("", listed.replace("\\", "/"))
+
+
 def class_of(name: str) -> int | None:
     """The number at the start of a class's folder: 2 of `002.Laysan_Albatross/...`."""
     number = re.match(r"(\d+)\.", name)
@@ -137,13 +143,13 @@ def read_boxes(birds: Path) -> Boxes:
     names: Boxes = {}
     for line in _lines(birds / "images.txt"):
         number, _, name = line.strip().partition(" ")
-        names.setdefault(_IMAGE_SUFFIX.sub("", name.strip()), boxes.get(number))
+        names.setdefault(_image_name(name.strip()), boxes.get(number))
     return names
 
 
 def _read_pickles(folder: Path, notes: Notes) -> list[tuple[str, int | None]]:
     """The names of a split's images with their class numbers, None where they are not listed."""
-    names = [_IMAGE_SUFFIX.sub("", name) for name in read_filenames(folder / "filenames.pickle")]
+    names = [_image_name(name) for name in read_filenames(folder / "filenames.pickle")]
     path, instead = folder / "class_info.pickle", "classes from folder names"
     try:
         numbers = read_class_ids(path)
@@ -206,5 +212,5 @@ def _find_text(folders: Sequence[Path]) -> Path | None:
 
 
 def _lines(path: Path) -> Sequence[str]:
-    text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    text = plain_files.read_bytes(path).decode("utf-8-sig", "surrogateescape")
     return [line for line in text.splitlines() if line.strip()]

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.bars import Bar
-from attngan_jax.data.vocabulary import END, Vocabulary, tokenise
-from attngan_jax.workdir import Workdir
+from attngan_jax.configuration import Config
+from attngan_jax.data.vocabulary import END, Vocabulary, dropped_characters, tokenise
+from attngan_jax.workdir import Workdir, read_json
 
 BUILD_FILE = "build.json"  # what the builder writes of the build, beside the records
 RECORDS = "*.array_record*"
@@ -34,18 +35,24 @@ def count_by_reason(notes: Notes) -> dict[str, dict[str, Any]]:
     return report
 
 
-def files(folder: Path, min_word_count: int) -> tuple[Path, Path]:
-    """The vocabulary of words that occur so often, and the report; called as a workdir's."""
-    suffix = "" if min_word_count == 1 else f"_min{min_word_count}"
+def files(folder: Path, data: Config) -> tuple[Path, Path]:
+    """The vocabulary and the report by `config.data`; called as a workdir's.
+
+    One dataset may have several: of words that occur so often, of the tokeniser that it was built
+    with and of the other.
+    """
+    built_with = build_facts(folder).get("tokenizer", "ascii")
+    suffix = "" if data.tokenizer == built_with else f"_{data.tokenizer}"
+    suffix += "" if data.min_word_count == 1 else f"_min{data.min_word_count}"
     paths = map(Path, (Workdir(folder).vocabulary, Workdir(folder).prepare_report))
     vocabulary, report = (path.with_stem(f"{path.stem}{suffix}") for path in paths)
     return vocabulary, report
 
 
-def read_report(folder: Path, min_word_count: int) -> dict[str, Any] | None:
+def read_report(folder: Path, data: Config) -> dict[str, Any] | None:
     """Reads what `summarise` wrote; None if it isn't there, or is damaged."""
     try:
-        return json.loads(files(folder, min_word_count)[1].read_text(encoding="utf-8"))
+        return json.loads(plain_files.read_text(files(folder, data)[1]))
     except (OSError, ValueError):
         return None
 
@@ -60,42 +67,71 @@ def find_damage(folder: Path, min_word_count: int) -> list[str]:
 def build_facts(folder: Path) -> dict[str, Any]:
     """Reads what the builder wrote of the build; {} from builders that write nothing."""
     path = folder / BUILD_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return read_json(path) or {}
 
 
-def summarise(
-    name: str, folder: Path, splits: Mapping[str, Records], min_word_count: int, seconds: float
-) -> None:
+class Dropped:
+    """Characters of captions that their tokeniser drops: how many, which most, where."""
+
+    def __init__(self, tokenizer: str):
+        self._tokenizer = tokenizer
+        self._characters, self._captions = Counter[str](), 0
+        self._examples: list[str] = []
+
+    def add(self, caption: str) -> None:
+        """Counts those of one caption."""
+        if found := dropped_characters(caption, self._tokenizer):
+            self._captions += 1
+            self._characters.update(found)
+            if len(self._examples) < 3:
+                self._examples.append(caption[:60])
+
+    def report(self) -> dict[str, Any]:
+        """The counts as JSON values."""
+        most = dict(self._characters.most_common(NUM_NAMED))
+        facts = {"characters": self._characters.total(), "captions": self._captions}
+        return facts | {"most": most, "examples": self._examples}
+
+
+def summarise(folder: Path, splits: Mapping[str, Records], data: Config, seconds: float) -> None:
     """Reads all captions once; writes `report/prepare.json` and then the vocabulary.
 
     `seconds` is what the build took, for builders that don't write it down.
     """
-    facts = build_facts(folder)
+    facts, min_word_count = build_facts(folder), data.min_word_count
     counts = Counter[str]()  # in the order in which the words first occur
-    rows, lengths = {}, {}
+    dropped = Dropped(data.tokenizer)
+    rows, lengths, distinct = {}, {}, {}
     for split, records in splits.items():
-        class_ids, histogram = {-1}, Counter[int]()
+        class_ids, histogram, captions_seen = {-1}, Counter[int](), set[int]()
         for i in Bar(range(len(records)), desc=f"Words of {split}", unit=" images"):
             record = records[i]
             class_ids.add(int(record["class_id"]))
             for caption in record["captions"]:
-                words = tokenise(caption.decode("utf-8"))
+                text = caption.decode("utf-8")
+                words = tokenise(text, data.tokenizer)
+                dropped.add(text)
+                captions_seen.add(hash(text))
                 counts.update(words)
                 histogram[len(words)] += 1
         captions, classes = histogram.total(), len(class_ids) - 1
         rows[split] = {"images": len(records), "captions": captions, "classes": classes}
+        distinct[split] = len(captions_seen)
         lengths[split] = dict(sorted(histogram.items()))
     vocabulary, words_from = Vocabulary.from_counts(counts, min_word_count), "captions"
-    if facts.get("words") and min_word_count == 1:
+    if facts.get("words") and min_word_count == 1 and data.tokenizer == "ascii":
         vocabulary, words_from = Vocabulary(facts["words"]), "captions.pickle"
     report: dict[str, Any] = {
-        "dataset": name,
+        "dataset": data.dataset,
         "source": facts.get("source"),
         "splits": rows,
         "words": len(vocabulary),
         "words_from": words_from,
         "min_word_count": min_word_count,
         "words_without_number": len(counts.keys() - set(vocabulary.words)),
+        "tokenizer": data.tokenizer,
+        "dropped_characters": dropped.report(),
+        "distinct_captions": distinct,
         "caption_lengths": lengths,
         "listed": facts.get("listed", sum(row["images"] for row in rows.values())),
         "left_out": facts.get("left_out", {}),
@@ -103,13 +139,28 @@ def summarise(
         "seconds": facts.get("seconds", round(seconds, 1)),
         "bytes": sum(path.stat().st_size for path in folder.glob(RECORDS)),
     }
-    vocabulary_file, report_file = files(folder, min_word_count)
+    vocabulary_file, report_file = files(folder, data)
     paths = sorted([*folder.glob(RECORDS), *folder.glob("dataset_info.json")])
     digests = {path.name: storage.file_digest(path) for path in paths}
     digests[vocabulary_file.name] = storage.digest([vocabulary.content])
     report["digests"] = digests
     storage.write_text(report_file, json.dumps(report, indent=2) + "\n")
     vocabulary.save(vocabulary_file)
+
+
+def _dropped_rows(report: Mapping[str, Any]) -> list[str]:
+    """Which characters the tokeniser drops; none of a report that is older, or has none."""
+    dropped = report.get("dropped_characters", {"characters": 0})
+    if not dropped["characters"]:
+        return []
+    kept = {"ascii": "ASCII letters and digits are kept alone", "unicode": "symbols are no words"}
+    most = ", ".join(f"{one} ({count:,})" for one, count in dropped["most"].items())
+    named = f"{'dropped':14}{dropped['characters']:>10,}   characters of {dropped['captions']:,}"
+    rows = [f"{named} captions ({kept[report['tokenizer']]}): {most}"]
+    rows += [f"{'':27}{example}" for example in dropped["examples"]]
+    if report["tokenizer"] == "ascii":
+        rows.append(f"{'':27}--config.data.tokenizer=unicode keeps the letters of all languages")
+    return rows
 
 
 def table(report: Mapping[str, Any]) -> str:
@@ -126,6 +177,7 @@ def table(report: Mapping[str, Any]) -> str:
         f"{'seconds':14}{report['seconds']:>10,.1f}",
         "words a caption",
     ]
+    lines[-1:-1] = _dropped_rows(report)
     groups = Counter[int]()  # of five lengths each; those from 40 on are one
     for histogram in report["caption_lengths"].values():
         for length, count in histogram.items():

@@ -23,7 +23,7 @@ from absl import logging
 from array_record.python import array_record_module
 from google.protobuf import json_format
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.configuration import Config
 from attngan_jax.data import bucket_cache, dataset_report
 from attngan_jax.data.dataset_report import Records
@@ -31,6 +31,7 @@ from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.errors import UserError
 
 SPLITS = ("train", "test")
+_UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT}
 
 # `config.data.dataset` -> its TFDS builder, which takes `data_config` (the run's `config.data`) and
 # `source` beside TFDS's own arguments, and has
@@ -78,6 +79,7 @@ def get_builder(config: Config, source: str = "") -> Any:
     except ValueError as error:
         raise UserError(f"config.{name}: {error}") from error
     where = {"data_dir": bucket_cache.data_dir(config), "file_format": "array_record"}
+    plain_files.check_plain_tree(Path(where["data_dir"]) / name)
     try:
         return builder_class(config=settings, data_config=config.data, source=source, **where)
     except (json_format.ParseError, json.JSONDecodeError) as error:
@@ -144,14 +146,14 @@ def _build(folder: Path, config: Config, source: str) -> bool:
         if not _vocabulary(builder, config):
             splits = {split: _open_split(builder, split) for split in SPLITS}
             seconds = time.monotonic() - start
-            dataset_report.summarise(data.dataset, folder, splits, data.min_word_count, seconds)
+            dataset_report.summarise(folder, splits, data, seconds)
     return True
 
 
 def _check_built_from(source: str, folder: Path) -> None:
     """Raises `UserError` if what is in `folder` was built from another source than `source`."""
     built_from = dataset_report.build_facts(folder).get("source")
-    if source and built_from and Path(source).resolve() != Path(built_from):
+    if source and built_from and Path(source).expanduser().resolve() != Path(built_from):
         ways = (
             "give these images a --config.folder.title (or --data_dir) of their own, delete that "
             "folder to build it anew, or name no source to use it as it is"
@@ -168,9 +170,10 @@ def load(config: Config) -> Dataset:
     vocabulary = _vocabulary(builder, config)
     if vocabulary is None or not _has_records(builder):
         missing = f"the dataset {data.dataset} is not (or not wholly) built in {place}"
-        raise UserError(f"{missing}: run python -m attngan_jax.prepare with this config")
+        build = "run python -m attngan_jax.prepare with this config"
+        raise UserError(f"{missing}: {build}, or say with --data_dir where it is")
     train, test = (_open_split(builder, split) for split in SPLITS)
-    report = dataset_report.read_report(folder, data.min_word_count)
+    report = dataset_report.read_report(folder, data)
     return Dataset(data.dataset, train, test, vocabulary, builder.num_classes, place, report)
 
 
@@ -196,9 +199,8 @@ def _has_records(builder: Any) -> bool:
 
 def _vocabulary(builder: Any, config: Config) -> Vocabulary | None:
     """The dataset's words; None where they are missing or damaged."""
-    folder, min_word_count = Path(builder.data_path), config.data.min_word_count
     with contextlib.suppress(UserError):
-        return Vocabulary.load(dataset_report.files(folder, min_word_count)[0])
+        return Vocabulary.load(dataset_report.files(Path(builder.data_path), config.data)[0])
     return None
 
 
@@ -213,7 +215,7 @@ def _explained(folder: Path) -> Iterator[None]:
         if code in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error):
             hint = "free some space and run the same command again; nothing half-written is kept"
             raise UserError(f"the disk is full while building {folder}: {hint}") from error
-        if code in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if code in _UNUSABLE:
             place, reason = getattr(error, "filename", None) or folder, os.strerror(code)
             hint = "choose another config.data.data_dir"
             raise UserError(f"{place} cannot be written ({reason}): {hint}") from error

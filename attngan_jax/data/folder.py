@@ -1,25 +1,27 @@
-"""One's own images: a folder of them with captions beside, or listed in `captions.jsonl`."""
+"""One's own images: a folder of them with captions beside, in a parallel folder, or in a list."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import tensorflow_datasets as tfds
+from absl import logging
 
+from attngan_jax.data import image_lists
 from attngan_jax.data.dataset_report import Notes
-from attngan_jax.data.photographs import NO_CLASS, Entry, Listing, PhotographBuilder
-from attngan_jax.data.source_files import decode_text, existing, is_image_name, walk
+from attngan_jax.data.image_lists import Rows, composed
+from attngan_jax.data.photographs import Entry, Listing, PhotographBuilder
+from attngan_jax.data.source_files import existing, is_image_name, is_unread_image_name, walk
 
 LIST_FILE = "captions.jsonl"
-_SPLITS = {"train": ("train", "training"), "test": ("test", "val", "valid", "validation", "dev")}
-_SPLIT_OF = {word: split for split, words in _SPLITS.items() for word in words}
-
-Rows = list[tuple[Entry, str]]  # images with their splits, "" where the source says none
+METADATA = ("metadata.jsonl", "metadata.csv")  # of a Hugging Face imagefolder, one in each split
+_PACKED = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".parquet", ".arrow")
+MAX_ALIKE = 1_000  # texts of one name in different folders
+TEXT_SUFFIXES = (".txt", ".caption")
 
 
 @dataclasses.dataclass(eq=False)
@@ -42,86 +44,153 @@ class FolderConfig(tfds.core.BuilderConfig):
 class Folder(PhotographBuilder):
     """Images anywhere below a folder, with `name.txt` beside `name.jpg`, a caption a line.
 
-    Or `captions.jsonl` at its top, an image a line: `{"file", "captions"}` and, where wanted,
-    `"class"` (a name or number), `"split"` ("train" or "test") and `"bbox"` ([x, y, width, height]
-    in pixels). Images that say no split are split at random.
+    The texts may be in a folder tree of their own, joined by name. Or `captions.jsonl` at the top,
+    an image a line: `{"file", "captions"}` and, where wanted, `"class"` (a name or number),
+    `"split"` ("train" or "test") and `"bbox"` ([x, y, width, height] in pixels); or one of the
+    other lists that `image_lists` reads. Images that say no split are split at random.
     """
 
     CONFIG_CLASS = FolderConfig
     HOW_TO_GET = (
         "It needs images with their captions beside them (name.jpg and name.txt, a caption a "
-        f"line), or a {LIST_FILE} that lists them"
+        f"line), or a {LIST_FILE} that lists them; docs/data.md shows every layout"
     )
 
     def list_entries(self, source: Path, dl_manager) -> Listing:
         notes = Notes()
-        listed = existing(source / LIST_FILE)
-        rows = read_list(listed, notes) if listed.exists() else find_images(source, notes)
+        lists = find_lists(source)
+        rows = [] if lists else find_images(source, notes)
+        if not lists and not any((source / str(entry.captions)).exists() for entry, _ in rows):
+            lists = [path for path in _tables(source) if image_lists.is_list(path)]
+            if not lists and rows:
+                raise self.source_error(_what_is_there(source, rows, notes))
+            rows, notes = ([], Notes()) if lists else (rows, notes)
+        rows += image_lists.read_lists(lists, notes, source)
+        if not rows:
+            raise self.source_error(f"{source} has no images: {_kinds_of_files(source)}")
         config = self.builder_config
         undecided = [entry.name for entry, split in rows if not split]
         chosen = choose_test(undecided, config.test_fraction, config.seed)
         splits: dict[str, list[Entry]] = {"train": [], "test": []}
         for entry, split in rows:
             splits[split or ("test" if entry.name in chosen else "train")].append(entry)
+        if rows and not all(splits.values()):
+            (empty,) = (split for split in splits if not splits[split])
+            raise self.source_error(
+                f"{source} has no {empty} images among its {len(rows):,}, which the scores need: "
+                'mark some with "split": "test", or none with a split, and '
+                "config.folder.test_fraction of two or more images are chosen"
+            )
         return Listing(splits, dict.fromkeys(splits, source), source, notes)
 
 
+def find_lists(source: Path) -> list[Path]:
+    """`captions.jsonl`, or the metadata of an imagefolder: one at the top, or one in each split."""
+    listed = existing(source / LIST_FILE)
+    if listed.exists():
+        return [listed]
+    folders = [source, *(source / place for place, _, _ in walk(source) if len(place.parts) == 1)]
+    found = [folder / name for folder in folders for name in METADATA if (folder / name).exists()]
+    return [path for path in found if image_lists.is_list(path)]
+
+
+def _tables(source: Path) -> list[Path]:
+    """The files at the top that may list images."""
+    suffixes = (*image_lists.SUFFIXES, *TEXT_SUFFIXES)
+    return sorted(path for path in source.iterdir() if path.suffix.lower() in suffixes)
+
+
 def find_images(source: Path, notes: Notes) -> Rows:
-    """Every image below `source` with the text beside it, in the order of their names."""
-    rows: Rows = []
-    texts, unreadable = {}, list[OSError]()
+    """Every image below `source` with its text, in the order of their names."""
+    images: list[PurePosixPath] = []
+    texts, unreadable = list[PurePosixPath](), list[OSError]()
     for place, folders, files in walk(source, unreadable.append):
         for name in folders:  # they could lead anywhere, round in a circle too
             if os.path.islink(source / place / name):
                 notes.append(("linked folder ignored", name))
         for path in (place / file for file in files):
-            name = str(path.parent / path.stem)
             if is_image_name(path.name):
-                rows.append((Entry(name, str(path), f"{name}.txt"), ""))
-            elif path.suffix.lower() == ".txt":
-                texts[name] = str(path)
-    alone = sorted(texts.keys() - {entry.name for entry, _ in rows})
+                images.append(path)
+            elif path.suffix.lower() in TEXT_SUFFIXES:
+                texts.append(path)
+            elif is_unread_image_name(path.name):
+                notes.append(
+                    (f"image of a kind that is not read ({path.suffix}) ignored", str(path))
+                )
     notes += [("folder that can't be read ignored", str(error.filename)) for error in unreadable]
-    notes += [("text without an image ignored", texts[name]) for name in alone]
+    joined = join_texts(images, texts)
+    alone = sorted({*map(str, texts)} - {*joined.values()})
+    notes += [("text without an image ignored", name) for name in alone]
+    rows: Rows = []
+    for path in images:
+        name = str(path.parent / path.stem)
+        rows.append((Entry(name, str(path), joined.get(str(path), f"{name}.txt")), ""))
     return rows
 
 
-def read_list(path: Path, notes: Notes) -> Rows:
-    """The images of a `captions.jsonl`, in its order; what a line lacks is its entry's reason."""
-    text, is_utf_8 = decode_text(path.read_bytes())
-    if not is_utf_8:
-        notes.append(("captions.jsonl not in UTF-8", path.name))
-    parsed: list[tuple[str, dict[str, Any]]] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            row = None
-            with contextlib.suppress(ValueError, RecursionError):
-                row = json.loads(line)
-            parsed.append((f"{path.name}, line {number}", row if isinstance(row, dict) else {}))
-    kinds = sorted({str(row["class"]) for _, row in parsed if row.get("class") is not None})
-    kinds.sort(key=lambda kind: int(kind) if kind.isdecimal() and len(kind) < 20 else -1)
-    class_ids = {kind: i for i, kind in enumerate(kinds)}
-    return [_read_row(row, place, class_ids) for place, row in parsed]
+def join_texts(images: list[PurePosixPath], texts: list[PurePosixPath]) -> dict[str, str]:
+    """The text of each image that has one.
+
+    It is beside the image, as `name.txt` or `name.jpg.txt`, or anywhere else under the image's
+    name; of several there, the one whose folders are most like the image's.
+    """
+    beside = {composed(str(text.parent / text.stem)): text for text in reversed(texts)}
+    joined: dict[str, str] = {}
+    for image in images:
+        names = (str(image.parent / image.stem), str(image))
+        text = next((beside[composed(n)] for n in names if composed(n) in beside), None)
+        if text is not None:
+            joined[str(image)] = str(text)
+    elsewhere: dict[str, list[PurePosixPath]] = {}
+    used = {*joined.values()}
+    for text in texts:
+        if str(text) not in used:
+            elsewhere.setdefault(composed(text.stem), []).append(text)
+    taken: dict[str, list[str]] = {}
+    for image in images:
+        if str(image) not in joined:
+            found = elsewhere.get(composed(image.stem), [])
+            if len(found) > MAX_ALIKE:  # it would take their square to compare them
+                continue
+            ordered = sorted(found, key=lambda text: _likeness(image, text), reverse=True)
+            most = _likeness(image, ordered[0]) if ordered else 0
+            best = [text for text in ordered if _likeness(image, text) == most]
+            if len(best) == 1:
+                taken.setdefault(str(best[0]), []).append(str(image))
+    # A text that several images could have is none's: it would be a guess.
+    return joined | {owners[0]: text for text, owners in taken.items() if len(owners) == 1}
 
 
-def _read_row(row: dict[str, Any], place: str, class_ids: dict[str, int]) -> tuple[Entry, str]:
-    file, captions, split, bbox = map(row.get, ("file", "captions", "split", "bbox"))
-    if not isinstance(file, str) or not file:
-        return Entry(place, "", (), left_out=f"line of {LIST_FILE} that names no file"), ""
-    if not isinstance(captions, list):
-        captions = [captions] if isinstance(captions, str) else []
-    texts = tuple(text for text in captions if isinstance(text, str))
-    known = _SPLIT_OF.get(str(split).lower(), "") if split else ""
-    if bbox is not None:
-        try:
-            bbox = tuple(map(float, bbox)) if isinstance(bbox, list) else ()
-        except (TypeError, ValueError, OverflowError):
-            bbox = ()  # counted as no box when the image is read
-    class_id = NO_CLASS if row.get("class") is None else class_ids[str(row["class"])]
-    repaired = ("caption that is no text dropped",) * (len(texts) < len(captions))
-    left_out = "" if known or not split else "unknown split (train and test are known)"
-    name = str(PurePosixPath(file))
-    return Entry(name, file, texts, class_id, bbox, repaired, left_out), known
+def _likeness(image: PurePosixPath, text: PurePosixPath) -> int:
+    """How many folders above the two have the same names, from the innermost on."""
+    pairs = zip(reversed(image.parent.parts), reversed(text.parent.parts))
+    same = [composed(a) == composed(b) for a, b in pairs]
+    return same.index(False) if False in same else len(same)
+
+
+def _kinds_of_files(source: Path) -> str:
+    """How many files of which endings a folder has, most of them first."""
+    every = (name for _, _, files in walk(source) for name in files)
+    names = (PurePosixPath(name) for name in every if not name.startswith("."))
+    counts = Counter(name.suffix.lower() or name.name for name in names).most_common(5)
+    found = ", ".join(f"{count:,} {ending}" for ending, count in counts)
+    unpack = " (unpack archives first)" * any(ending in _PACKED for ending, _ in counts)
+    return f"it holds {found}{unpack}" if found else "it is empty"
+
+
+def _what_is_there(source: Path, rows: Rows, notes: Notes) -> str:
+    """Of images without captions: what was found; and in the log the lines that would do."""
+    images = [entry.image for entry, _ in rows]
+    texts = [place for what, place in notes if what == "text without an image ignored"]
+    found = f"{source} has {len(images):,} images, such as {images[0]}, and no text beside any"
+    if texts:
+        found += f"; it has {len(texts):,} texts of other names, such as {texts[0]}"
+    for path in _tables(source)[:3]:
+        if columns := image_lists.columns_of(path)[:8]:
+            found += f"; {path.name} has the columns {', '.join(columns)}, not file and caption"
+    lines = [json.dumps({"file": name, "captions": ["..."]}) for name in images[:3]]
+    logging.info("%s with such lines would do:\n%s", LIST_FILE, "\n".join(lines))
+    return found
 
 
 def choose_test(names: Iterable[str], fraction: float, seed: int) -> set[str]:

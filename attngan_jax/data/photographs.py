@@ -107,10 +107,11 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
             hint = "build it with --source FOLDER (in main: --config.data.source=FOLDER)"
             missing = f"the dataset {name} is not in {self._config.data_dir} yet"
             raise self.source_error(f"{missing}: {hint}")
-        if not Path(source).is_dir():
+        folder = Path(source).expanduser()
+        if not folder.is_dir():
             needed = f"give the folder that holds the files of {name}"
             raise self.source_error(f"the source {source} is no folder: {needed}")
-        return Path(source).resolve()
+        return folder.resolve()
 
     def source_error(self, problem: str) -> UserError:
         """An error with a source, which says what is needed."""
@@ -153,6 +154,7 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
         seconds, num_classes = round(time.monotonic() - start, 1), 1 + max(class_ids)
         facts: dict[str, Any] = dict(source=str(source), seconds=seconds, num_classes=num_classes)
         facts |= dict(listed=self._num_listed, words=self._listing.words)
+        facts |= dict(tokenizer=self._config.tokenizer)
         facts |= dict(left_out=left_out, repaired=repaired)
         path = Path(self.data_dir) / dataset_report.BUILD_FILE
         path.write_text(json.dumps(facts), encoding="utf-8")
@@ -215,7 +217,9 @@ class PhotographBuilder(tfds.core.ShardBasedBuilder):
             file = source_files.find_file(self._listing.text_root, captions, "caption file missing")
             captions = source_files.read_captions(file, repaired)
         wanted = self._config.captions_per_image
-        captions = source_files.usable_captions(captions, self.MAX_CAPTIONS, wanted, repaired)
+        captions = source_files.usable_captions(
+            captions, self.MAX_CAPTIONS, wanted, repaired, self._config.tokenizer
+        )
         encoded, width, height = source_files.read_image(path)
         bbox = source_files.usable_box(entry.bbox, width, height, repaired)
         return {"image": encoded, "captions": captions, "class_id": entry.class_id, "bbox": bbox}

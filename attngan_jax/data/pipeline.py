@@ -163,9 +163,11 @@ class ExampleMaker:
 
     def _view(self, record: Record, **random) -> tuple[Image.Image, transforms.View]:
         """The image and the view of its largest size; smaller ones are resized from that."""
-        image, bbox = transforms.decode_with_box(record["image"], record["bbox"])
-        random |= {"bbox": bbox if self.config.crop_to_box else None}
         size, ratio = max(self.image_sizes), self.config.resize_ratio
+        box = record["bbox"] if self.config.crop_to_box else (0, 0, 0, 0)
+        enough = 2 * max(size, int(size * ratio))  # resizing smooths over twice the pixels
+        image, bbox = transforms.decode_with_box(record["image"], box, at_least=enough)
+        random |= {"bbox": bbox if self.config.crop_to_box else None}
         view = transforms.choose_view(*image.size, size=size, resize_ratio=ratio, **random)
         return image, view
 
@@ -176,7 +178,7 @@ class ExampleMaker:
         """The images of a view and caption `number`; one without a known word is `<end>` alone."""
         crop = transforms.render(image, view, max(self.image_sizes))
         levels = transforms.pyramid(crop, self.image_sizes)
-        words = tokenise(record["captions"][number].decode("utf-8"))
+        words = tokenise(record["captions"][number].decode("utf-8"), self.config.tokenizer)
         numbers, rule = self.vocabulary.encode(words), self.config.overflow_rule
         caption, length = transforms.pad_caption(numbers, self.max_words, rng, rule)
         integers = {"caption": caption, "caption_length": max(length, 1)}

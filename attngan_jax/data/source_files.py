@@ -7,26 +7,32 @@ Functions that take `repaired` add to it what they had to repair.
 """
 
 import codecs
-import io
 import itertools
 import os
 import re
 import stat
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 
-from attngan_jax.data.transforms import decode_image, stored_size
-from attngan_jax.data.vocabulary import tokenise
+from attngan_jax import plain_files
+from attngan_jax.data.transforms import FORMATS, decode_image, open_image, stored_size
+from attngan_jax.data.vocabulary import MAX_CHARACTERS, tokenise
 
 MAX_PIXELS = 100_000_000
 MAX_IMAGE_BYTES = 4 * MAX_PIXELS  # no image of so many pixels needs more; other files may
 _ENORMOUS = "enormous image (over 100 megapixels)"
 _MAX_CAPTION_BYTES = 1_000_000  # of one file
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+IMAGE_SUFFIXES = tuple(
+    ".jpg .jpeg .jpe .jfif .pjpeg .pjp .png .apng .webp .bmp .dib .gif .tif .tiff".split()
+)
+IMAGE_SUFFIXES += (".avif",) * ("AVIF" in FORMATS)
+_UNREAD_SUFFIXES = tuple(
+    ".heic .heif .avif .jp2 .jxl .svg .psd .eps .pdf .ico .tga .cr2 .nef .dng".split()
+)
 
 
 class LeftOut(Exception):
@@ -38,10 +44,16 @@ def is_image_name(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
 
 
+def is_unread_image_name(name: str) -> bool:
+    """Whether a file's name is that of an image of a kind that nothing here reads."""
+    is_one = name.lower().endswith(_UNREAD_SUFFIXES) and not name.startswith(".")
+    return is_one and not is_image_name(name)
+
+
 def existing(path: Path) -> Path:
     """`path`, or the file that differs in the case of its suffix alone: `x.jpg` finds `x.JPG`."""
     suffix = path.suffix.lower()
-    if suffix not in (*IMAGE_SUFFIXES, ".txt", ".jsonl") or os.path.lexists(path):
+    if suffix not in (*IMAGE_SUFFIXES, ".txt", ".jsonl", ".csv", ".tsv") or os.path.lexists(path):
         return path
     spellings = itertools.product(".", *zip(suffix[1:], suffix[1:].upper()))
     others = (path.with_suffix("".join(letters)) for letters in spellings)
@@ -80,7 +92,7 @@ def read_image(path: Path) -> tuple[bytes, int, int]:
     """An image's bytes; its width and height in pixels as stored. `LeftOut` if it can't be used."""
     try:
         size = path.stat().st_size
-        encoded = path.read_bytes() if size <= MAX_IMAGE_BYTES else b""
+        encoded = plain_files.read_bytes(path) if size <= MAX_IMAGE_BYTES else b""
     except OSError as error:
         raise LeftOut("unreadable file") from error
     if not encoded:
@@ -88,7 +100,7 @@ def read_image(path: Path) -> tuple[bytes, int, int]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's about size: the limit here is our own
         try:
-            image = Image.open(io.BytesIO(encoded))
+            image = open_image(encoded)
         except Image.DecompressionBombError as error:
             raise LeftOut(_ENORMOUS) from error
         except Exception as error:  # Pillow's readers raise many kinds over a header that is none
@@ -147,7 +159,7 @@ def read_captions(path: Path, repaired: list[str]) -> list[str]:
     try:
         if path.stat().st_size > _MAX_CAPTION_BYTES:
             raise LeftOut("caption file of over a megabyte")
-        text, is_utf_8 = decode_text(path.read_bytes())
+        text, is_utf_8 = decode_text(plain_files.read_bytes(path))
     except OSError as error:
         raise LeftOut("unreadable caption file") from error
     if not is_utf_8:
@@ -156,15 +168,22 @@ def read_captions(path: Path, repaired: list[str]) -> list[str]:
 
 
 def usable_captions(
-    captions: Iterable[str], limit: int | None, wanted: int, repaired: list[str]
+    captions: Sequence[str],
+    limit: int | None,
+    wanted: int,
+    repaired: list[str],
+    tokenizer: str = "ascii",
 ) -> list[str]:
     """The captions that hold a word, the first `limit` of them; `LeftOut` if there is none.
 
     Fewer than `wanted` count as repaired, for training shows them more often.
     """
-    texts = [" ".join(caption.split()) for caption in captions]
+    texts = [" ".join(caption.split()) for caption in captions if len(caption) <= MAX_CHARACTERS]
+    if len(texts) < len(captions):
+        repaired.append(f"caption of over {MAX_CHARACTERS:,} characters dropped")
     # Lone surrogates become question marks.
-    kept = [text.encode("utf-8", "replace").decode("utf-8") for text in texts if tokenise(text)]
+    words = (text.encode("utf-8", "replace").decode("utf-8") for text in texts)
+    kept = [text for text in words if tokenise(text, tokenizer)]
     if not kept:
         raise LeftOut("no caption with a word")
     repaired += ["empty caption dropped"] * (not all(texts))

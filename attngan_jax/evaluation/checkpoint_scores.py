@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 
 from attngan_jax.configuration import Config
 from attngan_jax.data import datasets
@@ -113,6 +114,9 @@ class RetrievalScore:
 
     def __call__(self, state: DamsmState) -> dict[str, float]:
         found = retrieval(*self._map.collect(state.encoders, self._pairs))
+        if found["chance_r1"] == 100:
+            text = "retrieval on %d test pairs can't be wrong: none has another of another class"
+            logging.log_first_n(logging.WARNING, text, 1, len(self._pairs))
         found = {name: found[name] for name in ("image_to_text", "text_to_image")}
         scalars = {f"eval/{d}_{name}": x for d, own in found.items() for name, x in own.items()}
         r1 = np.mean([scores["r1"] for scores in found.values()])

@@ -5,15 +5,13 @@ Images stay there. What is kept is two embeddings each, some integers, and sums 
 
 import dataclasses
 import hashlib
-import io
 import json
-import zipfile
 from typing import Any
 
 import jax
 import numpy as np
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.data import datasets
 from attngan_jax.data.pipeline import EvenSubset
 from attngan_jax.errors import UserError
@@ -185,13 +183,12 @@ class ReferenceCache:
         if not self.path.exists():
             return None
         try:
-            with np.load(io.BytesIO(self.path.read_bytes()), allow_pickle=False) as file:
-                arrays = dict(file)
+            arrays = plain_files.read_arrays(plain_files.read_bytes(self.path))
             if str(arrays.pop("provenance")) != self._provenance:
                 raise ValueError("its provenance is another")
             images, num_images = str(arrays.pop("images")), int(arrays.pop("num_images"))
             return Statistics(self._features, num_images, **arrays, images=images)
-        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        except plain_files.DAMAGED_ARRAYS as error:
             if storage.describe_error(error):  # of an object store
                 raise
             problem = f"cannot be used ({' '.join(str(error).split())})"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from absl import logging
 
+from attngan_jax import plain_files
 from attngan_jax.configuration import Config, check, load_workdir_config
 from attngan_jax.data import datasets
 from attngan_jax.errors import UserError
@@ -32,20 +33,25 @@ class CheckpointGone(UserError):
 
 
 def evaluate(
-    workdir: PathLike, *, step: int | None = None, settings: dict | None = None
+    workdir: PathLike,
+    *,
+    step: int | None = None,
+    settings: dict | None = None,
+    data_dir: PathLike | None = None,
 ) -> dict | None:
     """Scores a checkpoint on the test split and writes `report/`; returns the metrics.
 
     All processes of a run call this together; the first one adds up and writes, the others return
     None. `step`: by default the checkpoint that the run uses, the newest or the best. `settings`
-    replace keys of `config.eval`. Raises `UserError` without a trained generator or the dataset,
-    `CheckpointGone` where there is no checkpoint of `step` (any more).
+    replace keys of `config.eval`, `data_dir` that of `config.data`. Raises `UserError` without a
+    trained generator or the dataset, `CheckpointGone` where there is no checkpoint of `step` (any
+    more).
     """
     run = Workdir(workdir)
     clock = StageClock(run.folder, "evaluate")
     newest, used = multihost.from_first(lambda: _newest_and_used(run, step), "steps")
     try:
-        subject = multihost.on_each(lambda: _load(run, used, settings or {}), "load")
+        subject = multihost.on_each(lambda: _load(run, used, settings or {}, data_dir), "load")
     except Exception as error:  # of any kind: in the other processes it is a UserError
         steps = functools.partial(Checkpoints.steps_in, run.folder, STAGE)
         if step is not None and step not in multihost.from_first(steps, "gone"):
@@ -110,14 +116,17 @@ def _newest_and_used(run: Workdir, step: int | None) -> tuple[int | None, int | 
     return newest if step in (None, used) else None, step or used
 
 
-def _load(run: Workdir, step: int | None, settings: dict) -> measurements.Subject:
+def _load(
+    run: Workdir, step: int | None, settings: dict, data_dir: PathLike | None
+) -> measurements.Subject:
     """The run and its dataset, and the classifiers that are read from files."""
     trained = TrainedModel.load(run.folder, step)
     config = trained.config
-    if settings:
+    if settings or data_dir:
         config = config.copy_and_resolve_references()
         with config.unlocked():
             config.eval.update(settings)
+            config.data.data_dir = str(data_dir or config.data.data_dir)
         check(config)
         trained = dataclasses.replace(trained, config=config)
     dataset = dataclasses.replace(datasets.load(config), vocabulary=trained.vocabulary)
@@ -144,7 +153,7 @@ def is_finished(workdir: PathLike, step: int, config: Config | None = None) -> b
     """
     run = Workdir(workdir)
     try:
-        metrics = json.loads(run.metrics.read_text(encoding="utf-8"))
+        metrics = json.loads(plain_files.read_text(run.metrics))
         damsm_step = _newest_damsm_step(run)
         same = metrics.get("newest_damsm_step", damsm_step) == damsm_step
         if config is not None:
@@ -152,7 +161,7 @@ def is_finished(workdir: PathLike, step: int, config: Config | None = None) -> b
             same &= metrics["r_precision"]["chosen_by"] == chosen_by
             same &= metrics["settings"] == eval_settings(config)
         return metrics["newest_step"] == step and same
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return False
 
 
@@ -199,7 +208,11 @@ def log_if_missing(workdir: PathLike) -> None:
 
 
 def follow(
-    workdir: PathLike, *, seconds: float, settings: dict | None = None
+    workdir: PathLike,
+    *,
+    seconds: float,
+    settings: dict | None = None,
+    data_dir: PathLike | None = None,
 ) -> Iterator[dict | None]:
     """The metrics of each new checkpoint of stage 2, until the last one is scored.
 
@@ -212,7 +225,7 @@ def follow(
         new, done = multihost.from_first(lambda: _unscored(run), "follow")
         for step in new:
             try:
-                yield evaluate(run.folder, step=step, settings=settings)
+                yield evaluate(run.folder, step=step, settings=settings, data_dir=data_dir)
             except CheckpointGone:
                 logging.info("checkpoint %d is gone already", step)
         if done:
@@ -240,8 +253,9 @@ def scored_steps(workdir: PathLike) -> set[int]:
 def _logged_scores(workdir: PathLike) -> dict[int, dict[str, float]]:
     """The newest scores of each step in `metrics.jsonl`."""
     log, scores = Workdir(workdir).metrics_log, {}
-    for line in log.read_bytes().splitlines() if log.exists() else ():
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that is being written
+    broken = (ValueError, KeyError, TypeError, RecursionError)
+    for line in plain_files.read_bytes(log).splitlines() if log.exists() else ():
+        with contextlib.suppress(*broken):  # a line that is being written
             entry = json.loads(line.decode("utf-8", "replace"))
             if entry["stage"] == "eval":
                 scores[entry["step"]] = entry["scalars"]

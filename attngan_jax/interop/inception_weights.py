@@ -16,10 +16,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.errors import UserError
 from attngan_jax.interop.name_tables import POOLED_FEATURES, inception_rows, layer
-from attngan_jax.interop.state_dict_files import read_state_dict, sha256
+from attngan_jax.interop.safe_pickle import Refused
+from attngan_jax.interop.state_dict_files import read_safetensors, read_state_dict, sha256
 from attngan_jax.interop.state_dicts import COUNTERS, Variables, variables_from_rows
 
 PUBLISHED = "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth"
@@ -103,7 +104,7 @@ def convert_classifier(source: str | Path, out: storage.PathLike) -> str:
     """
     from attngan_jax.interop import tensorflow_files
 
-    source = Path(source)
+    source = Path(storage.path(source))
     if source.suffix == ".pb":
         family, state_dict = "tf-2015", tensorflow_files.read_graph(source)
     elif source.with_name(source.name + ".index").exists() or _is_old_checkpoint(source):
@@ -123,14 +124,14 @@ def convert_classifier(source: str | Path, out: storage.PathLike) -> str:
 def read_classifier(path: storage.PathLike) -> ClassifierWeights:
     """Reads a file of `convert_classifier`; `UserError` if it is none."""
     try:
-        data = storage.path(path).read_bytes()
-        tensors = safetensors.numpy.load(data)
+        data = plain_files.read_bytes(storage.path(path))
+        tensors = read_safetensors(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     except OSError as error:
         why = f"cannot be read ({storage.strerror(error)})"
         raise UserError(f"the classifier {path} {why}: {_ADVICE}") from error
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        why = "is no whole .safetensors file"
+    except (Refused, ValueError) as error:
+        why = f"is no whole .safetensors file ({error})"
         raise UserError(f"the classifier {path} {why}: {_ADVICE}") from error
     family = header.get("__metadata__", {}).get("family")
     if family not in FAMILIES:
@@ -161,6 +162,7 @@ def _classifier_arrays(
 def _is_old_checkpoint(path: Path) -> bool:
     """A TF-slim checkpoint of before 2016 is one file, a table, which ends with this number."""
     try:
+        plain_files.check_plain(path)
         with open(path, "rb") as file:
             file.seek(-8, 2)
             return file.read() == (0xDB4775248B80FB57).to_bytes(8, "little")

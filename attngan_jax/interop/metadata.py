@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.errors import UserError
 from attngan_jax.interop.safe_pickle import Refused, read_pickle, require
 
+MAX_CHARACTERS = 2**26  # of all file names; CUB's are 0.6 million
 MAX_OPERATIONS = 100_000_000  # COCO's captions take about a tenth
 
 
@@ -18,7 +19,7 @@ def load_metadata(path: storage.PathLike) -> Any:
     Raises `UserError` for a file that can't be read, is damaged, or holds anything else.
     """
     try:
-        data = storage.path(path).read_bytes()
+        data = plain_files.read_bytes(storage.path(path))
         # The released CUB lists were written in Windows' text mode. Text pickles, of protocol 0,
         # have no header, and end every line alike.
         if data[:1] != b"\x80" and data.count(b"\r\n") == data.count(b"\n"):
@@ -56,6 +57,8 @@ def read_filenames(path: storage.PathLike) -> list[str]:
     """`filenames.pickle`: image names without their ending, as `class/image`; or a `UserError`."""
     names = load_metadata(path)
     are_names = isinstance(names, list) and names and all(isinstance(name, str) for name in names)
+    # A pickle can name one long text many times; each name is copied later.
+    are_names = are_names and sum(map(len, names)) <= MAX_CHARACTERS
     _check(path, are_names, "a list of file names")
     return names
 

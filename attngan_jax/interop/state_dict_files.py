@@ -2,8 +2,6 @@
 
 import functools
 import hashlib
-import io
-import zipfile
 from collections.abc import Mapping
 
 import ml_dtypes
@@ -12,10 +10,10 @@ import safetensors
 import safetensors.numpy
 from absl import logging
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.errors import UserError
 from attngan_jax.interop.safe_pickle import Refused, require
-from attngan_jax.interop.torch_files import DAMAGE, MAX_EXPANSION, read_torch_state_dict
+from attngan_jax.interop.torch_files import MAX_EXPANSION, read_torch_state_dict
 
 _DTYPES = dict(F64="f8", F32="f4", F16="f2", BF16=ml_dtypes.bfloat16)
 _DTYPES |= dict(I64="i8", I32="i4", I16="i2", I8="i1", U8="u1", BOOL="?")
@@ -30,11 +28,11 @@ def read_state_dict(path: storage.PathLike) -> dict[str, np.ndarray]:
     `UserError` for a file that can't be read, is damaged, or holds anything else; nothing in it
     was run.
     """
-    readers = {".npz": _read_npz, ".safetensors": _read_safetensors}
+    readers = {".npz": _read_npz, ".safetensors": read_safetensors}
     try:
         path = storage.path(path)
         read = readers.get(path.suffix.lower(), functools.partial(read_torch_state_dict, path=path))
-        weights = read(path.read_bytes())
+        weights = read(plain_files.read_bytes(path))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {storage.strerror(error)}") from error
     except Refused as error:
@@ -64,23 +62,20 @@ def write_safetensors(
 
 def sha256(path: storage.PathLike) -> str:
     """The file's SHA-256 in hexadecimal digits, as published beside weights."""
+    plain_files.check_plain(storage.path(path))
     with storage.path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_npz(data: bytes) -> dict[str, np.ndarray]:
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        message = f"its arrays are more than {MAX_EXPANSION} times larger than the file"
-        require(size <= MAX_EXPANSION * len(data), message)
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return dict(arrays)
-    except DAMAGE as error:
+        return plain_files.read_arrays(data, kinds="biuf", at_most=MAX_EXPANSION * len(data))
+    except plain_files.DAMAGED_ARRAYS as error:
         raise Refused(f"it is no .npz file of plain arrays ({error})") from error
 
 
-def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:
+def read_safetensors(data: bytes) -> dict[str, np.ndarray]:
+    """The arrays of a `.safetensors` file by name; `Refused` for one that is damaged."""
     arrays = {}
     try:
         tensors = safetensors.deserialize(data)

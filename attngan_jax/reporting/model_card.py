@@ -4,7 +4,7 @@ from typing import Any
 
 import jinja2
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.reporting import figures, metric_rows, run_files
 from attngan_jax.workdir import Workdir
 
@@ -23,14 +23,16 @@ def write_card(run: Workdir, folder: Workdir) -> None:
     if facts.attention:
         images = facts.attention.images[max(facts.attention.images)][:NUM_IMAGES]
         figures.captioned_grid(images, facts.attention.captions[:NUM_IMAGES], folder.card_images)
-    storage.write_text(folder.card, render(facts, run))
+    with run_files.explained(run):
+        card = render(facts, run)
+    storage.write_text(folder.card, card)
 
 
 def hand_on_card(source: Workdir, target: Workdir) -> None:
     """Copies the card and its images, those that there are."""
     for old, new in ((source.card, target.card), (source.card_images, target.card_images)):
         if old.exists() and str(old) != str(new):
-            storage.write_bytes(new, old.read_bytes())
+            storage.write_bytes(new, plain_files.read_bytes(old))
 
 
 def render(facts: run_files.Run, run: Workdir) -> str:

@@ -23,9 +23,12 @@ def write_report(workdir: storage.PathLike) -> storage.Path:
     Beside it, `figures/` gets the same images as PNGs. Raises `UserError` for a workdir without a
     run, or with a broken file.
     """
-    run, files = run_files.read_run(workdir), Workdir(workdir)
-    figures.write_run_figures(run, files.figures)
-    storage.write_text(files.page, render(run))
+    files = Workdir(workdir)
+    with run_files.explained(files):
+        run = run_files.read_run(workdir)
+        figures.write_run_figures(run, files.figures)
+        page = render(run)
+    storage.write_text(files.page, page)
     return files.page
 
 

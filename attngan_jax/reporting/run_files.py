@@ -1,20 +1,21 @@
 """What the files of a workdir say about its run: logs, samples, metrics and attention maps."""
 
+import contextlib
 import dataclasses
-import io
 import json
 import re
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import jinja2
 import numpy as np
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.configuration import load_workdir_config
 from attngan_jax.errors import UserError
-from attngan_jax.workdir import Workdir
+from attngan_jax.workdir import Workdir, read_json
 
 STAGES = ("damsm", "attngan")
+_WRONG_VALUES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 MAX_SAMPLE_STEPS = 16  # so that the page stays small
 
 # A title, or "", and (label, uint8 [S, S, 3]) images side by side.
@@ -68,12 +69,26 @@ class Run:
     interpolations: dict[str, list[Strip]]
 
 
+@contextlib.contextmanager
+def explained(files: Workdir) -> Iterator[None]:
+    """Turns what other values than a run writes do to a page into a `UserError`."""
+    try:
+        yield
+    except (*_WRONG_VALUES, jinja2.TemplateError) as error:
+        raise UserError(
+            f"{files} cannot be reported ({type(error).__name__}: {' '.join(str(error).split())}): "
+            f"{files.metrics}, {files.wall_seconds.name}, {files.metrics_log.name} or "
+            f"{files.prepare_report.name} does not hold what a run writes there. Remove the one "
+            "that was changed, and run attngan_jax.evaluate again"
+        ) from error
+
+
 def read_run(workdir: storage.PathLike) -> Run:
     """Reads a workdir, whichever of its files exist; `UserError` for one that is broken."""
     files = Workdir(workdir)
     config = load_workdir_config(files.folder).to_dict()
     metrics, seconds = read_json(files.metrics), read_json(files.wall_seconds) or {}
-    words = files.vocabulary.read_text(encoding="utf-8") if files.vocabulary.exists() else ""
+    words = plain_files.read_text(files.vocabulary) if files.vocabulary.exists() else ""
     return Run(
         workdir=files.folder,
         config=config,
@@ -88,17 +103,6 @@ def read_run(workdir: storage.PathLike) -> Run:
     )
 
 
-def read_json(path: storage.Path) -> dict | None:
-    """The content of a JSON file, None where there is none; `UserError` for a broken one."""
-    if not path.exists():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        remedy = "remove it and run attngan_jax.evaluate again"
-        raise UserError(f"{path} is not valid JSON ({error}): {remedy}") from error
-
-
 def read_scalars(path: storage.Path) -> dict[str, dict[str, Series]]:
     """Stage -> scalar's name -> series, from `metrics.jsonl`.
 
@@ -108,14 +112,14 @@ def read_scalars(path: storage.Path) -> dict[str, dict[str, Series]]:
     if not path.exists():
         return {}
     values: dict[str, dict[str, dict[int, float]]] = {}
-    lines = path.read_bytes().decode("utf-8", "replace").splitlines()
+    lines = plain_files.read_bytes(path).decode("utf-8", "replace").splitlines()
     for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
             stage = values.setdefault(entry["stage"], {})
             for name, value in entry["scalars"].items():
                 stage.setdefault(name, {})[int(entry["step"])] = float(value)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             if number < len(lines):
                 why = f"is no log entry ({error}): remove that line and run the report again"
                 raise UserError(f"{path}, line {number} {why}") from error
@@ -182,9 +186,8 @@ def _read_arrays(path: storage.Path, needed: tuple[str, ...] = ()) -> dict[str, 
     if not path.exists():
         return {}
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            arrays = dict(file)
-    except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+        arrays = plain_files.read_arrays(plain_files.read_bytes(path))
+    except plain_files.DAMAGED_ARRAYS as error:
         raise UserError(f"{path} cannot be read ({error}): {remedy}") from error
     if missing := [name for name in needed if name not in arrays]:
         raise UserError(f"{path} lacks {', '.join(missing)}: {remedy}")

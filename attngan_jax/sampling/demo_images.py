@@ -101,7 +101,10 @@ class Demo:
             numbers=NUM_IMAGES,
             max_seed=MAX_SEED,
             max_characters=MAX_CHARACTERS,
-            facts={"words": self.model.vocabulary.words[1:]},
+            facts={
+                "words": self.model.vocabulary.words[1:],
+                "tokenizer": self.model.config.data.tokenizer,
+            },
             heat=embedded_images.HEAT,
             **page.script("explorer.js", "demo.js"),
         )
@@ -109,8 +112,9 @@ class Demo:
     def _examples(self, folder: storage.Path) -> list[str]:
         """Captions to begin with: the run's own, or those whose words it knows."""
         vocabulary, samples = self.model.vocabulary, run_files.read_samples(folder)
+        rule = self.model.config.data.tokenizer
         captions = [*(samples.captions if samples else ()), *EXAMPLES]
-        known = [c for c in captions if not vocabulary.unknown(tokenise(c))]
+        known = [c for c in captions if not vocabulary.unknown(tokenise(c, rule))]
         fitting = [c for c in dict.fromkeys(known) if len(c) <= MAX_CHARACTERS]
         return fitting[:NUM_EXAMPLES] or [" ".join(vocabulary.words[1:6])]
 
@@ -118,7 +122,7 @@ class Demo:
         """The images of the captions; `UserError` for a caption without a known word."""
         vocabulary = self.model.vocabulary
         for caption in settings.captions:
-            if not vocabulary.encode(tokenise(caption)):
+            if not vocabulary.encode(tokenise(caption, self.model.config.data.tokenizer)):
                 some = ", ".join(vocabulary.words[1:9])
                 raise UserError(
                     f"the model knows no word of “{caption}”. It knows {len(vocabulary) - 1:,} "
@@ -137,7 +141,8 @@ class Demo:
     def _card(self, made: Generated, settings: Settings, place: int) -> dict:
         """A caption's words and images, as the template takes them."""
         caption, first = settings.captions[place], place * settings.images
-        typed, words = tokenise(caption), made.attention.words[first]
+        typed = tokenise(caption, self.model.config.data.tokenizer)
+        words = made.attention.words[first]
         unknown = self.model.vocabulary.unknown(typed)
         maps = [stage[..., : len(words)] for stage in made.attention.maps]
         # AttnDCGAN has one image, which all its maps lie over.

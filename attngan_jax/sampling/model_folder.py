@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import safetensors
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.configuration import Config
 from attngan_jax.errors import UserError
 from attngan_jax.interop import state_dict_from_variables
@@ -58,7 +58,7 @@ def write(
         state_dict |= {f"{FILES[network]}.{name}": array for name, array in weights.items()}
     write_card(origin, target)
     storage.write_text(target.config, json.dumps(config.to_dict(), indent=2) + "\n")
-    storage.write_bytes(target.vocabulary, origin.vocabulary.read_bytes())
+    storage.write_bytes(target.vocabulary, plain_files.read_bytes(origin.vocabulary))
     write_safetensors(target.weights, state_dict, step=step)
 
 
@@ -93,7 +93,8 @@ def _open(path: storage.Path) -> Iterator[Any]:
             copy.write_bytes(path.read_bytes())
             path = copy
         try:
+            plain_files.check_plain(path)
             yield stack.enter_context(safetensors.safe_open(path, "numpy"))
-        except (safetensors.SafetensorError, OSError, TypeError) as error:
+        except (safetensors.SafetensorError, OSError, TypeError, AttributeError) as error:
             problem = f"{path} cannot be read ({' '.join(str(error).split())})"
             raise UserError(f"{problem}: copy it again from where it is whole") from error

@@ -22,7 +22,7 @@ from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.checkpoints import Checkpoints
 from attngan_jax.training.damsm_task import DamsmTask
 from attngan_jax.training.networks import normalise, word_mask
-from attngan_jax.training.state import AttnganState, stage_key
+from attngan_jax.training.state import AttnganState, abstract_state, stage_key
 from attngan_jax.workdir import Workdir, has_image_encoder
 
 ENCODERS = ("text", "image")
@@ -229,7 +229,7 @@ def restore_stage(
     """
     sharding = parallel.replicated(parallel.make_mesh())
     create = jax.jit(part or task.create_train_state, out_shardings=sharding)
-    abstract = jax.eval_shape(create, jax.random.key(0))
+    abstract = abstract_state(create, task.config)
     with Checkpoints(workdir, task.name, best=task.settings.best_checkpoint) as checkpoints:
         step = step or checkpoints.best_step()
         return checkpoints.restore(abstract, step, partial=part is not None)[0]

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from absl import logging
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.errors import UserError
 from attngan_jax.training import digests, multihost
 from attngan_jax.workdir import Workdir
@@ -44,6 +44,7 @@ class Checkpoints(contextlib.AbstractContextManager):
     def __init__(self, workdir: storage.PathLike, stage: str, *, best: str = ""):
         folder = Workdir(workdir).stage(stage)
         self.folder = folder if storage.is_address(folder) else folder.absolute()
+        plain_files.check_plain_tree(self.folder)
         self._step = -1  # that is being saved
         options = _options(best, self._write_digests)
         try:
@@ -259,12 +260,13 @@ def wall_seconds(workdir: storage.PathLike) -> dict[str, float]:
     """Seconds that each part of a run took over all its starts, of those that have started."""
     path = Workdir(workdir).wall_seconds
     try:
-        return dict(json.loads(path.read_bytes()))
+        noted = dict(json.loads(plain_files.read_bytes(path, plain_files.MAX_JSON_BYTES)))
     except FileNotFoundError:
         return {}
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         logging.warning("%s is damaged: what it held is counted from 0 again", path)
         return {}
+    return {part: float(noted[part]) for part in PARTS if isinstance(noted.get(part), int | float)}
 
 
 class StageClock:

@@ -35,6 +35,7 @@ class Metrics:
         """Of a stage that is trained for that many steps, or only scored."""
         self.stage = stage
         self.saved_step: int | None = None  # of the newest checkpoint, as of now
+        self._zeros = set[str]()  # losses that were warned of
         self._pending: list[tuple[int, dict]] = []
         self._sizes: dict[str, int] = {}  # of event files in a bucket
         self._copied = time.monotonic()
@@ -72,10 +73,21 @@ class Metrics:
                 raise UserError(f"{problem}: {start_anew(self.stage, self.saved_step)}")
         step, last = rows[-1]
         means = {name: float(np.mean([row[name] for _, row in rows])) for name in last}
+        self._warn_of_zeros(step, means)
         means |= since_last or {}
         self.write(step, {f"train/{name}": value for name, value in means.items()})
         values = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
         self._progress.say(values)
+
+    def _warn_of_zeros(self, step: int, means: dict[str, float]) -> None:
+        """Warns once of each loss that is exactly 0, which is no sign of success."""
+        for name in {key for key in means if "loss" in key and means[key] == 0} - self._zeros:
+            self._zeros.add(name)
+            logging.warning(
+                "%s is exactly 0 up to step %d of stage %s: nothing is learned from it. Its weight "
+                "is 0, or it has nothing to tell apart, such as captions of one class alone",
+                *(name, step, self.stage),
+            )
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Writes scalars under their full names."""

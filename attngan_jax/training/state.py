@@ -1,14 +1,17 @@
 """Training state: arrays only, as pytrees."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax.errors
 import flax.struct
 import jax
 import optax
 from optax import GradientTransformation as Optimizer
 
+from attngan_jax.configuration import Config
+from attngan_jax.errors import UserError
 from attngan_jax.training import parallel
 
 
@@ -70,3 +73,18 @@ def average_statistics(state: Any) -> Any:
     """Running statistics as the mean of the devices' own, where each device takes its own."""
     key, mean = jax.tree_util.GetAttrKey("batch_stats"), parallel.mean_over_devices
     return jax.tree.map_with_path(lambda path, x: mean(x) if key in path else x, state)
+
+
+def abstract_state(create: Callable[[jax.Array], Any], config: Config) -> Any:
+    """What `create(key)` would make, as shapes; takes no memory.
+
+    Raises `UserError` for a config of whose values no networks can be made.
+    """
+    try:
+        return jax.eval_shape(create, jax.random.key(0))
+    except (ValueError, TypeError, ArithmeticError, flax.errors.FlaxError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"no networks can be made of the config {config.name} ({reason}): compare its sizes "
+            "with those of configs/default.py"
+        ) from error

@@ -1,12 +1,13 @@
 """Stage 1 from elsewhere: all of it from another run, or its trunk from pretrained weights."""
 
+import contextlib
 import json
 import os
 import shutil
 
 from absl import logging
 
-from attngan_jax import configuration, storage
+from attngan_jax import configuration, plain_files, storage
 from attngan_jax.configuration import Config
 from attngan_jax.errors import UserError
 from attngan_jax.interop.inception_weights import InceptionWeights, chosen_inception_weights
@@ -32,7 +33,7 @@ def take_damsm(config: Config, workdir: storage.PathLike, source: storage.PathLi
         line
         for run in (origin, target)
         if run.metrics_log.exists()
-        for line in run.metrics_log.read_bytes().splitlines(keepends=True)
+        for line in plain_files.read_bytes(run.metrics_log).splitlines(keepends=True)
         if _stage_of(line) and (_stage_of(line) == STAGE) == (run is origin)
     ]
     storage.write_bytes(target.metrics_log, b"".join(log))
@@ -50,10 +51,9 @@ def take_damsm(config: Config, workdir: storage.PathLike, source: storage.PathLi
 
 def _stage_of(line: bytes) -> str | None:
     """The stage of a log entry; None for a line that a kill or a disk has damaged."""
-    try:
+    with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
         return json.loads(line)["stage"]
-    except (ValueError, KeyError, TypeError):
-        return None
+    return None
 
 
 def _check_same_stage(config: Config, target: Workdir, origin: Workdir) -> None:
@@ -63,7 +63,7 @@ def _check_same_stage(config: Config, target: Workdir, origin: Workdir) -> None:
         hint = f"take it from a run with these settings, or {leave_away}"
         raise UserError(f"{stage} is of another config ({differing[0]}): {hint}")
     words = origin.vocabulary
-    if not words.exists() or words.read_bytes() != target.vocabulary.read_bytes():
+    if not words.exists() or plain_files.read_bytes(words) != target.vocabulary.read_bytes():
         raise UserError(f"{stage} knows other words than this dataset has: {leave_away}")
     steps = Checkpoints.steps_in(origin.folder, STAGE)
     if max(steps, default=0) < config.damsm.num_train_steps:

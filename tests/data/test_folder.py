@@ -140,7 +140,16 @@ def test_settings_that_make_no_split(config, key, value):
 
 
 def test_an_empty_folder(config, tmp_path):
-    made_up_sources.assert_refused(config, tmp_path, "has no train images.*name.jpg and name.txt")
+    made_up_sources.assert_refused(
+        config, tmp_path, "has no images: it is empty.*name.jpg and name.txt"
+    )
+
+
+def test_a_folder_of_other_things(config, tmp_path):
+    for name in ("a.parquet", "b.parquet", "README.md"):
+        write(tmp_path / name, "x")
+    refused = r"has no images: it holds 2 .parquet, 1 .md \(unpack archives first\)"
+    made_up_sources.assert_refused(config, tmp_path, refused)
 
 
 def test_classes_of_many_digits(config, tmp_path):

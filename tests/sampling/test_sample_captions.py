@@ -1,6 +1,7 @@
 """Captions as people type them: what is refused, what is warned of, what is kept."""
 
 import logging
+import tracemalloc
 
 import ml_collections
 import numpy as np
@@ -13,8 +14,9 @@ from attngan_jax.sampling import sample_captions
 VOCABULARY = Vocabulary(["<end>", "a", "red", "bird", "wing"])
 
 
-def encode(*captions, max_words=5, seed=0, rule="random_subset"):
-    data = ml_collections.ConfigDict({"eval_max_words": max_words, "overflow_rule": rule})
+def encode(*captions, max_words=5, seed=0, rule="random_subset", tokenizer="ascii"):
+    keys = {"eval_max_words": max_words, "overflow_rule": rule, "tokenizer": tokenizer}
+    data = ml_collections.ConfigDict(keys)
     return sample_captions.encode(list(captions), VOCABULARY, data, seed)
 
 
@@ -68,14 +70,53 @@ def test_captions_that_cannot_be_encoded(caption, message):
     [
         (b"", "holds no caption"),
         (b"\n  \n", "holds no caption"),
-        (b"a bird\nred \xff\n", r"is not UTF-8 \(byte 11\)"),
+        (b"a bird\nred \xff\n", "is not UTF-8"),
         (None, "cannot be read"),
     ],
 )
 def test_a_captions_file_is_its_lines(content, message, tmp_path):
     path = tmp_path / "captions.txt"
     path.write_bytes("\ufeffa red bird\r\n\r\n  a w\u00efng \r\n".encode())
-    assert sample_captions.read_captions(path) == ["a red bird", "a w\u00efng"]
+    assert list(sample_captions.read_captions(path)) == ["a red bird", "a w\u00efng"]
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(UserError, match=message):
-        sample_captions.read_captions(path)
+        list(sample_captions.read_captions(path))
+
+
+def test_captions_and_lines_without_an_end_are_refused_at_once(tmp_path):
+    for words in ("bird " * 3_000, "b" * 1_000_000):
+        with pytest.raises(UserError, match="characters .*at most"):
+            encode(words)
+    path = tmp_path / "captions.txt"
+    path.write_bytes(b"a bird\n" + b"a" * 60_000_000)
+    with pytest.raises(UserError, match="line 2 has more than 10,000 characters"):
+        list(sample_captions.read_captions(path))
+
+
+def test_many_captions_are_read_one_by_one_and_not_all_are_warned_of(tmp_path, caplog):
+    path = tmp_path / "captions.txt"
+    path.write_text("a red zebra\n" * 5_000)
+    captions = iter(sample_captions.read_captions(path))
+    tracemalloc.start()
+    data = ml_collections.ConfigDict(
+        {"eval_max_words": 5, "overflow_rule": "first", "tokenizer": "ascii"}
+    )
+    encoder = sample_captions.CaptionEncoder(VOCABULARY, data, 0)
+    with caplog.at_level(logging.WARNING):
+        assert sum(1 for _ in map(encoder.encode, captions)) == 5_000
+        encoder.say_rest()
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+    assert caplog.text.count("zebra") == 2 * 20 and "of 4980 more captions" in caplog.text
+
+
+def test_characters_that_are_no_words_are_named(caplog):
+    with caplog.at_level(logging.WARNING):
+        encode("a red caf\u00e9 \u9ce5 bird")
+        encode("a red bird \U0001f426", tokenizer="unicode")
+    assert (
+        "the characters \u00e9 \u9ce5 mean nothing to this run (its words are ASCII)" in caplog.text
+    )
+    assert "the characters \U0001f426 mean nothing to this run (symbols" in caplog.text
+    with pytest.raises(UserError, match="no word that this run knows: the characters \u9ce5 mean"):
+        encode("\u9ce5")

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 
 import jax.numpy as jnp
 import numpy as np
@@ -94,3 +95,12 @@ def test_images_and_the_config_are_in_the_event_files(metrics, tmp_path):
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), image)
     (text,) = events(tmp_path).Tensors("config")[0].tensor_proto.string_val
     assert '    "seed": 3' in text.decode() and '"gamma1": 4.0' in text.decode()
+
+
+def test_a_loss_that_is_exactly_zero_is_warned_of_once(metrics, caplog):
+    with caplog.at_level(logging.WARNING):
+        for step in (1, 2):
+            metrics.add(step, {"damsm_loss": jnp.float32(0), "word_loss": jnp.float32(step)})
+            metrics.flush()
+    assert caplog.text.count("damsm_loss is exactly 0 up to step 1 of stage damsm") == 1
+    assert "word_loss" not in caplog.text and "step 2" not in caplog.text

@@ -1,7 +1,6 @@
 """Training of the judges on the real training images of a procedural birds dataset."""
 
 import functools
-import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -112,7 +111,7 @@ def read_split(records: Any, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
     rows: dict[str, list] = {}
     for n in range(len(records)):
         record, words = records[n], []
-        image = Image.open(io.BytesIO(record["image"])).convert("RGB")
+        image = transforms.open_image(record["image"]).convert("RGB")
         labels = transforms.decode_labels(record["part_labels"])
         for caption in record["captions"]:
             numbers = vocabulary.encode(tokenise(caption.decode()))[:MAX_WORDS]

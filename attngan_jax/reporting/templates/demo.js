@@ -5,7 +5,7 @@ document.documentElement.classList.add("scripted");
   const form = byId("form");
   const { images, seed, truncation } = form.elements;
   const boxes = [byId("caption-1"), byId("caption-2")];
-  const words = JSON.parse(byId("facts").textContent).words;
+  const { words, tokenizer } = JSON.parse(byId("facts").textContent);
   const known = new Set(words);
   const suggestions = new Map();
   let last = boxes[0]; /* the caption that was typed in last */
@@ -13,9 +13,15 @@ document.documentElement.classList.add("scripted");
 
   /* Words as the model's tokeniser finds them: [text, where it begins]. */
   function wordsOf(text) {
-    return [...text.matchAll(/[\p{L}\p{N}_]+/gu)].map((found) => [found[0], found.index]);
+    const alone = "\\p{scx=Han}\\p{scx=Hiragana}\\p{scx=Katakana}" +
+      "\\p{sc=Thai}\\p{sc=Lao}\\p{sc=Myanmar}\\p{sc=Khmer}";
+    const pattern = tokenizer === "ascii" ? /[\p{L}\p{N}_]+/gu :
+      new RegExp(`(?=[\\p{L}\\p{N}])[${alone}]\\p{M}*|` +
+        `(?![\\p{M}])(?:(?!(?=[\\p{L}\\p{N}])[${alone}])[\\p{L}\\p{N}\\p{M}_])+`, "gu");
+    return [...text.matchAll(pattern)].map((found) => [found[0], found.index]);
   }
   function plain(word) {
+    if (tokenizer !== "ascii") return word.normalize("NFKC").toLowerCase().normalize("NFKC");
     return [...word.toLowerCase()].filter((letter) => letter < "\u0080").join("");
   }
   /* Insertions, deletions, changes and swaps of neighbours that lead from a to b. */

@@ -1,0 +1,89 @@
+"""What a command has from the system: its standard streams, and the signal that ends it."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+PATIENCE = 0.6  # seconds for the main thread to end by itself
+STOPPED = "stopped by SIGTERM; run the same command again to go on"
+
+_said = threading.Event()
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, where nothing saves at it: raised in the main thread."""
+
+
+def prepare_streams() -> None:
+    """Makes printing safe on any terminal: of another encoding, closed, or a pipe that ends early.
+
+    What a terminal cannot show is escaped; what nobody reads is lost, and no error.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # else the next file to be opened would have this number, and be printed to
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+            for method in ("write", "flush"):
+                setattr(stream, method, _unless_broken(getattr(stream, method), number))
+
+
+def _unless_broken(method: Callable, number: int) -> Callable:
+    """`method` of a stream; once nobody reads the other end, the stream leads nowhere."""
+
+    def call(*arguments: Any) -> Any:
+        try:
+            return method(*arguments)
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
+            return 0
+
+    return call
+
+
+def end_at_sigterm() -> None:
+    """From now on SIGTERM raises `Terminated`, and ends the process within a second in any case.
+
+    Python runs handlers in the main thread, after the compilation or the reading that it is in,
+    which may take minutes; so a thread waits for the signal, too. It leaves alone what another
+    handler is there for, such as that of training, which saves first.
+    """
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        return
+    process, (reading, writing) = os.getpid(), os.pipe()
+    os.set_blocking(writing, False)
+
+    def handler(*_: Any) -> None:
+        if os.getpid() != process:  # a worker that was forked
+            os._exit(1)
+        raise Terminated
+
+    def watch() -> None:
+        while byte := os.read(reading, 1):
+            if byte[0] == signal.SIGTERM and signal.getsignal(signal.SIGTERM) is handler:
+                time.sleep(PATIENCE)
+                say_stopped()
+                os._exit(1)
+
+    signal.signal(signal.SIGTERM, handler)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    threading.Thread(target=watch, name="sigterm", daemon=True).start()
+
+
+def say_stopped() -> None:
+    """Says once that SIGTERM ended the command."""
+    if not _said.is_set():
+        _said.set()
+        print(f"\nerror: {STOPPED}", file=sys.stderr, flush=True)
