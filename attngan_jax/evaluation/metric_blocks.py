@@ -138,6 +138,7 @@ def distances(
     fid, kid = fid_kid.distances(made, reference)
     split = subject.trained.config.eval.reference_split
     common: dict = {"image_size": subject.image_size, "reference_split": split}
+    common["reference_recipe"] = f"{split} images as they are"
     common |= {"num_images": made.num_images, "reference": reference.images}
     common |= {"reference_images": reference.num_images} | vars(made.features)
     counts = {"num_images": len(made.sample), "reference_images": len(reference.sample)}

@@ -14,7 +14,8 @@ from attngan_jax.data import datasets
 from attngan_jax.errors import UserError
 from attngan_jax.evaluation import measurements
 from attngan_jax.evaluation import metric_blocks as blocks
-from attngan_jax.evaluation.inception_classifier import FID_FAMILIES, Classifier
+from attngan_jax.evaluation.inception_classifier import Classifier
+from attngan_jax.evaluation.input_rules import FID_FAMILIES
 from attngan_jax.evaluation.judges import files as judge_files
 from attngan_jax.sampling.interpolations import save_interpolations
 from attngan_jax.sampling.sample_writer import save_attention
@@ -114,8 +115,11 @@ def _load(run: Workdir, step: int | None, settings: dict) -> measurements.Subjec
         trained = dataclasses.replace(trained, config=config)
     dataset = dataclasses.replace(datasets.load(config), vocabulary=trained.vocabulary)
     load = functools.cache(Classifier.load)  # one object where both are one file
-    paths = {"fid": config.eval.fid_weights, "score": config.eval.inception_score_weights}
-    networks = {name: load(path) for name, path in paths.items() if path}
+    chosen = {
+        "fid": (config.eval.fid_weights, config.eval.fid_family),
+        "score": (config.eval.inception_score_weights, config.eval.inception_score_family),
+    }
+    networks = {name: load(*one) for name, one in chosen.items() if one[0]}
     if "fid" in networks and (family := networks["fid"].features.family) not in FID_FAMILIES:
         problem = f"of the family {family}, in whose features no FID is known"
         known = ", ".join(FID_FAMILIES)

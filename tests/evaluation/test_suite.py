@@ -24,8 +24,8 @@ FILE = "torchvision.safetensors"
 WEIGHTS = {"fid_weights": FILE, "inception_score_weights": FILE, "inception_splits": 3}
 
 
-def made_up_classifier(path):
-    """In the place of `Classifier.load`; the file's name is the family.
+def made_up_classifier(path, family=""):
+    """In the place of `Classifier.load`; the file's name is the family where none is given.
 
     Its features are the mean colours of the four quarters.
     """
@@ -37,7 +37,8 @@ def made_up_classifier(path):
         features = quarters.reshape(B, 12) / 255
         return features, jax.nn.softmax(features @ variables["kernel"])
 
-    features = Features(path.removesuffix(".safetensors"), "1" * 64, "not at all")
+    family = family or path.removesuffix(".safetensors")
+    features = Features(family, "1" * 64, "not at all")
     return Classifier(features, {"kernel": kernel}, apply)
 
 
