@@ -46,6 +46,7 @@ def train_and_evaluate(
         if trunk is not None:
             warm_start.record(trunk, config.image_encoder.weights, workdir)
         dataset = prepare(config, workdir)
+        checkpoint_scores.check_test_split(config, dataset)
         if damsm_from is not None:
             warm_start.take_damsm(config, workdir, damsm_from)
 

@@ -24,6 +24,9 @@ _TRUNCATION = flags.DEFINE_float(
 )
 
 
+MAX_LISTED = 201  # files: as many images as a grid has, with their maps, and the grid
+
+
 def main(argv):
     """Writes the images and says where they are."""
     captions = _CAPTION.value + (argv[1:] if _CAPTION.value else [])
@@ -44,7 +47,10 @@ def main(argv):
         num_images=_NUM_IMAGES.value,
         truncation=_TRUNCATION.value,
     )
-    print("\n".join(str(path) for path in written))
+    if len(written) > MAX_LISTED:
+        print(f"{len(written):,} files are in {_OUT.value}, from {written[0].name} on")
+    else:
+        print("\n".join(str(path) for path in written))
 
 
 if __name__ == "__main__":

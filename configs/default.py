@@ -265,6 +265,8 @@ def _eval() -> Section:
     evaluation.fid_weights = Key("", path="any")
     # By which input rule, as inception_score_family.
     evaluation.fid_family = Key("", registry=_FAMILIES)
+    # An .npz with mu and sigma that FID compares with; "": statistics of real images, as follows.
+    evaluation.fid_reference = Key("", path="any")
     # Whose real images they compare with; or "train".
     evaluation.reference_split = Key("test", choices=("train", "test"))
     evaluation.kid_images = 5_000  # of either kind at most, at even distances

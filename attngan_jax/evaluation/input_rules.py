@@ -61,7 +61,7 @@ _PLAIN, _OF_GRAPH = "values in [-1, 1]", "values (x - 128) / 128"
 FAMILIES = {
     # torchvision's weights as they are meant to be used; nobody's published FID is of it.
     "torchvision": Family("torchvision", f"{_BILINEAR}, {_PLAIN}", _plain),
-    # DM-GAN's eval/FID, which TISE and DF-GAN took over: all published FIDs of CUB are of it.
+    # DM-GAN's eval/FID, which TISE and DF-GAN took over: most published FIDs of CUB are of it.
     "torchvision-dmgan": Family(
         "torchvision", f"{_PILLOW}, values by pytorch-fid's normalize_input of 2018", _dm_gan
     ),

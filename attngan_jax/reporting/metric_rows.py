@@ -22,8 +22,9 @@ PARTS = {  # of the protocols of Inception Score, FID and KID
     "classifier": "classifier {}",
 }
 SCORES = {"eval/retrieval_r1": "its mean R@1", "eval/r_precision": "R-precision"}
+# Not in the first files:
 NEWER = {"damsm_retrieval", "grounding", "kid", "r_precision_independent", "kid_judge"}
-NEWER |= {"fid_judge", "spectrum", "part_presence"}  # not in the first files
+NEWER |= {"fid_judge", "spectrum", "part_presence", "inception_score_calibrated"}
 Cells = tuple[str, str, str, str, str]  # name, value, spread, protocol and note, as in `Row`
 
 
@@ -135,6 +136,13 @@ def _r_precision(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
         f"{PROTOCOLS.get(values.get('protocol', ''), '')}"
     )
     note = f"Chance {percent(100 / candidates)}."
+    if reason := values.get("mismatch_reason"):
+        note += f" {_sentence(reason)}"
+    if duplicates := values.get("duplicate_captions"):
+        note += (
+            f" {duplicates:,} of the captions belong to a mismatching image, too, word for word:"
+        )
+        note += " drawn for each other, they count as errors."
     real = metrics.get("r_precision_real_images")
     if values is real:
         made = metrics.get("r_precision")
@@ -257,6 +265,8 @@ def _grounding(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
 def _inception_score(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
     spread = f"± {values['std']:.2f}" if "std" in values else ""
     note = "Higher is better; comparable only with the same classifier."
+    if temperature := values.get("temperature"):
+        note = f"TISE's IS*: as above, with logits divided by {temperature:.4f}."
     yield name, f"{values['mean']:.2f}", spread, _protocol(values), note
 
 
@@ -287,6 +297,7 @@ METRICS = {
     "part_presence": ("Part presence", _part_presence),
     "grounding": ("Grounding", _grounding),
     "inception_score": ("Inception Score", _inception_score),
+    "inception_score_calibrated": ("Inception Score, calibrated (IS*)", _inception_score),
     "fid": ("FID", _distance),
     "kid": ("KID", _distance),
 }

@@ -254,11 +254,11 @@ def compare(metrics: dict, key: str) -> Comparison:
         return Comparison(None, f"None for {dataset}: the papers measured CUB and COCO.")
     groups = [one for one in PUBLISHED if (one.metric, one.dataset) == (key, dataset)]
     if key == "fid" and "family" in entry:
-        families = dict.fromkeys(group.needs["family"] for group in groups)
+        families = list(dict.fromkeys(group.needs["family"] for group in groups))
         groups = [group for group in groups if group.needs["family"] == entry["family"]]
         if not groups:
-            others = ", ".join(families)
-            why = f"We know of none of this family for {NAMES[dataset]}, but of {others}."
+            why = f"We know of none of this family for {NAMES[dataset]}, but of "
+            why += f"{', '.join(families)}."
             return Comparison(None, why)
     if not groups:
         return Comparison(None, f"We know of none for {NAMES[dataset]}.")

@@ -3,7 +3,7 @@
 import os
 import pathlib
 import re
-import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -20,6 +20,7 @@ from attngan_jax.reporting import figures
 from attngan_jax.sampling.trained_model import GeneratedImages, TrainedModel, say_if_unfinished
 from attngan_jax.workdir import find_model
 
+MAX_IN_GRID = 100  # images; a larger grid is no picture any more
 MAX_CAPTIONS_BYTES = 64 * 2**20  # a larger file is no list of captions
 
 
@@ -35,8 +36,9 @@ def sample(
 ) -> list[storage.Path]:
     """Writes `num_images` images of each caption to the folder `out`; returns the files.
 
-    `grid.png` shows all of them over their captions, `caption_003_image_1.png` is a single one,
-    `caption_003_image_1_attention.png` its word maps.
+    `caption_003_image_1.png` is a single one, `caption_003_image_1_attention.png` its word maps,
+    and `grid.png` shows all of them over their captions, if there are no more than `MAX_IN_GRID`.
+    No more than a batch of images is held at a time, beside those of the grid.
     """
     folder = find_model(workdir)
     trained = TrainedModel.load(folder, networks=("generator", "text"))
@@ -48,27 +50,39 @@ def sample(
         raise UserError(f"{problem}: leave --attention away")
     rows, lengths = encode(captions, vocabulary, config.data, seed)
     options: dict = dict(seed=np.uint32(seed), truncation=truncation, with_attention=attention)
-    made = generate(trained, rows, lengths, num_images, **options)
-    images, out = made.images[max(made.images)], storage.path(out)
+    out = storage.path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         text = f"the folder {out} cannot be made ({error.strerror}): choose another --out"
         raise UserError(text) from error
-    written = [out / "grid.png"]
-    texts = np.repeat(captions, num_images).tolist()
-    figures.captioned_grid(images, texts, written[0], columns=num_images if num_images > 1 else 4)
-    quiet = not sys.stderr.isatty()
-    for n, image in enumerate(tqdm(images, desc="Files", unit=" images", disable=quiet)):
-        i, k = divmod(n, num_images)
-        written.append(out / f"caption_{i:03d}_image_{k}.png")
-        figures.save_png(image, written[-1])
-        if attention:
-            written.append(out / f"caption_{i:03d}_image_{k}_attention.png")
-            stages = {size: stage[n] for size, stage in made.images.items()}
-            maps = {size: m[n].transpose(2, 0, 1) for size, m in made.attention.items()}
-            figures.attention_figure(stages, maps, vocabulary.decode(rows[i]), written[-1])
+    in_grid = len(captions) * num_images <= MAX_IN_GRID
+    grid, written, n = [], [out / "grid.png"] * in_grid, 0
+    for made in generate_batches(trained, rows, lengths, num_images, **options):
+        for image in range(len(made.sentence)):
+            one = jax.tree.map(lambda array, image=image: array[image], made)
+            i, k = divmod(n, num_images)
+            name = out / f"caption_{i:03d}_image_{k}.png"
+            written += _save(one, name, vocabulary.decode(rows[i]))
+            if in_grid:
+                grid.append(one.images[max(one.images)])
+            n += 1
+    if in_grid:
+        texts, columns = np.repeat(captions, num_images).tolist(), num_images
+        columns = columns if columns > 1 else 4
+        figures.captioned_grid(np.stack(grid), texts, written[0], columns=columns)
     return written
+
+
+def _save(made: GeneratedImages, path: storage.Path, words: list[str]) -> list[storage.Path]:
+    """Writes one image, without the batch axis, and its word maps if it has any; the files."""
+    figures.save_png(made.images[max(made.images)], path)
+    if not made.attention:
+        return [path]
+    maps = {size: m.transpose(2, 0, 1) for size, m in made.attention.items()}
+    attention = path.with_stem(f"{path.stem}_attention")
+    figures.attention_figure(made.images, maps, words, attention)
+    return [path, attention]
 
 
 def generate(
@@ -78,6 +92,18 @@ def generate(
     num_images: int,
     **options: Any,
 ) -> GeneratedImages:
+    """All of `generate_batches` as one."""
+    batches = list(generate_batches(trained, captions, lengths, num_images, **options))
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
+
+
+def generate_batches(
+    trained: TrainedModel,
+    captions: np.ndarray,
+    lengths: np.ndarray,
+    num_images: int,
+    **options: Any,
+) -> Iterator[GeneratedImages]:
     """`num_images` images of each caption int `[N, T]`, with options of `TrainedModel.generate`.
 
     Image k of every caption is made from the same noise: only the words make the difference.
@@ -89,13 +115,13 @@ def generate(
     }
     total = len(captions) * num_images
     size = min(total, trained.config.eval.batch_size)
-    batches, starts = [], range(0, total, size)
+    starts = range(0, total, size)
     for start in tqdm(starts, desc="Generating", unit=" batches", disable=total == size):
         # One size for all batches, so that XLA compiles once: the last image fills up the last.
         places = np.minimum(np.arange(start, start + size), total - 1)
         batch = {name: value[places] for name, value in examples.items()}
-        batches.append(jax.device_get(trained.jitted_generate(trained.variables, batch, **options)))
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[:total], *batches)
+        made = jax.device_get(trained.jitted_generate(trained.variables, batch, **options))
+        yield jax.tree.map(lambda array, start=start: array[: total - start], made)
 
 
 def encode(

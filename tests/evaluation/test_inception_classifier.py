@@ -12,8 +12,15 @@ from attngan_jax.errors import UserError
 from attngan_jax.evaluation import inception_classifier
 from attngan_jax.evaluation.inception_classifier import Classifier
 from attngan_jax.evaluation.input_rules import FAMILIES, resize_pillow, resize_tensorflow_1
-from attngan_jax.interop.inception_weights import ClassifierWeights
-from attngan_jax.models.inception import InceptionV3, _pool
+from attngan_jax.interop import write_safetensors
+from attngan_jax.interop.inception_weights import (
+    ClassifierWeights,
+    convert_classifier,
+    read_classifier,
+)
+from attngan_jax.interop.name_tables import inception_rows, layer
+from attngan_jax.models.inception import _pool
+from benchmarks import inception_in_pytorch as pytorch
 
 
 def test_tensorflow_1_resizes_from_the_corner():
@@ -64,31 +71,54 @@ def test_padding_of_the_average_pool():
     assert (_pool("same_max", peak) == 5.0).all()
 
 
-def random_weights(family, classes):
-    key, images = jax.random.key(0), jnp.zeros((1, 299, 299, 3))
-    shapes = jax.eval_shape(lambda: InceptionV3().init(key, images, train=False))
-    rng, fixed = np.random.default_rng(0), {"var": 1.0, "scale": 1.0, "bias": 0.0, "mean": 0.0}
-
-    def fill(path, leaf):
-        if (name := path[-1].key) in fixed:
-            return np.full(leaf.shape, fixed[name], np.float32)
-        scale = (2 / np.prod(leaf.shape[:-1])) ** 0.5
-        return (scale * rng.standard_normal(leaf.shape)).astype(np.float32)
-
-    variables = jax.tree_util.tree_map_with_path(fill, shapes)
-    kernel = 0.1 * rng.standard_normal((2048, classes)).astype(np.float32)
-    return ClassifierWeights(family, variables, kernel, np.zeros(classes, np.float32), "0" * 64)
+# Recorded by benchmarks/inception_in_pytorch.py, PyTorch 2.14.1 on a CPU, of two seeded images.
+FEATURES = [
+    [7.087914, 0.475931, 0.127067, 3.207907, 3.598961, 0.152078, 0.307904, 0.896723, 7.872438]
+    + [7.049656, 0.0],
+    [8.81371, 0.123109, 0.124409, 3.835317, 4.930564, 0.196292, 0.596379, 1.088802, 8.96429]
+    + [8.526966, 0.0],
+]
+MEANS = [1.592299, 1.946111]
+LOGITS = [
+    [-4.037638, -4.879771, 2.754462, -1.776426, -0.05713],
+    [-4.067095, -5.546721, 3.823986, -2.531165, -0.342603],
+]
 
 
-def test_families_differ_in_their_features():
-    image = np.random.default_rng(1).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
-    features = {}
-    for family in ("torchvision", "tf-2015", "cub-50"):
-        classifier = Classifier.of_weights(random_weights(family, 50))
-        pooled, probabilities = jax.jit(classifier.apply)(classifier.variables, image)
-        assert pooled.shape == (1, 2048) and probabilities.shape == (1, 50)
-        np.testing.assert_allclose(probabilities.sum(), 1.0, rtol=1e-5)
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Seeded ones under the names of pytorch-fid's file, as `convert classifier` reads them."""
+    rows = inception_rows() + layer("fc", "fc", (1008, 2048), bias=True)
+    seeded = pytorch.seeded_weights({row.pt: row.shape for row in rows if row.flax})
+    folder = tmp_path_factory.mktemp("weights")
+    write_safetensors(folder / "pt_inception.safetensors", seeded)
+    out = folder / "tf-2015.safetensors"
+    assert convert_classifier(folder / "pt_inception.safetensors", out) == "tf-2015"
+    return read_classifier(out)
+
+
+def test_features_and_logits_are_pytorchs(weights):
+    """Average pools without the padding, the last block's maximum, no bias in the logits."""
+    classifier = Classifier.of_weights(weights, "tf-2015-pytorch-fid")
+    images = pytorch.seeded_images(2)
+    features, probabilities = jax.jit(classifier.apply)(classifier.variables, images)
+    found, close = np.asarray(features), dict(rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found[:, list(pytorch.INDICES)], FEATURES, **close)
+    np.testing.assert_allclose(found.mean(1), MEANS, rtol=1e-4)
+    logits = np.log(np.asarray(probabilities, np.float64))[:, list(pytorch.LOGITS)]
+    wanted = np.array(LOGITS)
+    np.testing.assert_allclose(logits - logits[:, :1], wanted - wanted[:, :1], atol=2e-3)
+
+
+def test_torchvisions_pools_and_input_rules_make_other_features(weights):
+    """The published FIDs need both: torchvision's pools, and DM-GAN's values."""
+    image, features = pytorch.seeded_images(1), []
+    torchvision = weights._replace(family="torchvision")
+    for family in ("torchvision", "torchvision-dmgan"):
+        classifier = Classifier.of_weights(torchvision, family)
+        network = jax.jit(classifier.apply)
+        features.append(np.asarray(network(classifier.variables, image)[0]))
         assert classifier.features.family == family
-        features[family] = np.asarray(pooled)
-    for one, other in itertools.combinations(features, 2):
-        assert np.abs(features[one] - features[other]).max() > 1e-3
+    differences = [np.abs(one - other).max() for one, other in itertools.pairwise(features)]
+    assert min(differences) > 1e-2
+    assert np.abs(features[0][0, list(pytorch.INDICES)] - FEATURES[0]).max() > 1e-2

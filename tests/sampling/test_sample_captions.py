@@ -1,14 +1,17 @@
 """Captions as people type them: what is refused, what is warned of, what is kept."""
 
 import logging
+import types
 
 import ml_collections
 import numpy as np
 import pytest
+from PIL import Image
 
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.errors import UserError
 from attngan_jax.sampling import sample_captions
+from attngan_jax.sampling.trained_model import GeneratedImages
 
 VOCABULARY = Vocabulary(["<end>", "a", "red", "bird", "wing"])
 
@@ -61,6 +64,39 @@ def test_captions_that_cannot_be_encoded(caption, message):
         encode("a bird", caption)
     assert "\n" not in str(error.value)
     str(error.value).encode("utf-8")  # a terminal can print it
+
+
+@pytest.mark.parametrize("num_captions", [50, 51])
+def test_a_grid_of_up_to_a_hundred_images_and_no_more_than_a_batch_in_memory(
+    num_captions, tmp_path, monkeypatch
+):
+    """Each image is written before the next batch is made."""
+    config = ml_collections.ConfigDict({"data": {"eval_max_words": 5, "overflow_rule": "first"}})
+    config.generator = {"attention": False, "num_stages": 2}
+    config.eval = {"batch_size": 8}
+    sizes = []
+
+    def jitted_generate(variables, batch, **options):
+        done = len(list(tmp_path.glob("caption_*.png")))
+        sizes.append((len(batch["number"]), done))
+        images = batch["caption"][:, :1, None, None] + batch["number"][:, None, None, None]
+        images = np.broadcast_to(images, (len(images), 4, 4, 3)).astype(np.uint8)
+        return GeneratedImages({2: images[:, :2, :2], 4: images}, {}, np.zeros((len(images), 3)))
+
+    trained = types.SimpleNamespace(config=config, vocabulary=VOCABULARY, variables={})
+    trained.jitted_generate = jitted_generate
+    monkeypatch.setattr(sample_captions, "find_model", lambda name: tmp_path)
+    monkeypatch.setattr(sample_captions.TrainedModel, "load", lambda *_, **__: trained)
+    monkeypatch.setattr(sample_captions, "say_if_unfinished", lambda *_: None)
+    captions = ["a bird", "red"] * (num_captions // 2) + ["wing"] * (num_captions % 2)
+    options = dict(attention=False, seed=0, num_images=2)
+    written = sample_captions.sample("run", captions, tmp_path, **options)
+    images = [path for path in written if path.name != "grid.png"]
+    assert len(images) == 2 * num_captions and len(sizes) == -(-len(images) // 8)
+    assert sizes == [(8, 8 * n) for n in range(len(sizes))]
+    assert (tmp_path / "grid.png").exists() == (num_captions == 50) == (written != images)
+    for path, value in zip(images, (1, 2, 2, 3)):  # the first word and the image's number
+        np.testing.assert_array_equal(Image.open(path), np.full((4, 4, 3), value))
 
 
 @pytest.mark.parametrize(
