@@ -63,6 +63,13 @@ class Subject:
         return self.trained.task.image_sizes[-1]
 
     @property
+    def compared(self) -> list[str]:
+        """The networks in whose features generated images are compared with real ones."""
+        metric_of = {"damsm": "fid_damsm", "fid": "fid"}
+        names = [name for name in metric_of if name in self.networks]
+        return [name for name in names if metric_of[name] not in self.plan.unavailable]
+
+    @property
     def temperature(self) -> float | None:
         """By which TISE divides the logits of the classifier that the Inception Score is by."""
         score = self.networks.get("score")
@@ -149,14 +156,8 @@ def measure_generated(
 
     own = [network.variables for network in distinct]
     variables = {"trained": trained.variables, "judging": judging, "networks": own}
-    names = {"damsm": "fid_damsm", "fid": "fid"}
-    features = {
-        name: network.features
-        for name, network in networks.items()
-        if name in names and names[name] not in subject.plan.unavailable
-    }
     keep = config.eval.kid_images
-    sums = {name: Accumulator(f, num_images, keep=keep) for name, f in features.items()}
+    sums = {n: Accumulator(networks[n].features, num_images, keep=keep) for n in subject.compared}
     kept, scores = [], {}
     if "score" in networks:
         for name in ("inception_score", "inception_score_calibrated"):

@@ -67,14 +67,17 @@ def evaluate(
         return preparation.saved_images(subject, folder, image_format) if folder else None
 
     saved, saving = multihost.on_first(prepare_outputs, "outputs"), save_images is not None
+    # DAMSM's features are this run's own; Inception's are of the dataset, for all its runs.
+    folders = {"damsm": [run.reference], "fid": [dataset.folder / "reference", run.reference]}
+    references = {
+        name: measurements.measure_reference(subject, name, folders[name])
+        for name in subject.compared
+    }
     real = measurements.measure_real(subject)
     made, statistics, scores = measurements.measure_generated(subject, saving, saved)
     if subject.judges is not None:
         count = min(subject.plan.protocol.num_images, len(dataset.train))
         training_features = measurements.measure_training_images(subject, count)
-    # DAMSM's features are this run's own; Inception's are of the dataset, for all its runs.
-    folders = {"damsm": [run.reference], "fid": [dataset.folder / "reference", run.reference]}
-    references = {n: measurements.measure_reference(subject, n, folders[n]) for n in statistics}
 
     def write() -> dict:
         metrics = {"step": trained.step, "newest_step": newest}
