@@ -22,10 +22,9 @@ PARTS = {  # of the protocols of Inception Score, FID and KID
     "classifier": "classifier {}",
 }
 SCORES = {"eval/retrieval_r1": "its mean R@1", "eval/r_precision": "R-precision"}
-NEWER = set(  # not in the first files
-    "damsm_retrieval grounding kid r_precision_independent kid_judge fid_judge spectrum "
-    "part_presence inception_score_calibrated".split()
-)
+# Not in the first files:
+NEWER = {"damsm_retrieval", "grounding", "kid", "r_precision_independent", "kid_judge"}
+NEWER |= {"fid_judge", "spectrum", "part_presence", "inception_score_calibrated"}
 Cells = tuple[str, str, str, str, str]  # name, value, spread, protocol and note, as in `Row`
 
 
@@ -140,9 +139,7 @@ def _r_precision(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
     if reason := values.get("mismatch_reason"):
         note += f" {_sentence(reason)}"
     if count := values.get("duplicate_captions"):
-        note += (
-            f" {count:,} captions are a mismatching image's, too: drawn for it, they are errors."
-        )
+        note += f" {count:,} captions are a mismatching image's, too: drawn for it, errors."
     real = metrics.get("r_precision_real_images")
     if values is real:
         made = metrics.get("r_precision")
@@ -278,11 +275,9 @@ def _distance(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
         for number in (values[key] for key in ("value", "low", "high") if key in values)
     )
     spread = f"{values['confidence']:g} %: {' to '.join(ends)}" if ends else ""
-    note = "Lower is better; "
+    note = "Lower is better; its expectation does not depend on the number of images."
     if fid:
-        note += "compare only with the same family and number of images: fewer give a larger FID."
-    else:
-        note += "its expectation does not depend on the number of images."
+        note = "Lower is better; compare within a family alone. Fewer images give a larger FID."
     yield f"{name.split()[0]} ({values['family']})", value, spread, _protocol(values), note
 
 
