@@ -71,7 +71,7 @@ def _print(metrics: dict) -> None:
     blocks = {"attribute_accuracy": metrics["attribute_accuracy"]}
     blocks |= {f"grounding ({name})": block for name, block in (metrics["grounding"] or {}).items()}
     for name, block in blocks.items():
-        if isinstance(block, dict):
+        if isinstance(block, dict) and block["mean"] is not None:
             print(f"{name}: {block['mean']:.2f} % (chance {block['chance']:.2f} %)")
     for name in ("kid_judge", "fid_judge"):
         if block := metrics[name]:

@@ -166,7 +166,7 @@ def log_scalars(workdir: PathLike, metrics: dict) -> None:
     for part, shares in (metrics.get("part_presence") or {}).items():
         scalars[f"eval/part_presence_{part}"] = shares["generated"]
     for name, block in (metrics.get("grounding") or {}).items():
-        if isinstance(block, dict):
+        if isinstance(block, dict) and block["mean"] is not None:
             scalars[f"eval/grounding_{name}"] = block["mean"]
     with contextlib.closing(Metrics(workdir, "eval")) as writer:
         writer.write(metrics["step"], scalars)

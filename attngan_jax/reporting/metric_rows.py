@@ -245,7 +245,7 @@ def _grounding(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
         known.append(f"DAMSM's maps score {percent(score)} by its parts, {true_score} by true ones")
     segmenter = f" (on real images {'; '.join(known)})" if known else ""
     for network, one in values.items():
-        if not isinstance(one, dict):
+        if not isinstance(one, dict) or one["mean"] is None:  # no word named a part
             continue
         maps, images = "DAMSM's maps", "real test images, with their true part masks"
         if network != "damsm":
@@ -255,7 +255,8 @@ def _grounding(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
         game = "Pointing game: is the peak of the map of a word that names a part inside that part?"
         protocol = f"{game} {one['count']:,} words, on {images}."
         note = f"Chance, a random cell of the map: {percent(one['chance'])}. "
-        note += f"Peaks of the caption's other part words: {percent(one['other_words'])}."
+        if one["other_words"] is not None:
+            note += f"Peaks of the caption's other part words: {percent(one['other_words'])}."
         yield f"{name}, {maps}", percent(one["mean"]), "", protocol, note
 
 
