@@ -20,6 +20,7 @@ from attngan_jax import WITHOUT_TPU, configuration, console, plain_files, storag
 from attngan_jax.errors import Stopped, UserError
 
 DONE, FAILED, WRONG_FLAGS = 0, 1, 2
+EVALUATION_OUTPUTS = ("save_images", "save_fid_reference")
 _UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 _UNUSABLE |= {errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT}
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -182,7 +183,7 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
         if "eval" in flags.FLAGS:
             configuration.check_paths(flags.FLAGS.eval.to_dict(), "eval.")
         given = flags.FLAGS.flag_values_dict()
-        for name in ("workdir", "damsm_from", "data_dir", "out"):
+        for name in ("workdir", "damsm_from", "data_dir", "out", *EVALUATION_OUTPUTS):
             storage.check_is_reachable(name, given.get(name))
         for name in ("source", "runs"):
             storage.check_is_local(name, given.get(name))

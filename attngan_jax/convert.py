@@ -30,8 +30,8 @@ _STEP = flags.DEFINE_integer("step", 0, _STEP_HELP, lower_bound=0)
 _OUT = flags.DEFINE_string("out", None, "export: folder for the files; classifier: the file.")
 _FORMAT_HELP = "export: a model folder with PyTorch's files, or one for jax without this package."
 _FORMAT = flags.DEFINE_enum("format", "folder", ["folder", "stablehlo"], _FORMAT_HELP)
-_SOURCE_HELP = """classifier: torchvision's inception_v3 (.pth), the graph of 2015-12-05 (.pb), or
-    the prefix of the CUB classifier's checkpoint."""
+_SOURCE_HELP = """classifier: torchvision's inception_v3 (.pth), the graph of 2015-12-05 (.pb, or
+    pytorch-fid's .pth of it), or the prefix of the CUB classifier's checkpoint."""
 _SOURCE = flags.DEFINE_string("source", None, _SOURCE_HELP)
 
 

@@ -1,6 +1,7 @@
 """Scores a trained run and writes its report: flags and one call.
 
     python -m attngan_jax.evaluate --workdir DIR [--eval.KEY=VALUE ...] [--follow]
+        [--save_images DIR [--image_format png|webp]] [--save_fid_reference FILE.npz]
 
 On several hosts all run this command together, with the flags that attngan_jax.main has for it.
 """
@@ -22,6 +23,13 @@ _FOLLOW = flags.DEFINE_bool(
     "follow", False, "Score each new checkpoint of a run that is being trained, until the last one."
 )
 _EVERY = flags.DEFINE_float("every_seconds", 30.0, "How often --follow looks.", lower_bound=0.1)
+_SAVE_IMAGES = flags.DEFINE_string(
+    "save_images", None, "Folder for the generated images, one file each, and a manifest."
+)
+_FORMAT = flags.DEFINE_enum("image_format", "png", ["png", "webp"], "Of these; both lossless.")
+_SAVE_REFERENCE = flags.DEFINE_string(
+    "save_fid_reference", None, "File (.npz) for mu and sigma of the real images FID compares with."
+)
 cli.define_process_flags()
 flags.mark_flag_as_required("workdir")
 
@@ -29,6 +37,10 @@ flags.mark_flag_as_required("workdir")
 def main(argv):
     """Writes report/metrics.json and the page around it."""
     cli.no_arguments(argv)
+    if _FOLLOW.value and (_SAVE_IMAGES.value or _SAVE_REFERENCE.value):
+        raise flags.Error(
+            "--save_images and --save_fid_reference are of one checkpoint: no --follow"
+        )
     from attngan_jax.evaluation.suite import evaluate, follow
     from attngan_jax.reporting.page import write_report
     from attngan_jax.training import multihost
@@ -43,7 +55,14 @@ def main(argv):
             multihost.on_first(functools.partial(_print, metrics), "print")
             multihost.on_first(write, "report")
     else:
-        metrics = evaluate(workdir, settings=settings, data_dir=_DATA_DIR.value)
+        metrics = evaluate(
+            workdir,
+            settings=settings,
+            data_dir=_DATA_DIR.value,
+            save_images=_SAVE_IMAGES.value,
+            image_format=_FORMAT.value,
+            save_fid_reference=_SAVE_REFERENCE.value,
+        )
         multihost.on_first(functools.partial(_print, metrics), "print")
     if report := multihost.on_first(write, "report"):
         print(f"The report is {report}")
@@ -58,7 +77,7 @@ def _print(metrics: dict) -> None:
     blocks = {"attribute_accuracy": metrics["attribute_accuracy"]}
     blocks |= {f"grounding ({name})": block for name, block in (metrics["grounding"] or {}).items()}
     for name, block in blocks.items():
-        if isinstance(block, dict):
+        if isinstance(block, dict) and block["mean"] is not None:
             print(f"{name}: {block['mean']:.2f} % (chance {block['chance']:.2f} %)")
     for name in ("kid_judge", "fid_judge"):
         if block := metrics[name]:
@@ -71,9 +90,12 @@ def _print(metrics: dict) -> None:
     for name in ("fid", "fid_damsm"):
         if fid := metrics[name]:
             print(f"FID ({fid['family']}): {fid['value']:.3f}")
-    if score := metrics["inception_score"]:
-        value = f"{score['mean']:.2f} +- {score['std']:.2f}"
-        print(f"inception_score ({score['classifier']}): {value}", flush=True)
+    for name in ("inception_score", "inception_score_calibrated"):
+        if score := metrics[name]:
+            value = f"{score['mean']:.2f} +- {score['std']:.2f}"
+            print(f"{name} ({score['classifier']}): {value}")
+    for name, reason in metrics["reasons"].items():
+        print(f"{name}: {reason}", flush=True)
 
 
 if __name__ == "__main__":

@@ -89,6 +89,7 @@ def _run(
         dataset = prepare(config, workdir)
         if trunk is not None:
             warm_start.record(trunk, config.image_encoder.weights, workdir)
+        checkpoint_scores.check_test_split(config, dataset)
         if damsm_from is not None:
             warm_start.take_damsm(config, workdir, damsm_from)
 

@@ -64,6 +64,22 @@ def check_is_local(flag: str, name: PathLike | None) -> None:
         raise UserError(f"--{flag} is {name}, not a folder: copy it to this machine first")
 
 
+def is_writable(folder: Path) -> bool:
+    """Whether files can be written to a folder that may yet have to be made; of an address, yes."""
+    if is_address(folder):
+        return True
+    here = pathlib.Path(folder).absolute()
+    while not here.exists() and here != here.parent:
+        here = here.parent
+    return here.is_dir() and os.access(here, os.W_OK | os.X_OK)
+
+
+def check_is_writable(flag: str, folder: Path) -> None:
+    """Raises `UserError`, naming the flag, for a folder to which nothing can be written."""
+    if not is_writable(folder):
+        raise UserError(f"--{flag} is {folder}, where nothing can be written: choose another")
+
+
 @functools.cache
 def _require_packages() -> None:
     try:

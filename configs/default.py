@@ -34,6 +34,9 @@ GENERATOR_SCORES = (
 )
 
 
+_FAMILIES = "attngan_jax.evaluation.input_rules:FAMILIES"
+
+
 def get_config() -> ml_collections.ConfigDict:
     """The released code's CUB settings; the base of every other config."""
     config = ml_collections.ConfigDict()
@@ -267,8 +270,14 @@ def _eval() -> Section:
     evaluation.inception_splits = 10  # of the Inception Score
     # File of `convert classifier`; "": no score.
     evaluation.inception_score_weights = Key("", path="any")
+    # By which input rule, a name of input_rules.FAMILIES; "": that named as the weights are.
+    evaluation.inception_score_family = Key("", registry=_FAMILIES)
     # The same, for FID and KID; "": in DAMSM's features alone.
     evaluation.fid_weights = Key("", path="any")
+    # By which input rule, as inception_score_family.
+    evaluation.fid_family = Key("", registry=_FAMILIES)
+    # An .npz with mu and sigma that FID compares with; "": statistics of real images, as follows.
+    evaluation.fid_reference = Key("", path="any")
     # Whose real images they compare with; or "train".
     evaluation.reference_split = Key("test", choices=("train", "test"))
     evaluation.kid_images = 5_000  # of either kind at most, at even distances

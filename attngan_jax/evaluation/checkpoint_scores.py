@@ -1,5 +1,6 @@
 """Scores of a stage while it trains, for runs that keep their best checkpoint."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from attngan_jax.configuration import Config
 from attngan_jax.data import datasets
 from attngan_jax.data.pipeline import EvenSubset
 from attngan_jax.errors import UserError
+from attngan_jax.evaluation import shown_pairs
 from attngan_jax.evaluation.batched_map import BatchedMap
 from attngan_jax.evaluation.judges import files, scoring
 from attngan_jax.evaluation.metric_blocks import judge_statistics, r_precision_protocol
@@ -32,7 +34,7 @@ class GeneratorScore:
     def __init__(self, task: AttnganTask, dataset: datasets.Dataset, encoders: dict):
         self._config, self._encoders = task.config, encoders
         self._count = task.settings.scored_images
-        self._split = EvenSubset(dataset.test, min(self._count, len(dataset.test)))
+        self._split, self._plan = _shown(task.config, dataset)
         trained = TrainedModel(task.config, dataset.vocabulary, task, {}, 0)
         self._judging, size = _judging(dataset), task.image_sizes[-1]
         self._real: fid_kid.Statistics | None = None  # of the test images, once they are needed
@@ -60,21 +62,41 @@ class GeneratorScore:
         trained = self._encoders | {"generator": generator_variables(state)}
         variables = {"trained": trained, "judging": self._judging}
         rows = self._map.collect(variables, self._split, self._count)
-        scores = {"eval/r_precision": self._r_precision(rows["pairs"])}
-        if self._judging is None:
+        pairs, scores = {"eval/r_precision": rows["pairs"]}, {}
+        if self._judging is not None:
+            pairs["eval/r_precision_independent"] = rows["independent"]
+        if "r_precision" not in self._plan.unavailable:
+            scores = {name: self._r_precision(those) for name, those in pairs.items()}
+        if self._judging is None or "kid_judge" in self._plan.unavailable:
             return scores
         if self._real is None:
             self._real = self._statistics(self._real_map.collect(self._judging, self._test))
         _, kid = fid_kid.distances(self._statistics(rows["features"]), self._real)
-        scores["eval/r_precision_independent"] = self._r_precision(rows["independent"])
-        return scores | {"eval/kid_judge": kid["value"]}
+        return scores | {"eval/kid_judge": kid["value"]} if kid else scores
 
     def _r_precision(self, pairs: Pairs) -> float:
-        protocol = r_precision_protocol(self._config.eval)
-        return float(100 * np.mean(retrieval_hits(pairs, protocol, self._config.seed)))
+        hits = retrieval_hits(pairs, self._plan.protocol, self._config.seed)
+        return float(100 * np.mean(hits))
 
     def _statistics(self, features: np.ndarray) -> fid_kid.Statistics:
         return judge_statistics(features, self._config.eval.kid_images)
+
+
+def _shown(config: Config, dataset: datasets.Dataset) -> tuple[EvenSubset, shown_pairs.Plan]:
+    """The test records that a generator is scored on while it trains, and what can be scored."""
+    count = config.attngan.scored_images
+    split = EvenSubset(dataset.test, min(count, len(dataset.test)))
+    protocol = dataclasses.replace(r_precision_protocol(config.eval), num_images=count)
+    records = shown_pairs.TestRecords.read(split)
+    return split, shown_pairs.plan(records, dataset, config, protocol)
+
+
+def check_test_split(config: Config, dataset: datasets.Dataset) -> None:
+    """`UserError` where the test split is too small for what the best checkpoint is chosen by."""
+    if key := config.attngan.best_checkpoint:
+        reason = _shown(config, dataset)[1].unavailable.get(key.removeprefix("eval/"))
+        if reason:
+            raise UserError(f"config.attngan.best_checkpoint is {key}, which is {reason}")
 
 
 def check_judges(config: Config) -> None:

@@ -5,34 +5,42 @@ Images stay there. What is kept is two embeddings each, some integers, and sums 
 
 import dataclasses
 import hashlib
-import json
 from typing import Any
 
 import jax
 import numpy as np
 
-from attngan_jax import plain_files, storage
+from attngan_jax import storage
 from attngan_jax.data import datasets
 from attngan_jax.data.pipeline import EvenSubset
-from attngan_jax.errors import UserError
 from attngan_jax.evaluation.batched_map import BatchedMap, concatenate
 from attngan_jax.evaluation.inception_classifier import Classifier
+from attngan_jax.evaluation.input_rules import FAMILIES
 from attngan_jax.evaluation.judges import scoring
 from attngan_jax.evaluation.judges.files import Judges
 from attngan_jax.evaluation.metrics.fid_kid import Accumulator, Features, Statistics
-from attngan_jax.evaluation.metrics.inception_score import InceptionScore
+from attngan_jax.evaluation.metrics.inception_score import TEMPERATURES, InceptionScore
 from attngan_jax.evaluation.metrics.pointing_game import labels_of_words, pointing_game
+from attngan_jax.evaluation.reference_statistics import ReferenceCache
+from attngan_jax.evaluation.saved_images import SavedImages
+from attngan_jax.evaluation.shown_pairs import Plan, TestRecords
 from attngan_jax.sampling.trained_model import TrainedModel
 from attngan_jax.training import multihost
 
 
+def digest_of(variables: Any) -> str:
+    """SHA-256 of a tree of arrays with their names, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree.leaves_with_path(jax.device_get(variables)):
+        digest.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
 def damsm_classifier(trained: TrainedModel) -> Classifier:
     """This run's image encoder, whose features are the image embeddings, by its SHA-256."""
-    variables, digest = {"image": trained.variables["image"]}, hashlib.sha256()
-    for path, leaf in jax.tree.leaves_with_path(jax.device_get(variables["image"])):
-        digest.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
+    variables = {"image": trained.variables["image"]}
     resize = f"the image encoder, to {trained.config.image_encoder.image_size} pixels"
-    features = Features("damsm", digest.hexdigest(), resize)
+    features = Features("damsm", digest_of(variables["image"]), resize)
     return Classifier(features, variables, lambda v, x: (trained.encode_images(v, x)[1], None))
 
 
@@ -43,13 +51,29 @@ class Subject:
     trained: TrainedModel  # its config has the settings of this evaluation
     dataset: datasets.Dataset  # with the vocabulary of `trained`
     networks: dict[str, Classifier]  # "damsm", and "fid" and "score" (often one) if there are any
+    plan: Plan  # what can be measured
+    records: TestRecords  # of the dataset's test split
     judges: Judges | None = None  # where there are any of this dataset
     no_judges: str = ""  # why there are none
+    reference: Statistics | None = None  # for "fid", in place of those of the dataset's images
 
     @property
     def image_size(self) -> int:
         """Side of the generator's last images, at which real ones are compared with them."""
         return self.trained.task.image_sizes[-1]
+
+    @property
+    def compared(self) -> list[str]:
+        """The networks in whose features generated images are compared with real ones."""
+        metric_of = {"damsm": "fid_damsm", "fid": "fid"}
+        names = [name for name in metric_of if name in self.networks]
+        return [name for name in names if metric_of[name] not in self.plan.unavailable]
+
+    @property
+    def temperature(self) -> float | None:
+        """By which TISE divides the logits of the classifier that the Inception Score is by."""
+        score = self.networks.get("score")
+        return TEMPERATURES.get(FAMILIES[score.features.family].weights) if score else None
 
     @property
     def judging(self) -> dict | None:
@@ -103,16 +127,18 @@ def measure_training_images(subject: Subject, num_images: int) -> np.ndarray:
 
 
 def measure_generated(
-    subject: Subject, num_images: int
-) -> tuple[dict[str, Any], dict[str, Statistics], dict | None]:
-    """One generated image for each of `num_images` test captions.
+    subject: Subject, saving: bool = False, saved: SavedImages | None = None
+) -> tuple[dict[str, Any], dict[str, Statistics], dict[str, dict]]:
+    """One generated image for each of `plan.protocol.num_images` test captions.
 
     Returns `image_embedding`, `sentence` `[N, D]`, `class_id`, `index` `[N]` and with judges the
     rows of `scoring.judge` with the generator's maps; statistics of the features of "damsm" and
-    "fid"; the Inception Score of "score".
+    "fid"; the Inception Scores of "score" by their names. If `saving`, `saved` gets the images, in
+    the process that has it.
     """
     trained, judging, networks = subject.trained, subject.judging, subject.networks
     config, size = subject.trained.config, subject.image_size
+    num_images = subject.plan.protocol.num_images
     distinct = list(dict.fromkeys(networks.values()))  # a network that serves twice runs once
 
     def function(variables, batch):
@@ -124,39 +150,54 @@ def measure_generated(
         if judging is not None:
             maps = {f"generator_{s}": m.transpose(0, 3, 1, 2) for s, m in made.attention.items()}
             rows |= scoring.judge(variables["judging"], batch, image, maps)[1]
-        return rows, {name: outputs[distinct.index(c)] for name, c in networks.items()}
+        shown = {name: batch[name] for name in ("index", "caption_index")} | {"image": image}
+        named = {name: outputs[distinct.index(c)] for name, c in networks.items()}
+        return rows, named, shown if saving else None
 
     own = [network.variables for network in distinct]
     variables = {"trained": trained.variables, "judging": judging, "networks": own}
-    features = {name: c.features for name, c in networks.items() if name != "score"}
     keep = config.eval.kid_images
-    sums = {name: Accumulator(f, num_images, keep=keep) for name, f in features.items()}
-    kept, score = [], None
+    sums = {n: Accumulator(networks[n].features, num_images, keep=keep) for n in subject.compared}
+    kept, scores = [], {}
     if "score" in networks:
-        score = InceptionScore(num_images, config.eval.inception_splits, config.seed)
+        for name in ("inception_score", "inception_score_calibrated"):
+            if name not in subject.plan.unavailable:
+                splits = config.eval.inception_splits
+                scores[name] = InceptionScore(num_images, splits, config.seed)
     mapped = BatchedMap(function, config, subject.dataset, size)
-    for rows, outputs in mapped.rows(variables, subject.dataset.test, num_images, "Test captions"):
+    batches = mapped.rows(variables, subject.dataset.test, num_images, "Test captions")
+    for rows, outputs, shown in batches:
         kept.append(rows)
+        if saved:
+            saved.add(shown)
         for name, accumulator in sums.items():
             accumulator.add(outputs[name][0])
-        if score:
-            score.add(outputs["score"][1])
+        for name, score in scores.items():
+            calibrated = subject.temperature if name == "inception_score_calibrated" else None
+            score.add(outputs["score"][1], calibrated or 1.0)
+    if saved:
+        saved.finish()
     statistics = {name: accumulator.result() for name, accumulator in sums.items()}
-    return concatenate(kept), statistics, score.result() if score else None
+    return concatenate(kept), statistics, {name: score.result() for name, score in scores.items()}
 
 
-def measure_reference(subject: Subject, name: str, folder: storage.Path) -> Statistics | None:
+def measure_reference(
+    subject: Subject, name: str, folders: list[storage.Path]
+) -> Statistics | None:
     """Statistics of every real image of `eval.reference_split`, as large as the generated ones.
 
-    Where `folder` has a file of them, the first process reads it and the others return None.
+    Where one of `folders` has a file of them, the first process reads it and the others return
+    None; otherwise it is kept in the first that can be written.
     """
+    if name == "fid" and subject.reference is not None:
+        return subject.reference
     network, config, size = subject.networks[name], subject.trained.config, subject.image_size
     split_name, features = config.eval.reference_split, network.features
     split = getattr(subject.dataset, split_name)
     provenance = {name: config.data[name] for name in ("dataset", "crop_to_box", "resize_ratio")}
     provenance |= {"split": split_name, "num_images": len(split), "image_size": size}
     provenance |= {"records": subject.dataset.folder.parts[-3:], "sample": config.eval.kid_images}
-    cache = ReferenceCache(folder, features, provenance)
+    cache = ReferenceCache(folders, features, provenance)
     statistics = multihost.on_first(cache.load, "cache")
     if multihost.from_first(lambda: statistics is None, "cached"):
         key = f"image_{size}"
@@ -167,36 +208,3 @@ def measure_reference(subject: Subject, name: str, folder: storage.Path) -> Stat
         statistics = sums.result(f"{len(split):,} {split_name} images of {config.data.dataset}")
         multihost.on_first(lambda: cache.save(statistics), "save")
     return statistics
-
-
-class ReferenceCache:
-    """A file for `Statistics`, named after their features and further provenance, JSON values."""
-
-    def __init__(self, folder: storage.PathLike, features: Features, provenance: dict):
-        self._features = features
-        self._provenance = json.dumps(provenance | vars(features), sort_keys=True)
-        key = hashlib.sha256(self._provenance.encode()).hexdigest()[:12]
-        self.path = storage.path(folder) / f"{features.family}-{key}.npz"
-
-    def load(self) -> Statistics | None:
-        """What `save` wrote, or None; `UserError` for a file that holds something else."""
-        if not self.path.exists():
-            return None
-        try:
-            arrays = plain_files.read_arrays(plain_files.read_bytes(self.path))
-            if str(arrays.pop("provenance")) != self._provenance:
-                raise ValueError("its provenance is another")
-            images, num_images = str(arrays.pop("images")), int(arrays.pop("num_images"))
-            return Statistics(self._features, num_images, **arrays, images=images)
-        except plain_files.DAMAGED_ARRAYS as error:
-            if storage.describe_error(error):  # of an object store
-                raise
-            problem = f"cannot be used ({' '.join(str(error).split())})"
-            repair = "delete that file, and they are computed again"
-            raise UserError(f"the reference statistics {self.path} {problem}: {repair}") from error
-
-    def save(self, statistics: Statistics) -> None:
-        """Writes the file, whole or not at all."""
-        values = vars(statistics) | {"provenance": self._provenance}
-        arrays = {name: np.array(value) for name, value in values.items() if name != "features"}
-        storage.save_arrays(self.path, **arrays)

@@ -24,11 +24,16 @@ def r_precisions(real: dict, made: dict, subject: Subject) -> dict:
 
     `chosen_by` is what the best checkpoint is kept by, None where the newest is used.
     """
-    config, result = subject.trained.config, {}
+    config, plan, result = subject.trained.config, subject.plan, {}
+    if "r_precision" in plan.unavailable:
+        return dict.fromkeys(("r_precision", "r_precision_real_images"))
     generated, true = made["image_embedding"], real["image_embedding"][made["index"]]
     for name, images in {"r_precision": generated, "r_precision_real_images": true}.items():
         pairs = r_precision.Pairs(images, made["sentence"], made["class_id"], made["index"])
-        result[name] = r_precision.score(pairs, r_precision_protocol(config.eval), config.seed)
+        result[name] = r_precision.score(pairs, plan.protocol, config.seed)
+        result[name]["duplicate_captions"] = plan.duplicate_captions
+        if plan.mismatch_reason:
+            result[name]["mismatch_reason"] = plan.mismatch_reason
     chosen_by = config.attngan.best_checkpoint or None
     result["r_precision"] |= {"image_size": subject.image_size, "chosen_by": chosen_by}
     return result
@@ -57,38 +62,42 @@ def judged(real: dict, made: dict, training_features: np.ndarray, subject: Subje
     return {
         "attribute_accuracy": _attributes(made),
         "attribute_accuracy_real_images": _attributes(real),
-        "r_precision_independent": _independent(real, made, subject.trained.config),
-        **_judge_distances(real, made, training_features, subject.trained.config),
+        "r_precision_independent": _independent(real, made, subject),
+        **_judge_distances(real, made, training_features, subject),
         "spectrum": spectrum.spectrum(made["band_power"], real["band_power"]),
         "part_presence": _part_presence(real, made, subject.judges),
         "grounding": _grounding(real, made),
     }
 
 
-def _independent(real: dict, made: dict, config: Config) -> dict:
+def _independent(real: dict, made: dict, subject: Subject) -> dict | None:
     """R-precision by the caption matcher, and `real_images`' mean by it for the same captions."""
+    if "r_precision_independent" in subject.plan.unavailable:
+        return None
     shown = {"real": real["matched_image"][made["index"]], "made": made["matched_image"]}
     scores = {
         name: r_precision.score(
             r_precision.Pairs(images, made["matched_caption"], made["class_id"], made["index"]),
-            r_precision_protocol(config.eval),
-            config.seed,
+            subject.plan.protocol,
+            subject.trained.config.seed,
         )
         for name, images in shown.items()
     }
     return scores["made"] | {"real_images": scores["real"]["mean"]}
 
 
-def _judge_distances(real: dict, made: dict, training: np.ndarray, config: Config) -> dict:
+def _judge_distances(real: dict, made: dict, training: np.ndarray, subject: Subject) -> dict:
     """FID and KID in the attribute classifier's features, of as many generated images as there are
     training images, whose distances from the test images are the floor."""
-    count, keep = len(training), config.eval.kid_images
+    if "fid_judge" in subject.plan.unavailable:
+        return {"kid_judge": None, "fid_judge": None}
+    count, keep = len(training), subject.trained.config.eval.kid_images
     compared = [made["judge_features"][:count], training, real["judge_features"]]
     generated, floor, test = (judge_statistics(rows, keep) for rows in compared)
     (fid, kid), (fid_floor, kid_floor) = (fid_kid.distances(x, test) for x in (generated, floor))
     counts = {"num_images": count, "reference_images": len(real["judge_features"])}
     return {
-        "kid_judge": kid | {"floor": kid_floor["value"]} | counts,
+        "kid_judge": kid and kid_floor and kid | {"floor": kid_floor["value"]} | counts,
         "fid_judge": {"value": fid, "floor": fid_floor} | counts,
     }
 
@@ -134,28 +143,49 @@ def _attributes(rows: dict) -> dict:
 def distances(
     suffix: str, made: fid_kid.Statistics, reference: fid_kid.Statistics, subject: Subject
 ) -> dict:
-    """FID and KID in one kind of features, under these names with a suffix."""
+    """FID and KID in one kind of features, under these names with a suffix; KID may be None.
+
+    `reference_recipe` is which images the reference is of and what was done to them, a part of the
+    protocol; of statistics that were given it is their file's name.
+    """
     fid, kid = fid_kid.distances(made, reference)
-    split = subject.trained.config.eval.reference_split
+    split: str | None = subject.trained.config.eval.reference_split
+    recipe, real_images = f"{split} images as they are", reference.num_images or None
+    if reference.file:
+        split, recipe = None, reference.file
     common: dict = {"image_size": subject.image_size, "reference_split": split}
-    common |= {"num_images": made.num_images, "reference": reference.images}
-    common |= {"reference_images": reference.num_images} | vars(made.features)
+    common |= {"reference_recipe": recipe, "num_images": made.num_images}
+    common |= {"reference": reference.images, "reference_images": real_images}
+    common |= vars(made.features)
     counts = {"num_images": len(made.sample), "reference_images": len(reference.sample)}
-    return {f"fid{suffix}": {"value": fid} | common, f"kid{suffix}": kid | common | counts}
+    fids = {f"fid{suffix}": {"value": fid} | common}
+    return fids | {f"kid{suffix}": kid and kid | common | counts}
 
 
-def inception_score(score: dict, subject: Subject) -> dict:
-    """The score, with the classifier that it is by."""
-    features = subject.networks["score"].features
-    classifier = {"classifier": features.family, "weights_sha256": features.weights_sha256}
-    return score | classifier | {"image_size": subject.image_size}
+def inception_scores(scores: dict[str, dict], subject: Subject) -> dict:
+    """The scores by name, with the classifier that they are by; None without one."""
+    blocks: dict = dict.fromkeys(("inception_score", "inception_score_calibrated"))
+    for name, score in scores.items():
+        features = subject.networks["score"].features
+        classifier = {"classifier": features.family, "weights_sha256": features.weights_sha256}
+        blocks[name] = score | classifier | {"image_size": subject.image_size}
+        blocks[name]["resize"] = features.resize
+        if name == "inception_score_calibrated":
+            blocks[name]["temperature"] = subject.temperature
+    return blocks
 
 
-def reasons(metrics: dict, no_judges: str) -> dict[str, str]:
+def reasons(metrics: dict, subject: Subject) -> dict[str, str]:
     """Why those that are None are."""
     named = "config.eval.{}_weights names (python -m attngan_jax.convert classifier makes the file)"
     no_weights = f"not computed: it needs the weights of an Inception classifier, which {named}"
-    needs = {"inception_score": "inception_score", "fid": "fid", "kid": "fid"}
-    why = {name: no_weights.format(key) for name, key in needs.items()}
-    why |= dict.fromkeys(JUDGED, no_judges)
-    return {name: reason for name, reason in why.items() if metrics[name] is None}
+    needs = {"inception_score": "inception_score", "inception_score_calibrated": "inception_score"}
+    networks = {"inception_score": "score", "fid": "fid"}
+    needs |= {"fid": "fid", "kid": "fid"}
+    why = dict(subject.plan.unavailable)
+    for name, key in needs.items():
+        if networks[key] not in subject.networks:
+            why[name] = no_weights.format(key)
+    if subject.judges is None:
+        why |= dict.fromkeys(JUDGED, subject.no_judges)
+    return {name: reason for name, reason in why.items() if name in metrics and not metrics[name]}

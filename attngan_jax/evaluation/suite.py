@@ -1,7 +1,6 @@
 """All scores of a run, `report/metrics.json`, and the arrays that its report draws."""
 
 import contextlib
-import dataclasses
 import functools
 import json
 import time
@@ -10,16 +9,14 @@ from collections.abc import Iterator
 from absl import logging
 
 from attngan_jax import plain_files
-from attngan_jax.configuration import Config, check, load_workdir_config
-from attngan_jax.data import datasets
+from attngan_jax.configuration import Config, load_workdir_config
 from attngan_jax.errors import UserError
-from attngan_jax.evaluation import measurements
+from attngan_jax.evaluation import measurements, preparation
 from attngan_jax.evaluation import metric_blocks as blocks
-from attngan_jax.evaluation.inception_classifier import FID_FAMILIES, Classifier
-from attngan_jax.evaluation.judges import files as judge_files
+from attngan_jax.evaluation.reference_statistics import write_reference
+from attngan_jax.evaluation.saved_images import SavedImages
 from attngan_jax.sampling.interpolations import save_interpolations
 from attngan_jax.sampling.sample_writer import save_attention
-from attngan_jax.sampling.trained_model import TrainedModel
 from attngan_jax.storage import PathLike, write_text
 from attngan_jax.training import multihost, out_of_memory, parallel
 from attngan_jax.training.checkpoints import PARTS, Checkpoints, StageClock, wall_seconds
@@ -38,20 +35,28 @@ def evaluate(
     step: int | None = None,
     settings: dict | None = None,
     data_dir: PathLike | None = None,
+    save_images: PathLike | None = None,
+    image_format: str = "png",
+    save_fid_reference: PathLike | None = None,
 ) -> dict | None:
     """Scores a checkpoint on the test split and writes `report/`; returns the metrics.
 
     All processes of a run call this together; the first one adds up and writes, the others return
     None. `step`: by default the checkpoint that the run uses, the newest or the best. `settings`
-    replace keys of `config.eval`, `data_dir` that of `config.data`. Raises `UserError` without a
-    trained generator or the dataset, `CheckpointGone` where there is no checkpoint of `step` (any
-    more).
+    replace keys of `config.eval`, `data_dir` that of `config.data`. `save_images`: a folder for the
+    generated images, of a format of `saved_images.FORMATS`. `save_fid_reference`: a file for the
+    reference's mean and covariance.
+
+    A metric that can't be had is None, with its reason. Raises `UserError` without a trained
+    generator or the dataset, or a place for what is written, `CheckpointGone` where there is no
+    checkpoint of `step` (any more); all before the first image.
     """
     run = Workdir(workdir)
     clock = StageClock(run.folder, "evaluate")
     newest, used = multihost.from_first(lambda: _newest_and_used(run, step), "steps")
     try:
-        subject = multihost.on_each(lambda: _load(run, used, settings or {}, data_dir), "load")
+        load = functools.partial(preparation.load, run, used, settings or {}, data_dir)
+        subject = multihost.on_each(load, "load")
     except Exception as error:  # of any kind: in the other processes it is a UserError
         steps = functools.partial(Checkpoints.steps_in, run.folder, STAGE)
         if step is not None and step not in multihost.from_first(steps, "gone"):
@@ -59,41 +64,57 @@ def evaluate(
         raise
     config = subject.trained.config
     parallel.use_compilation_cache(config.compilation_cache_dir)
+
+    def prepare_outputs() -> SavedImages | None:
+        preparation.check_outputs(run, subject, save_fid_reference)
+        folder = save_images
+        return preparation.saved_images(subject, folder, image_format) if folder else None
+
+    saved = multihost.on_first(prepare_outputs, "outputs")
     with out_of_memory.explained(config, "eval"):
-        return _score(subject, run, newest, clock)
+        return _score(
+            subject, run, newest, clock, (save_images is not None, saved), save_fid_reference
+        )
 
 
 def _score(
-    subject: measurements.Subject, run: Workdir, newest: int | None, clock: StageClock
+    subject: measurements.Subject,
+    run: Workdir,
+    newest: int | None,
+    clock: StageClock,
+    saving: tuple[bool, SavedImages | None],
+    save_fid_reference: PathLike | None,
 ) -> dict | None:
     trained, dataset, config = subject.trained, subject.dataset, subject.trained.config
-    real = measurements.measure_real(subject)
-    num_images = blocks.r_precision_protocol(config.eval).num_images
-    made, statistics, score = measurements.measure_generated(subject, num_images)
-    if subject.judges is not None:
-        count = min(num_images, len(dataset.train))
-        training_features = measurements.measure_training_images(subject, count)
     # DAMSM's features are this run's own; Inception's are of the dataset, for all its runs.
-    folders = {"damsm": run.reference, "fid": dataset.folder / "reference"}
-    references = {n: measurements.measure_reference(subject, n, folders[n]) for n in statistics}
+    folders = {"damsm": [run.reference], "fid": [dataset.folder / "reference", run.reference]}
+    references = {
+        name: measurements.measure_reference(subject, name, folders[name])
+        for name in subject.compared
+    }
+    real = measurements.measure_real(subject)
+    made, statistics, scores = measurements.measure_generated(subject, *saving)
+    if subject.judges is not None:
+        count = min(subject.plan.protocol.num_images, len(dataset.train))
+        training_features = measurements.measure_training_images(subject, count)
 
     def write() -> dict:
         metrics: dict = {"step": trained.step, "newest_step": newest}
         metrics["newest_damsm_step"] = _newest_damsm_step(run)
         metrics |= {"dataset": config.data.dataset, "split": "test", "unit": "percent"}
+        metrics["chosen_by"] = config.attngan.best_checkpoint or None
         metrics |= blocks.r_precisions(real, made, subject)
         metrics["damsm_retrieval"] = blocks.damsm_retrieval(real, config, run.folder)
-        metrics |= dict.fromkeys(blocks.JUDGED) | {"fid": None, "kid": None}
+        metrics |= dict.fromkeys((*blocks.JUDGED, "fid", "kid", "fid_damsm", "kid_damsm"))
         if subject.judges is not None:
             metrics |= blocks.judged(real, made, training_features, subject)
         for name, suffix in {"damsm": "_damsm", "fid": ""}.items():
             if reference := references.get(name):
                 metrics |= blocks.distances(suffix, statistics[name], reference, subject)
-        metrics["inception_score"] = score and blocks.inception_score(score, subject)
-        metrics |= {
-            "reasons": blocks.reasons(metrics, subject.no_judges),
-            "settings": eval_settings(config),
-        }
+        if save_fid_reference and (reference := references.get("fid")):
+            write_reference(save_fid_reference, reference)
+        metrics |= blocks.inception_scores(scores, subject)
+        metrics |= {"reasons": blocks.reasons(metrics, subject), "settings": eval_settings(config)}
         save_attention(trained, dataset, run.folder)
         save_interpolations(trained, dataset, run.folder)
         clock.save()
@@ -116,36 +137,6 @@ def _newest_and_used(run: Workdir, step: int | None) -> tuple[int | None, int | 
     return newest if step in (None, used) else None, step or used
 
 
-def _load(
-    run: Workdir, step: int | None, settings: dict, data_dir: PathLike | None
-) -> measurements.Subject:
-    """The run and its dataset, and the classifiers that are read from files."""
-    trained = TrainedModel.load(run.folder, step)
-    config = trained.config
-    if settings or data_dir:
-        config = config.copy_and_resolve_references()
-        with config.unlocked():
-            config.eval.update(settings)
-            config.data.data_dir = str(data_dir or config.data.data_dir)
-        check(config)
-        trained = dataclasses.replace(trained, config=config)
-    dataset = dataclasses.replace(datasets.load(config), vocabulary=trained.vocabulary)
-    load = functools.cache(Classifier.load)  # one object where both are one file
-    paths = {"fid": config.eval.fid_weights, "score": config.eval.inception_score_weights}
-    networks = {name: load(path) for name, path in paths.items() if path}
-    if "fid" in networks and (family := networks["fid"].features.family) not in FID_FAMILIES:
-        problem = f"of the family {family}, in whose features no FID is known"
-        known = ", ".join(FID_FAMILIES)
-        raise UserError(f"config.eval.fid_weights is a classifier {problem}: give one of {known}")
-    networks = {"damsm": measurements.damsm_classifier(trained)} | networks
-    judges, no_judges = None, ""
-    try:
-        judges = judge_files.load_for(dataset.name, dataset.folder.parts[-1])
-    except UserError as error:
-        no_judges = str(error)
-    return measurements.Subject(trained, dataset, networks, judges, no_judges)
-
-
 def is_finished(workdir: PathLike, step: int, config: Config | None = None) -> bool:
     """Whether the run's checkpoint was scored with these settings, when `step` was the newest.
 
@@ -158,7 +149,8 @@ def is_finished(workdir: PathLike, step: int, config: Config | None = None) -> b
         same = metrics.get("newest_damsm_step", damsm_step) == damsm_step
         if config is not None:
             chosen_by = config.attngan.best_checkpoint or None
-            same &= metrics["r_precision"]["chosen_by"] == chosen_by
+            older = (metrics.get("r_precision") or {}).get("chosen_by")
+            same &= metrics.get("chosen_by", older) == chosen_by
             same &= metrics["settings"] == eval_settings(config)
         return metrics["newest_step"] == step and same
     except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -180,7 +172,7 @@ def log_scalars(workdir: PathLike, metrics: dict) -> None:
     from attngan_jax.training.metric_writer import Metrics
 
     means = ["r_precision", "r_precision_real_images", "r_precision_independent"]
-    means += ["attribute_accuracy", "inception_score"]
+    means += ["attribute_accuracy", "inception_score", "inception_score_calibrated"]
     scalars = {f"eval/{name}": metrics[name]["mean"] for name in means if metrics.get(name)}
     for name in ("fid", "kid", "fid_damsm", "kid_damsm"):
         if block := metrics.get(name):
@@ -193,7 +185,7 @@ def log_scalars(workdir: PathLike, metrics: dict) -> None:
     for part, shares in (metrics.get("part_presence") or {}).items():
         scalars[f"eval/part_presence_{part}"] = shares["generated"]
     for name, block in (metrics.get("grounding") or {}).items():
-        if isinstance(block, dict):
+        if isinstance(block, dict) and block["mean"] is not None:
             scalars[f"eval/grounding_{name}"] = block["mean"]
     if scalars != _logged_scores(workdir).get(metrics["step"]):
         with contextlib.closing(Metrics(workdir, "eval")) as writer:

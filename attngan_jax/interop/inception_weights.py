@@ -99,8 +99,9 @@ def _trunk(what: str, state_dict: Mapping[str, np.ndarray]) -> Variables:
 def convert_classifier(source: str | Path, out: storage.PathLike) -> str:
     """Converts torchvision's .pth, the graph of 2015-12-05 (.pb) or a TF-slim checkpoint.
 
-    A checkpoint's `source` is its prefix, such as `model.ckpt-5000`. Returns the family. Raises
-    `UserError` for a file that can't be read, or is none of these.
+    The graph's weights may also be those that pytorch-fid has converted to torchvision's names
+    (.pth). A checkpoint's `source` is its prefix, such as `model.ckpt-5000`. Returns the family.
+    Raises `UserError` for a file that can't be read, or is none of these.
     """
     from attngan_jax.interop import tensorflow_files
 
@@ -110,7 +111,8 @@ def convert_classifier(source: str | Path, out: storage.PathLike) -> str:
     elif source.with_name(source.name + ".index").exists() or _is_old_checkpoint(source):
         family, state_dict = "cub-50", tensorflow_files.read_slim_checkpoint(source)
     else:
-        family, state_dict = "torchvision", read_state_dict(source)
+        state_dict = read_state_dict(source)
+        family = _family_of(state_dict)
     arrays = _classifier_arrays(family, state_dict, source)
     content = safetensors.numpy.save(arrays, {"family": family, "source": source.name})
     try:
@@ -119,6 +121,12 @@ def convert_classifier(source: str | Path, out: storage.PathLike) -> str:
         why = storage.strerror(error)
         raise UserError(f"{out} cannot be written ({why}): choose another --out") from error
     return family
+
+
+def _family_of(state_dict: Mapping[str, np.ndarray]) -> str:
+    """Whose weights these are, under torchvision's names: by the number of outputs."""
+    outputs = np.shape(state_dict["fc.weight"])[:1] if "fc.weight" in state_dict else ()
+    return "tf-2015" if outputs == (FAMILIES["tf-2015"],) else "torchvision"
 
 
 def read_classifier(path: storage.PathLike) -> ClassifierWeights:
@@ -156,7 +164,10 @@ def _classifier_arrays(
         if found != list(shape):
             what = "is missing" if found is None else f"has the shape {found}, not {list(shape)}"
             raise UserError(f"{path} is not a {family} Inception-v3 classifier: {name} {what}")
-    return {name: np.ascontiguousarray(state_dict[name], np.float32) for name in wanted}
+    arrays = {name: np.ascontiguousarray(state_dict[name], np.float32) for name in wanted}
+    if family == "tf-2015":
+        arrays["fc.bias"] = np.zeros_like(arrays["fc.bias"])  # which the scores are taken without
+    return arrays
 
 
 def _is_old_checkpoint(path: Path) -> bool:

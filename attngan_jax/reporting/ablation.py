@@ -14,10 +14,10 @@ from attngan_jax.reporting.embedded_images import data_uri
 from attngan_jax.reporting.page import environment
 from attngan_jax.workdir import Workdir
 
-# variant -> (its name, the paper's Inception Score and R-precision on CUB, Tables 2 and 3). That
-# 3.98 and 10.37 are of "AttnGAN1, no DAMSM" is from memory; the paper has no row without attention.
+# variant -> (its name, the paper's Inception Score and R-precision on CUB, Tables 2 and 3); None
+# for the row "AttnGAN1, no DAMSM", which could not be read at its source, and where there is none.
 VARIANTS = {
-    "no_damsm": ("two stages, λ 0 (no DAMSM)", 3.98, 10.37),
+    "no_damsm": ("two stages, λ 0 (no DAMSM)", None, None),
     "lambda_0.1": ("two stages, λ 0.1", 4.19, 16.55),
     "lambda_1": ("two stages, λ 1", 4.35, 34.96),
     "lambda_5": ("two stages, λ 5", 4.35, 58.65),

@@ -22,8 +22,9 @@ PARTS = {  # of the protocols of Inception Score, FID and KID
     "classifier": "classifier {}",
 }
 SCORES = {"eval/retrieval_r1": "its mean R@1", "eval/r_precision": "R-precision"}
+# Not in the first files:
 NEWER = {"damsm_retrieval", "grounding", "kid", "r_precision_independent", "kid_judge"}
-NEWER |= {"fid_judge", "spectrum", "part_presence"}  # not in the first files
+NEWER |= {"fid_judge", "spectrum", "part_presence", "inception_score_calibrated"}
 Cells = tuple[str, str, str, str, str]  # name, value, spread, protocol and note, as in `Row`
 
 
@@ -135,6 +136,10 @@ def _r_precision(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
         f"{PROTOCOLS.get(values.get('protocol', ''), '')}"
     )
     note = f"Chance {percent(100 / candidates)}."
+    if reason := values.get("mismatch_reason"):
+        note += f" {_sentence(reason)}"
+    if count := values.get("duplicate_captions"):
+        note += f" {count:,} captions are a mismatching image's, too: drawn for it, errors."
     real = metrics.get("r_precision_real_images")
     if values is real:
         made = metrics.get("r_precision")
@@ -240,7 +245,7 @@ def _grounding(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
         known.append(f"DAMSM's maps score {percent(score)} by its parts, {true_score} by true ones")
     segmenter = f" (on real images {'; '.join(known)})" if known else ""
     for network, one in values.items():
-        if not isinstance(one, dict):
+        if not isinstance(one, dict) or one["mean"] is None:  # no word named a part
             continue
         maps, images = "DAMSM's maps", "real test images, with their true part masks"
         if network != "damsm":
@@ -250,13 +255,16 @@ def _grounding(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
         game = "Pointing game: is the peak of the map of a word that names a part inside that part?"
         protocol = f"{game} {one['count']:,} words, on {images}."
         note = f"Chance, a random cell of the map: {percent(one['chance'])}. "
-        note += f"Peaks of the caption's other part words: {percent(one['other_words'])}."
+        if one["other_words"] is not None:
+            note += f"Peaks of the caption's other part words: {percent(one['other_words'])}."
         yield f"{name}, {maps}", percent(one["mean"]), "", protocol, note
 
 
 def _inception_score(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
     spread = f"± {values['std']:.2f}" if "std" in values else ""
     note = "Higher is better; comparable only with the same classifier."
+    if temperature := values.get("temperature"):
+        note = f"TISE's IS*: as above, with logits divided by {temperature:.4f}."
     yield name, f"{values['mean']:.2f}", spread, _protocol(values), note
 
 
@@ -270,8 +278,7 @@ def _distance(name: str, values: dict, metrics: dict) -> Iterator[Cells]:
     spread = f"{values['confidence']:g} %: {' to '.join(ends)}" if ends else ""
     note = "Lower is better; its expectation does not depend on the number of images."
     if fid:
-        note = "Lower is better; compare only with the same weights and number of images:"
-        note += " fewer images give a larger FID."
+        note = "Lower is better; compare within a family alone. Fewer images give a larger FID."
     yield f"{name.split()[0]} ({values['family']})", value, spread, _protocol(values), note
 
 
@@ -287,6 +294,7 @@ METRICS = {
     "part_presence": ("Part presence", _part_presence),
     "grounding": ("Grounding", _grounding),
     "inception_score": ("Inception Score", _inception_score),
+    "inception_score_calibrated": ("Inception Score, calibrated (IS*)", _inception_score),
     "fid": ("FID", _distance),
     "kid": ("KID", _distance),
 }

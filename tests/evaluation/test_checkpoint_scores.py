@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from attngan_jax.errors import UserError
-from attngan_jax.evaluation.checkpoint_scores import GeneratorScore, RetrievalScore, check_judges
+from attngan_jax.evaluation.checkpoint_scores import (
+    GeneratorScore,
+    RetrievalScore,
+    check_judges,
+    check_test_split,
+)
 from attngan_jax.sampling.sample_writer import SampleWriter
 from attngan_jax.sampling.trained_model import load_encoders, restore_stage
 from attngan_jax.training import loop
@@ -109,3 +114,12 @@ def test_no_judge_chooses_a_checkpoint_of_other_images(chosen_by, tiny_config):
         check_judges(tiny_config)
     tiny_config.attngan.best_checkpoint = "eval/r_precision"
     check_judges(tiny_config)
+
+
+def test_a_test_split_too_small_for_the_choice_is_told_before_training(tiny_config, tiny_dataset):
+    check_test_split(tiny_config, tiny_dataset)  # nothing is chosen by a score
+    tiny_config.eval.update({"kid_images": 2, "num_candidates": 1_000})
+    for key, why in (("kid_judge", "config.eval.kid_images is 2"), ("r_precision", "wants 999")):
+        tiny_config.attngan.best_checkpoint = f"eval/{key}"
+        with pytest.raises(UserError, match=f"is eval/{key}, which is not computed: it .*{why}"):
+            check_test_split(tiny_config, tiny_dataset)

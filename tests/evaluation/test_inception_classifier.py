@@ -6,10 +6,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
-from attngan_jax.evaluation.inception_classifier import Classifier, resize_tensorflow_1
-from attngan_jax.interop.inception_weights import ClassifierWeights
-from attngan_jax.models.inception import InceptionV3, _pool
+from attngan_jax.errors import UserError
+from attngan_jax.evaluation import inception_classifier
+from attngan_jax.evaluation.inception_classifier import Classifier
+from attngan_jax.evaluation.input_rules import FAMILIES, resize_pillow, resize_tensorflow_1
+from attngan_jax.interop import write_safetensors
+from attngan_jax.interop.inception_weights import (
+    ClassifierWeights,
+    convert_classifier,
+    read_classifier,
+)
+from attngan_jax.interop.name_tables import inception_rows, layer
+from attngan_jax.models.inception import _pool
+from benchmarks import inception_in_pytorch as pytorch
 
 
 def test_tensorflow_1_resizes_from_the_corner():
@@ -20,6 +31,38 @@ def test_tensorflow_1_resizes_from_the_corner():
     np.testing.assert_allclose(resize_tensorflow_1(image.swapaxes(1, 2), 8)[0, :, 0, 0], wanted)
 
 
+@pytest.mark.parametrize("size", [7, 64, 256, 299, 512])
+def test_pillows_filter_bit_by_bit(size):
+    """Enlarging and reducing, where the triangle is wider."""
+    images = np.random.default_rng(size).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
+    shape, rule = (299, 299), Image.Resampling.BILINEAR
+    wanted = [np.asarray(Image.fromarray(image).resize(shape, rule)) for image in images]
+    np.testing.assert_array_equal(resize_pillow(images, 299), wanted)
+
+
+def test_black_and_white_as_each_family_feeds_them():
+    ends = np.stack([np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)])
+    wanted = dict.fromkeys(FAMILIES, ((-1,) * 3, (1,) * 3))
+    wanted["torchvision-dmgan"] = ((-0.030, -0.088, -0.188), (0.428, 0.360, 0.262))
+    for family in ("tf-2015", "tf-2015-dmgan"):
+        wanted[family] = ((-1,) * 3, (0.9921875,) * 3)
+    for family, (black, white) in wanted.items():
+        x = FAMILIES[family].prepare(jnp.asarray(ends))
+        assert x.shape == (2, 299, 299, 3) and x.dtype == jnp.float32
+        np.testing.assert_allclose(x[0, 150, 150], black, atol=1e-6, err_msg=family)
+        np.testing.assert_allclose(x[1, 150, 150], white, atol=1e-6, err_msg=family)
+
+
+def test_a_family_is_of_its_own_weights(monkeypatch):
+    weights = ClassifierWeights("torchvision", {}, np.ones((2048, 2)), np.ones(2), "0" * 64)
+    monkeypatch.setattr(inception_classifier, "read_classifier", lambda path: weights)
+    assert Classifier.load("file").features.family == "torchvision"
+    features = Classifier.load("file", "torchvision-dmgan").features
+    assert features.family == "torchvision-dmgan" and "normalize_input" in features.resize
+    with pytest.raises(UserError, match="file has the weights torchvision, .* torchvision-dmgan"):
+        Classifier.load("file", "tf-2015")
+
+
 def test_padding_of_the_average_pool():
     ones = jnp.ones((1, 3, 3, 1))
     assert _pool("average", ones)[0, 0, 0, 0] == pytest.approx(4 / 9)  # PyTorch
@@ -28,31 +71,54 @@ def test_padding_of_the_average_pool():
     assert (_pool("same_max", peak) == 5.0).all()
 
 
-def random_weights(family, classes):
-    key, images = jax.random.key(0), jnp.zeros((1, 299, 299, 3))
-    shapes = jax.eval_shape(lambda: InceptionV3().init(key, images, train=False))
-    rng, fixed = np.random.default_rng(0), {"var": 1.0, "scale": 1.0, "bias": 0.0, "mean": 0.0}
-
-    def fill(path, leaf):
-        if (name := path[-1].key) in fixed:
-            return np.full(leaf.shape, fixed[name], np.float32)
-        scale = (2 / np.prod(leaf.shape[:-1])) ** 0.5
-        return (scale * rng.standard_normal(leaf.shape)).astype(np.float32)
-
-    variables = jax.tree_util.tree_map_with_path(fill, shapes)
-    kernel = 0.1 * rng.standard_normal((2048, classes)).astype(np.float32)
-    return ClassifierWeights(family, variables, kernel, np.zeros(classes, np.float32), "0" * 64)
+# Recorded by benchmarks/inception_in_pytorch.py, PyTorch 2.14.1 on a CPU, of two seeded images.
+FEATURES = [
+    [7.087914, 0.475931, 0.127067, 3.207907, 3.598961, 0.152078, 0.307904, 0.896723, 7.872438]
+    + [7.049656, 0.0],
+    [8.81371, 0.123109, 0.124409, 3.835317, 4.930564, 0.196292, 0.596379, 1.088802, 8.96429]
+    + [8.526966, 0.0],
+]
+MEANS = [1.592299, 1.946111]
+LOGITS = [
+    [-4.037638, -4.879771, 2.754462, -1.776426, -0.05713],
+    [-4.067095, -5.546721, 3.823986, -2.531165, -0.342603],
+]
 
 
-def test_families_differ_in_their_features():
-    image = np.random.default_rng(1).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
-    features = {}
-    for family in ("torchvision", "tf-2015", "cub-50"):
-        classifier = Classifier.of_weights(random_weights(family, 50))
-        pooled, probabilities = jax.jit(classifier.apply)(classifier.variables, image)
-        assert pooled.shape == (1, 2048) and probabilities.shape == (1, 50)
-        np.testing.assert_allclose(probabilities.sum(), 1.0, rtol=1e-5)
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Seeded ones under the names of pytorch-fid's file, as `convert classifier` reads them."""
+    rows = inception_rows() + layer("fc", "fc", (1008, 2048), bias=True)
+    seeded = pytorch.seeded_weights({row.pt: row.shape for row in rows if row.flax})
+    folder = tmp_path_factory.mktemp("weights")
+    write_safetensors(folder / "pt_inception.safetensors", seeded)
+    out = folder / "tf-2015.safetensors"
+    assert convert_classifier(folder / "pt_inception.safetensors", out) == "tf-2015"
+    return read_classifier(out)
+
+
+def test_features_and_logits_are_pytorchs(weights):
+    """Average pools without the padding, the last block's maximum, no bias in the logits."""
+    classifier = Classifier.of_weights(weights, "tf-2015-pytorch-fid")
+    images = pytorch.seeded_images(2)
+    features, probabilities = jax.jit(classifier.apply)(classifier.variables, images)
+    found, close = np.asarray(features), dict(rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found[:, list(pytorch.INDICES)], FEATURES, **close)
+    np.testing.assert_allclose(found.mean(1), MEANS, rtol=1e-4)
+    logits = np.log(np.asarray(probabilities, np.float64))[:, list(pytorch.LOGITS)]
+    wanted = np.array(LOGITS)
+    np.testing.assert_allclose(logits - logits[:, :1], wanted - wanted[:, :1], atol=2e-3)
+
+
+def test_torchvisions_pools_and_input_rules_make_other_features(weights):
+    """The published FIDs need both: torchvision's pools, and DM-GAN's values."""
+    image, features = pytorch.seeded_images(1), []
+    torchvision = weights._replace(family="torchvision")
+    for family in ("torchvision", "torchvision-dmgan"):
+        classifier = Classifier.of_weights(torchvision, family)
+        network = jax.jit(classifier.apply)
+        features.append(np.asarray(network(classifier.variables, image)[0]))
         assert classifier.features.family == family
-        features[family] = np.asarray(pooled)
-    for one, other in itertools.combinations(features, 2):
-        assert np.abs(features[one] - features[other]).max() > 1e-3
+    differences = [np.abs(one - other).max() for one, other in itertools.pairwise(features)]
+    assert min(differences) > 1e-2
+    assert np.abs(features[0][0, list(pytorch.INDICES)] - FEATURES[0]).max() > 1e-2

@@ -8,13 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
+from attngan_jax import storage
 from attngan_jax.configuration import load_workdir_config
 from attngan_jax.errors import UserError
 from attngan_jax.evaluation import suite
 from attngan_jax.evaluation.inception_classifier import Classifier
 from attngan_jax.evaluation.judges import files as judge_files
+from attngan_jax.evaluation.metrics import fid_kid
 from attngan_jax.evaluation.metrics.fid_kid import Features
+from attngan_jax.reporting.page import write_report
 from attngan_jax.training import parallel
 from attngan_jax.workdir import Workdir
 from tests import tiny_runs
@@ -24,8 +28,8 @@ FILE = "torchvision.safetensors"
 WEIGHTS = {"fid_weights": FILE, "inception_score_weights": FILE, "inception_splits": 3}
 
 
-def made_up_classifier(path):
-    """In the place of `Classifier.load`; the file's name is the family.
+def made_up_classifier(path, family=""):
+    """In the place of `Classifier.load`; the file's name is the family where none is given.
 
     Its features are the mean colours of the four quarters.
     """
@@ -37,7 +41,8 @@ def made_up_classifier(path):
         features = quarters.reshape(B, 12) / 255
         return features, jax.nn.softmax(features @ variables["kernel"])
 
-    features = Features(path.removesuffix(".safetensors"), "1" * 64, "not at all")
+    family = family or path.removesuffix(".safetensors")
+    features = Features(family, "1" * 64, "not at all")
     return Classifier(features, {"kernel": kernel}, apply)
 
 
@@ -58,7 +63,9 @@ def test_scores_with_classifiers(run):
     assert (fid["num_images"], fid["reference_images"]) == (30, 15)
     assert fid["value"] > 0 and kid["low"] < kid["value"] < kid["high"]
     assert 1 <= score["mean"] < 5 and (score["splits"], score["num_images"]) == (3, 30)
-    assert metrics["reasons"] == {} and metrics["fid_damsm"]["family"] == "damsm"
+    assert metrics["fid_damsm"]["family"] == "damsm"
+    assert fid["reference_recipe"] == "test images as they are"
+    assert metrics["reasons"].keys() == {"inception_score_calibrated"}  # by no weights of TISE's
 
     (cached,) = data.rglob("reference/torchvision-*.npz")
     with np.load(cached) as arrays:
@@ -73,6 +80,9 @@ def test_scores_with_classifiers(run):
     assert other["fid"] == fid and cached.stat().st_mtime_ns == stamp
     assert other["inception_score"]["classifier"] == "cub-50"
     assert other["inception_score"]["mean"] == score["mean"]  # the same numbers, another family
+    star = other["inception_score_calibrated"]
+    assert star["temperature"] == pytest.approx(0.598054) and other["reasons"] == {}
+    assert star["mean"] > score["mean"] + 0.01  # surer of each image
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     names = "fid_torchvision kid_torchvision fid_damsm inception_score grounding_damsm".split()
     assert {f"eval/{name}" for name in names} <= lines[-1]["scalars"].keys()
@@ -91,6 +101,74 @@ def test_without_judges_their_scores_are_null_and_say_why(run, monkeypatch):
         assert metrics[name] is None
         assert "judges are of procedural_birds 0.9.0" in metrics["reasons"][name]
     assert metrics["r_precision"]["mean"] >= 0 and metrics["fid_damsm"]["value"] > 0
+
+
+def test_images_and_statistics_go_out_and_statistics_come_in(run, tmp_path):
+    """The files are the very images that were scored, and a second evaluation keeps them."""
+    workdir, _ = run
+    outputs = dict(save_images=tmp_path / "images", save_fid_reference=tmp_path / "real.npz")
+    first = suite.evaluate(workdir, settings=WEIGHTS, **outputs)
+    manifest = json.loads((tmp_path / "images" / "manifest.json").read_text())
+    assert manifest["complete"] and len(manifest["images"]) == 30
+    assert manifest["model"]["step"] == 4 and manifest["model"]["image_size"] == 16
+    images = [
+        np.asarray(Image.open(tmp_path / "images" / one["file"])) for one in manifest["images"]
+    ]
+    classifier = made_up_classifier(FILE)
+    features, _ = classifier.apply(classifier.variables, jnp.asarray(np.stack(images)))
+    with np.load(tmp_path / "real.npz") as real:
+        covariance = np.cov(np.asarray(features, np.float64).T)
+        gaussians = (features.mean(0), covariance, real["mu"], real["sigma"])
+        fid = fid_kid.gaussian_distance(*gaussians)
+    assert fid == pytest.approx(first["fid"]["value"], rel=1e-4)
+
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "images").glob("*.png")}
+    settings = WEIGHTS | {"fid_reference": str(tmp_path / "real.npz")}
+    given = suite.evaluate(workdir, settings=settings, save_images=tmp_path / "images")
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps and len(stamps) == 30
+    assert given["fid"]["value"] == pytest.approx(first["fid"]["value"], rel=1e-9)
+    assert given["fid"]["reference_recipe"] == "real.npz" and given["kid"] is None
+    assert given["fid"]["reference_images"] is given["fid"]["reference_split"] is None
+    assert "15 test images of procedural_birds" in given["fid"]["reference"]
+    assert "no features of single images" in given["reasons"]["kid"]
+
+
+def test_what_would_fail_at_the_end_is_asked_at_the_start(run, tmp_path, monkeypatch):
+    def measured(*_, **__):
+        raise AssertionError("images were made")
+
+    workdir, _ = run
+    monkeypatch.setattr(suite.measurements, "measure_real", measured)
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "out"
+    for outputs, settings, message in (
+        ({"save_fid_reference": out / "a.npz"}, {}, "there are no config.eval.fid_weights"),
+        ({"save_fid_reference": tmp_path / "file" / "a.npz"}, WEIGHTS, "nothing can be written"),
+        ({"save_images": tmp_path / "file"}, {}, "is no folder"),
+        ({}, {"fid_reference": "none.npz"}, "fid_reference needs config.eval.fid_weights"),
+        ({}, WEIGHTS | {"fid_reference": "none.npz"}, "none.npz cannot be read"),
+    ):
+        with pytest.raises(UserError, match=message):
+            suite.evaluate(workdir, settings=settings, **outputs)
+    assert not out.exists()
+    monkeypatch.setattr(storage.os, "access", lambda path, *_, **__: path != workdir / "report")
+    with pytest.raises(UserError, match="--workdir is .*report, where nothing can be written"):
+        suite.evaluate(workdir)
+
+
+def test_two_images_leave_the_other_scores(run):
+    """Too few for KID, for the splits of the Inception Score and for R-precision's candidates."""
+    workdir, _ = run
+    metrics = suite.evaluate(workdir, settings=WEIGHTS | {"num_images": 2})
+    null = {"kid", "kid_damsm", "kid_judge", "inception_score", "inception_score_calibrated"}
+    null |= {"r_precision", "r_precision_real_images", "r_precision_independent"}
+    assert {name for name in metrics if metrics[name] is None} == null | {"chosen_by"}
+    assert metrics["reasons"].keys() == null
+    assert "it needs 3 images of either kind" in metrics["reasons"]["kid"]
+    assert "mismatching captions" in metrics["reasons"]["r_precision"]
+    assert metrics["fid"]["num_images"] == 2 and metrics["attribute_accuracy"]
+    assert write_report(workdir).exists()
+    assert suite.is_finished(workdir, 4)
 
 
 def test_the_cub_classifier_gives_no_fid(run):
@@ -129,10 +207,15 @@ def test_neither_devices_nor_batches_change_a_number(run, tmp_path, monkeypatch)
         return suite.evaluate(copy, settings=WEIGHTS | {"batch_size": batch_size})
 
     one, four = score(1, 7), score(4, 16)
-    assert one["reasons"] == {} and one["fid"] is not None and one["inception_score"] is not None
+    assert (
+        one["reasons"].keys() == {"inception_score_calibrated"}
+        and one["fid"] is not None
+        and one["inception_score"] is not None
+    )
     assert_same_metrics(one, four)
     before = json.loads(Workdir(workdir).metrics.read_text())  # one device, batches of 8
-    without = {"fid": None, "kid": None, "inception_score": None, "reasons": before["reasons"]}
+    without = dict.fromkeys(("fid", "kid", "inception_score", "inception_score_calibrated"))
+    without["reasons"] = before["reasons"]
     assert_same_metrics(before, one | without)
 
 

@@ -57,6 +57,18 @@ def test_torchvisions_trunk_and_classifier(tmp_path):
     assert_trunk(weights.variables)
 
 
+def test_pytorch_fids_weights_are_those_of_the_graph(tmp_path):
+    """Torchvision's names with 1,008 outputs; its bias is not used, as in the graph."""
+    path, out = tmp_path / "pt_inception-2015-12-05.safetensors", tmp_path / "out.safetensors"
+    fc = {"fc.weight": logits(1008).T.copy(), "fc.bias": np.ones(1008, np.float32)}
+    write_safetensors(path, torchvision() | fc)
+    assert inception_weights.convert_classifier(path, out) == "tf-2015"
+    weights = inception_weights.read_classifier(out)
+    assert weights.family == "tf-2015" and not weights.bias.any()
+    np.testing.assert_array_equal(weights.kernel, logits(1008))
+    assert_trunk(weights.variables)
+
+
 def test_trunks_that_are_refused(tmp_path):
     """Half a trunk, downloads that are not what their names say, no choice, and no file."""
     half = {n: a for n, a in torchvision().items() if not n.startswith(("Mixed_7", "fc"))}

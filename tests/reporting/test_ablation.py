@@ -50,7 +50,7 @@ def test_every_variant_of_the_config_is_in_the_table_and_in_an_ordering():
     assert chained == ablation.VARIANTS.keys()
     chain = ablation.ORDERINGS["R-precision rises with λ"]
     published = [ablation.VARIANTS[variant][2] for variant in chain]
-    assert published == sorted(published) and published[0] == 10.37
+    assert published[0] is None and published[1:] == sorted(published[1:])
 
 
 def test_the_table_has_means_and_deviations_over_seeds(folder):
@@ -61,7 +61,7 @@ def test_the_table_has_means_and_deviations_over_seeds(folder):
     assert two["Plumage colours right, %"] == "32.5 ± 3.5"
     assert two["paper, CUB: R-precision, %"] == "58.65" and two["seeds"] == "0, 1"
     assert list(cells["AttnDCGAN, λ 5"].values())[1:4] == ["not run", "–", "–"]
-    assert list(cells["two stages, λ 0 (no DAMSM)"].values())[-2:] == ["10.37", "3.98"]
+    assert list(cells["two stages, λ 0 (no DAMSM)"].values())[-2:] == ["–", "–"]
     assert list(cells["two stages, λ 5, no attention"].values())[-2:] == ["–", "–"]
 
 

@@ -3,11 +3,13 @@
 import pytest
 from synthetic_run import METRICS, PRECISION
 
+from attngan_jax.evaluation import input_rules
 from attngan_jax.reporting import metric_rows, published
 
 SIZE = {"num_images": 30_000, "image_size": 256}
 PAPER = PRECISION | SIZE | {"protocol": "paper", "candidates": 100, "mismatch": "image"}
-PAPER_FID = SIZE | {"reference_split": "test", "family": "tf-2015"}
+PAPER_FID = SIZE | {"reference_recipe": "test images as they are", "family": "tf-2015"}
+DM_GAN_FID = {"family": "torchvision-dmgan"}
 CROWN = {"accuracy": 50.0, "chance": 2.0, "other_words": 7.0, "count": 99}
 POINTING = {"mean": 61.5, "chance": 4.25, "other_words": 11.0, "count": 1234, "crown": CROWN}
 JUDGED = {"damsm_by_judge": 43.0, "judge_pixel_accuracy": 97.0, "judge_part_overlap": 71.0}
@@ -133,15 +135,23 @@ def test_a_metric_that_is_null_says_why():
     "key, changed, value, said",
     [
         ("r_precision", {}, "67.82 ± 4.43 %", "AttnGAN on CUB (paper, Table 3)"),
-        ("r_precision", {"protocol": "dm_gan"}, None, "protocol: paper there, dm gan here"),
+        ("r_precision", {"protocol": "dm_gan"}, "72.31 ± 0.91 %", "DAMSM that AttnGAN's authors"),
+        ("r_precision", {"protocol": "own"}, None, "protocol: paper there, own here"),
         ("r_precision", {"protocol": None}, None, "protocol: paper there, not recorded here"),
         ("r_precision", {"num_images": 2_000}, None, "images: 30,000 there, 2,000 here"),
         ("r_precision", {"candidates": 10}, None, "candidates: 100 there, 10 here"),
         ("r_precision", {"image_size": 64}, None, "pixels a side: 256 there, 64 here"),
         ("fid", {}, "14.01", "the paper has no FID"),
-        ("fid", {"family": "torchvision"}, "23.98", "the paper has no FID"),
+        ("fid", DM_GAN_FID, "23.98", "AttnGAN++ 15.01 (measured by TISE's authors"),
+        ("fid", DM_GAN_FID | {"reference_recipe": "bird_val.npz"}, "23.98", "DM-GAN 16.09"),
+        ("fid", DM_GAN_FID | {"reference_recipe": "bird_val256_FIDK0.npz"}, "12.10", "flipped and"),
         ("fid", {"num_images": 5_000}, None, "images: 30,000 there, 5,000 here"),
-        ("fid", {"reference_split": "train"}, None, "reference split: test there, train here"),
+        (
+            "fid",
+            {"reference_recipe": "train images as they are"},
+            None,
+            "reference recipe: test images as they are there, train images as they are here",
+        ),
         ("fid", {"image_size": 64}, None, "pixels a side: 256 there, 64 here"),
     ],
 )
@@ -150,6 +160,33 @@ def test_a_published_value_stands_only_beside_the_same_protocol(key, changed, va
     compared = published.compare({"dataset": "cub", key: entry}, key)
     assert compared.value == value and said in compared.why
     assert value or {"r_precision": "67.82", "fid": "14.01"}[key] in compared.why
+
+
+@pytest.mark.parametrize("dataset", ["cub", "coco"])
+def test_an_fid_stands_beside_its_own_family_alone(dataset):
+    """torchvision's own input rule made none of the published numbers, nor did pytorch-fid's."""
+    by_family = {}
+    for family in input_rules.FID_FAMILIES:
+        entry = PAPER_FID | {"family": family}
+        by_family[family] = published.compare({"dataset": dataset, "fid": entry}, "fid")
+    assert {f for f, compared in by_family.items() if compared.value} == {
+        "torchvision-dmgan",
+        "tf-2015",
+    }
+    for family in ("torchvision", "tf-2015-pytorch-fid"):
+        assert "none of this family" in by_family[family].why
+        assert "torchvision-dmgan, tf-2015" in by_family[family].why
+
+
+def test_every_published_number_says_who_measured_it_and_reads_as_a_number():
+    for group in published.PUBLISHED:
+        assert group.dataset in published.NAMES and group.needs
+        for model, value, source in group.values:
+            assert model and len(source) > 5 and float(value.split()[0]) > 0
+    of_cub = [one for one in published.PUBLISHED if (one.metric, one.dataset) == ("fid", "cub")]
+    families = [group.needs["family"] for group in of_cub]
+    assert len(set(map(str, (group.needs for group in of_cub)))) == len(of_cub)
+    assert set(families) <= input_rules.FAMILIES.keys()
 
 
 @pytest.mark.parametrize("key", ["r_precision", "damsm_retrieval"])
@@ -163,7 +200,7 @@ def test_a_checkpoint_that_was_chosen_on_test_pairs_says_so(key, chosen_by):
 def test_cub_and_coco_have_published_numbers_and_procedural_birds_have_none():
     rows = metric_rows.metric_rows(WHOLE)
     assert all(one.published.value is None and one.published.why for one in rows)
-    assert "paper measured CUB and COCO" in row(WHOLE, "R-precision, gen").published.why
+    assert "papers measured CUB and COCO" in row(WHOLE, "R-precision, gen").published.why
     for dataset, value in (("cub", "67.82 ± 4.43 %"), ("coco", "85.47 ± 3.69 %")):
         metrics = METRICS | {"dataset": dataset, "r_precision": PAPER}
         assert row(metrics, "R-precision, generated").published.value == value

@@ -8,6 +8,7 @@ from attngan_jax.errors import UserError
 
 SUM_BLOCK = 256  # rows added together, whatever the batch they came in
 KERNEL_BLOCK = 1_000  # rows of the kernel matrix at a time
+FEWEST = 3  # images of either kind: the jackknife leaves one out of an unbiased estimate
 CONFIDENCE, DEVIATIONS = 95, 1.959964  # percent, and as many standard errors to either side
 
 
@@ -15,7 +16,7 @@ CONFIDENCE, DEVIATIONS = 95, 1.959964  # percent, and as many standard errors to
 class Features:
     """Which network feature vectors come from, and what it is shown."""
 
-    family: str  # "torchvision", "tf-2015", "cub-50" or "damsm"
+    family: str  # of `input_rules.FAMILIES`, or "damsm", "judge"
     weights_sha256: str
     resize: str  # how an image becomes the network's input, in words
 
@@ -30,6 +31,7 @@ class Statistics:
     covariance: np.ndarray  # `[D, D]`, float64, unbiased
     sample: np.ndarray  # features of some images at even distances, float32 `[M, D]`
     images: str = ""  # which images, in words: "1,000 test images of procedural_birds"
+    file: str = ""  # the name of the file in which they were given, of images that it counts not
 
 
 class Accumulator:
@@ -77,8 +79,9 @@ class Accumulator:
         return Statistics(self._features, N, mean + self._shift, covariance, sample, images)
 
 
-def distances(a: Statistics, b: Statistics) -> tuple[float, dict[str, float]]:
-    """FID and KID, the latter as `squared_mmd`; `UserError` unless both are of the same features.
+def distances(a: Statistics, b: Statistics) -> tuple[float, dict[str, float] | None]:
+    """FID and KID, the latter as `squared_mmd`, None of fewer than three images of either kind;
+    `UserError` unless both are of the same features.
 
     Unlike FID's, the expectation of KID does not depend on the number of images.
     """
@@ -92,7 +95,8 @@ def distances(a: Statistics, b: Statistics) -> tuple[float, dict[str, float]]:
             both = f"different {name} ({one[:40]} and {other[:40]})"
             raise UserError(f"{family} features of {both} cannot be compared")
     fid = gaussian_distance(a.mean, a.covariance, b.mean, b.covariance)
-    return fid, squared_mmd(a.sample, b.sample)
+    few = min(len(a.sample), len(b.sample)) < FEWEST
+    return fid, None if few else squared_mmd(a.sample, b.sample)
 
 
 def gaussian_distance(mean_a, covariance_a, mean_b, covariance_b) -> float:
@@ -119,7 +123,7 @@ def squared_mmd(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
     turn, for which the kernel's row sums suffice.
     """
     x, y, m, n = np.asarray(x, np.float64), np.asarray(y, np.float64), len(x), len(y)
-    if min(m, n) < 3:
+    if min(m, n) < FEWEST:
         raise ValueError(f"KID needs three images of either kind, not {m} and {n}")
     rows_x, rows_y = _row_sums(x, x, skip_diagonal=True), _row_sums(y, y, skip_diagonal=True)
     rows_xy, rows_yx = _row_sums(x, y), _row_sums(y, x)

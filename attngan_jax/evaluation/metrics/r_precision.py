@@ -76,12 +76,26 @@ def draw_mismatching(pairs: Pairs, n: int, protocol: Protocol, seed: int) -> np.
     use_class = protocol.mismatch == "class" and pairs.class_ids[n] >= 0
     ids = pairs.class_ids if use_class else pairs.image_ids
     pool, count = np.flatnonzero(ids != ids[n]), protocol.num_candidates - 1
-    if len(pool) < (1 if protocol.with_replacement else count):
-        problem = f"wants {count} mismatching captions and there are only {len(pool)}"
-        hint = "lower config.eval.num_candidates or raise config.eval.num_images"
-        raise UserError(f"R-precision {problem}: {hint}")
+    if len(pool) < fewest_candidates(protocol):
+        raise UserError(f"R-precision {_missing(len(pool), protocol)}")
     rng = np.random.default_rng((seed, n))
     return rng.choice(pool, count, replace=protocol.with_replacement)
+
+
+def fewest_candidates(protocol: Protocol) -> int:
+    """The mismatching captions that there must be for each image."""
+    return 1 if protocol.with_replacement else protocol.num_candidates - 1
+
+
+def missing_candidates(ids: np.ndarray, protocol: Protocol) -> str:
+    """Why too few captions mismatch where those of the same id, int `[N]`, do not; "" if enough."""
+    pool = len(ids) - int(np.unique(ids, return_counts=True)[1].max())
+    return "" if pool >= fewest_candidates(protocol) else _missing(pool, protocol)
+
+
+def _missing(pool: int, protocol: Protocol) -> str:
+    problem = f"wants {protocol.num_candidates - 1} mismatching captions and there are only {pool}"
+    return f"{problem}: lower config.eval.num_candidates or raise config.eval.num_images"
 
 
 def summarise(hits: np.ndarray, protocol: Protocol) -> dict:

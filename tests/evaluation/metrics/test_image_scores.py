@@ -8,10 +8,10 @@ import scipy.linalg
 import scipy.stats
 
 from attngan_jax.errors import UserError
-from attngan_jax.evaluation.measurements import ReferenceCache
 from attngan_jax.evaluation.metrics import fid_kid
 from attngan_jax.evaluation.metrics.fid_kid import Accumulator, Features, distances, squared_mmd
 from attngan_jax.evaluation.metrics.inception_score import InceptionScore
+from attngan_jax.evaluation.reference_statistics import ReferenceCache
 
 FEATURES = Features("torchvision", "abc", "bilinear to 299")
 
@@ -116,20 +116,21 @@ def test_kid_of_small_sets_is_unbiased_and_its_interval_covers():
 
 def test_reference_statistics_are_found_by_all_that_they_follow_from(rows, tmp_path):
     provenance = {"dataset": "birds", "split": "test", "num_images": 700, "records": ("a", "b")}
-    cache = ReferenceCache(tmp_path, FEATURES, provenance)
+    cache = ReferenceCache([tmp_path], FEATURES, provenance)
     assert cache.load() is None
     cache.save(statistics(rows))
-    again = ReferenceCache(tmp_path, FEATURES, dict(reversed(provenance.items()))).load()
+    again = ReferenceCache([tmp_path], FEATURES, dict(reversed(provenance.items()))).load()
     np.testing.assert_array_equal(again.covariance, statistics(rows).covariance)
     assert (again.num_images, again.images) == (700, "some images")
     assert distances(again, statistics(rows))[0] < 1e-8
     other = dataclasses.replace(FEATURES, weights_sha256="d")
-    assert ReferenceCache(tmp_path, FEATURES, provenance | {"split": "train"}).load() is None
-    assert ReferenceCache(tmp_path, other, provenance).load() is None
-    with np.load(cache.path) as arrays:
+    assert ReferenceCache([tmp_path], FEATURES, provenance | {"split": "train"}).load() is None
+    assert ReferenceCache([tmp_path], other, provenance).load() is None
+    (path,) = cache.paths
+    with np.load(path) as arrays:
         assert '"dataset": "birds"' in str(arrays["provenance"])
-    cache.path.write_bytes(cache.path.read_bytes()[:100])
-    with pytest.raises(UserError, match=rf"{cache.path} cannot be used .*delete that file"):
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match=rf"{path} cannot be used .*delete that file"):
         cache.load()
 
 
@@ -157,6 +158,16 @@ def test_score_is_scipys_relative_entropy():
     p = np.random.default_rng(0).dirichlet(np.ones(10), size=50).astype(np.float32)
     wanted = np.exp(np.mean([scipy.stats.entropy(row, p.mean(0)) for row in p]))
     assert inception_score(p)["mean"] == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_temperature_divides_the_logits():
+    """As TISE's code does before the softmax."""
+    logits = np.random.default_rng(0).normal(0, 3, (50, 10))
+    plain, cooler = (np.exp(logits / T) for T in (1.0, 0.6))
+    score = InceptionScore(50, 1, 0)
+    score.add((plain / plain.sum(1, keepdims=True)).astype(np.float32), 0.6)
+    wanted = inception_score(cooler / cooler.sum(1, keepdims=True))
+    assert score.result()["mean"] == pytest.approx(wanted["mean"], rel=1e-6)
 
 
 def test_splits_are_dealt_by_the_seed_and_not_by_the_batch():
