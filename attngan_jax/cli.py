@@ -4,7 +4,6 @@ import ctypes
 import difflib
 import errno
 import glob
-import logging as pylogging
 import os
 import pathlib
 import platform
@@ -24,7 +23,6 @@ EVALUATION_OUTPUTS = ("save_images", "save_fid_reference")
 _UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 _UNUSABLE |= {errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT}
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-
 _MOST = 1_000  # characters of a line that are kept at either end of it
 
 CONFIGS = pathlib.Path(__file__).parent / "configs"
@@ -173,8 +171,8 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     """Flags from `argv`; what goes wrong in a config file or an override is a `UserError`."""
     logging.set_verbosity(logging.INFO)
     logging.set_stderrthreshold("info")
-    logging.get_absl_handler().addFilter(_is_worth_logging)
-    logging.get_absl_handler().setFormatter(_Plain())
+    logging.get_absl_handler().addFilter(console.is_worth_logging)
+    logging.get_absl_handler().setFormatter(console.PlainLines())
     try:
         rest = flags.FLAGS(_with_config_found(argv))
         if "config" in flags.FLAGS and flags.FLAGS["config"].present:
@@ -222,29 +220,6 @@ def _with_config_found(argv: Sequence[str]) -> list[str]:
         is_config = re.fullmatch("--?config", flag)
         found.append(word.removesuffix(value) + find_config(value) if is_config else word)
     return found
-
-
-class _Plain(pylogging.Formatter):
-    """The message alone; a warning says that it is one."""
-
-    def format(self, record: pylogging.LogRecord) -> str:
-        text = super().format(record)
-        return f"warning: {text}" if record.levelno >= pylogging.WARNING else text
-
-
-def _is_worth_logging(record: pylogging.LogRecord) -> bool:
-    """Warnings, and the package's own information.
-
-    Orbax and TFDS log every step they take. What a library logs with a traceback it also raises,
-    and that is where it is handled.
-    """
-    if os.path.dirname(__file__) in record.pathname:
-        return True
-    return (
-        record.levelno > pylogging.INFO
-        and not record.exc_info
-        and "tensorflow_datasets" not in record.pathname
-    )
 
 
 def _explain_config(argv: Sequence[str], error: Exception) -> str:

@@ -1,5 +1,6 @@
-"""What a command has from the system: its standard streams, and the signal that ends it."""
+"""What a command has from the system: its streams, its log, and the signal that ends it."""
 
+import logging
 import os
 import signal
 import sys
@@ -87,3 +88,27 @@ def say_stopped() -> None:
     if not _said.is_set():
         _said.set()
         print(f"\nerror: {STOPPED}", file=sys.stderr, flush=True)
+
+
+class PlainLines(logging.Formatter):
+    """The message alone; a warning says that it is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        text = super().format(record)
+        return f"warning: {text}" if record.levelno >= logging.WARNING else text
+
+
+def is_worth_logging(record: logging.LogRecord) -> bool:
+    """Warnings, and the package's own information.
+
+    Orbax and TFDS log every step they take. What a library logs with a traceback it also raises,
+    and that is where it is handled.
+    """
+    if os.path.dirname(__file__) in record.pathname:
+        return True
+    return (
+        record.levelno > logging.INFO
+        and not record.exc_info
+        and "tensorflow_datasets" not in record.pathname
+    )
