@@ -117,7 +117,7 @@ def prepare(config: Config, source: str = "") -> bool:
 
 def _remove_damaged(folder: Path, config: Config) -> None:
     """Sets aside what has changed since it was built: it is copied or built again."""
-    for name in dataset_report.find_damage(folder, config.data.min_word_count):
+    for name in dataset_report.find_damage(folder, config.data):
         if (path := folder / name).exists():
             aside = folder.parent / f"{name}.damaged"
             logging.warning("%s is damaged: it is set aside as %s and made again", path, aside)
