@@ -23,7 +23,6 @@ OTHER_RUNS = {
     "attngan.scored_images": "with attngan.best_checkpoint",
     "attngan.gradient_penalty_kind": "with attngan.gradient_penalty",
     "attngan.gradient_penalty_every": "with attngan.gradient_penalty",
-    "eval.inception_splits": "with eval.inception_score_weights",
     "eval.judge_steps": "where judges are trained",
     "eval.part_judge_steps": "where judges are trained",
     "eval.judge_batch_size": "where judges are trained",
@@ -42,7 +41,7 @@ def test_other_runs_read_the_other_keys(tiny_config, tiny_dataset, tmp_path, gcs
         datasets.get_builder(tiny_config)
         warm_start.trunk_weights(tiny_config, tmp_path)
         GeneratorScore(AttnganTask(tiny_config, 9), tiny_dataset, {})
-    elsewhere = {"data.max_left_out", "eval.inception_splits"}
+    elsewhere = {"data.max_left_out"}
     judges = {name for name in OTHER_RUNS if "judge_" in name}
     penalties = {name for name in OTHER_RUNS if "gradient_penalty" in name}
     elsewhere |= judges | penalties
@@ -54,7 +53,7 @@ def test_other_runs_read_the_other_keys(tiny_config, tiny_dataset, tmp_path, gcs
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute)
     }
-    reads = {"config.name", "self._config.max_left_out", "config.eval.inception_splits"}
+    reads = {"config.name", "self._config.max_left_out"}
     reads |= {f"config.{name}" for name in judges}
     reads |= {name.replace("attngan", "self.settings") for name in penalties}
     assert reads <= code

@@ -121,16 +121,17 @@ def encode_captions(
     """Words `[B, T, D]` and sentence `[B, D]` of a batch by a text encoder, and those of the
     captions with a word exchanged, if it has any. These have the dropout of their original."""
     caption, mask = batch["caption"], networks.word_mask(batch)
+
+    def encoded(captions, masks, repeats):
+        if dropout_keys is None:
+            return encode(captions, masks)
+        return encode(captions, masks, dropout_keys=jnp.repeat(dropout_keys, repeats, axis=0))
+
     if "swapped_caption" not in batch:
-        return *encode(caption, mask, dropout_keys=dropout_keys), None
+        return *encoded(caption, mask, 1), None
     captions = jnp.concatenate([caption[:, None], batch["swapped_caption"]], axis=1)
     B, N, T = captions.shape
-
-    def repeat(x):
-        return None if x is None else jnp.repeat(x, N, axis=0)
-
-    inputs = (captions.reshape(B * N, T), repeat(mask))
-    words, sentences = encode(*inputs, dropout_keys=repeat(dropout_keys))
+    words, sentences = encoded(captions.reshape(B * N, T), jnp.repeat(mask, N, axis=0), N)
     words, sentences = words.reshape(B, N, T, -1), sentences.reshape(B, N, -1)
     masks = jnp.broadcast_to(mask[:, None], (B, N - 1, T))
     differs = (captions[:, 1:] != captions[:, :1]).any(-1)

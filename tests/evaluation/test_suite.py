@@ -82,7 +82,7 @@ def test_scores_with_classifiers(run):
     assert other["inception_score"]["mean"] == score["mean"]  # the same numbers, another family
     star = other["inception_score_calibrated"]
     assert star["temperature"] == pytest.approx(0.598054) and other["reasons"] == {}
-    assert star["mean"] > score["mean"] + 0.01  # surer of each image
+    assert star["mean"] - 1 > 1.2 * (score["mean"] - 1)  # surer of each image
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     names = "fid_torchvision kid_torchvision fid_damsm inception_score grounding_damsm".split()
     assert {f"eval/{name}" for name in names} <= lines[-1]["scalars"].keys()
@@ -172,7 +172,9 @@ def test_two_images_leave_the_other_scores(run):
 
 
 def test_the_cub_classifier_gives_no_fid(run):
-    with pytest.raises(UserError, match="fid_weights is .* family cub-50.*torchvision, tf-2015"):
+    with pytest.raises(
+        UserError, match="fid_weights is .* family cub-50.*torchvision, torchvision-dmgan, tf-2015"
+    ):
         suite.evaluate(run[0], settings={"fid_weights": "cub-50.safetensors"})
 
 
@@ -231,7 +233,7 @@ def empty_run(tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text('{"attngan": {"num_train_steps": 4}}')
     checkpoints(tmp_path, 1, 2)
 
-    def evaluate(workdir, *, step, settings):
+    def evaluate(workdir, *, step, settings, data_dir):
         if not (workdir / "attngan" / str(step)).exists():
             raise suite.CheckpointGone("the checkpoint is gone")
         if settings.get("broken"):

@@ -25,6 +25,7 @@ def update(tiny_data_dir, tiny_dataset):
     config = procedural_birds.get_config()
     config.attngan.ema_decay, config.attngan.kl_weight = DECAY, KL_WEIGHT
     config.attngan.final_learning_rate_fraction = 0.1
+    config.attngan.augment_shift = 0.0
     task, frozen = one_device.make_task("attngan", config, tiny_dataset)
     first, second = one_device.batches(task, tiny_dataset, 2)
     before, _ = one_device.train(task, frozen, [first])
