@@ -58,7 +58,9 @@ OTHERWISE = {
     "convert import ...": "written out further down",
     "convert export ...": "written out further down",
     "convert classifier": "only named: its flags are in docs/evaluation.md",
-    "evaluate --workdir DIR [--eval.KEY=VALUE ...] [--follow] [--save_images DIR]": "tests/test_whole_run.py",
+    "evaluate --workdir DIR [--eval.KEY=VALUE ...] [--follow] [--save_images DIR]": (
+        "tests/test_whole_run.py"
+    ),
     "ablation --runs DIR": "tests/reporting/test_ablation.py",
     "compile_check --config C --topology v5e:2x4": "tests/test_compile_check.py",
 }
