@@ -39,8 +39,6 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     console.end_at_sigterm()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or TensorFlow logs a line when imported
-    if not sys.stderr.isatty():  # seconds between two states of a bar, in a log
-        os.environ.setdefault("TQDM_MININTERVAL", "30")
     if not glob.glob("/dev/accel*") and not os.path.exists("/dev/vfio"):
         for variable, value in WITHOUT_TPU.items():  # or libtpu, where installed, looks for a TPU
             os.environ.setdefault(variable, value)

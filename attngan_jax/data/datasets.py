@@ -8,6 +8,7 @@ vocabulary is written last. If `data_dir` is in a bucket, this happens in a copy
 import contextlib
 import dataclasses
 import errno
+import io
 import json
 import os
 import pkgutil
@@ -142,7 +143,9 @@ def _build(folder: Path, config: Config, source: str) -> bool:
             bucket_cache.list_file(folder).unlink(missing_ok=True)  # what is built is copied anew
             builder = get_builder(config, source)  # forgets what it read from there
             tfds.display_progress_bar(sys.stderr.isatty())
-            builder.download_and_prepare()
+            logging.info("building %s in %s", data.dataset, folder)
+            with contextlib.redirect_stdout(io.StringIO()):  # TFDS's words, of downloads and sizes
+                builder.download_and_prepare()
         if not _vocabulary(builder, config):
             splits = {split: _open_split(builder, split) for split in SPLITS}
             seconds = time.monotonic() - start

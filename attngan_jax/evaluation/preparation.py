@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from attngan_jax.configuration import check
+from attngan_jax.configuration import Config, check
 from attngan_jax.data import datasets
 from attngan_jax.errors import UserError
 from attngan_jax.evaluation import measurements, shown_pairs
@@ -41,17 +41,7 @@ def load(
         check(config)
         trained = dataclasses.replace(trained, config=config)
     dataset = dataclasses.replace(datasets.load(config), vocabulary=trained.vocabulary)
-    read = functools.cache(Classifier.load)  # one object where both are one file
-    chosen = {
-        "fid": (config.eval.fid_weights, config.eval.fid_family),
-        "score": (config.eval.inception_score_weights, config.eval.inception_score_family),
-    }
-    networks = {name: read(*one) for name, one in chosen.items() if one[0]}
-    if "fid" in networks and (family := networks["fid"].features.family) not in FID_FAMILIES:
-        problem = f"of the family {family}, in whose features no FID is known"
-        known = ", ".join(FID_FAMILIES)
-        raise UserError(f"config.eval.fid_weights is a classifier {problem}: give one of {known}")
-    networks = {"damsm": measurements.damsm_classifier(trained)} | networks
+    networks = {"damsm": measurements.damsm_classifier(trained)} | _classifiers(config)
     records = TestRecords.read(dataset.test)
     plan = shown_pairs.plan(records, dataset, config, r_precision_protocol(config.eval))
     judges, no_judges = None, ""
@@ -70,6 +60,27 @@ def load(
         classifier = networks["score"].features.family
         text = f"not computed: TISE gives no temperature for the classifier {classifier}"
         plan.unavailable.setdefault("inception_score_calibrated", text)
+    _warn(plan)
+    return subject
+
+
+def _classifiers(config: Config) -> dict[str, Classifier]:
+    """Those that are read from files: for FID and KID, and for the Inception Score."""
+    read = functools.cache(Classifier.load)  # one object where both are one file
+    chosen = {
+        "fid": (config.eval.fid_weights, config.eval.fid_family),
+        "score": (config.eval.inception_score_weights, config.eval.inception_score_family),
+    }
+    networks = {name: read(*one) for name, one in chosen.items() if one[0]}
+    if "fid" in networks and (family := networks["fid"].features.family) not in FID_FAMILIES:
+        problem = f"of the family {family}, in whose features no FID is known"
+        known = ", ".join(FID_FAMILIES)
+        raise UserError(f"config.eval.fid_weights is a classifier {problem}: give one of {known}")
+    return networks
+
+
+def _warn(plan: shown_pairs.Plan) -> None:
+    """What can't be measured, and what is less than it seems."""
     for name, reason in plan.unavailable.items():
         logging.warning("%s: %s", name, reason)
     if plan.mismatch_reason:
@@ -77,7 +88,6 @@ def load(
     if plan.duplicate_captions > plan.protocol.num_images / 10:
         text = "r_precision: %d of %d captions belong to mismatching images, too, word for word"
         logging.warning(text, plan.duplicate_captions, plan.protocol.num_images)
-    return subject
 
 
 def _given_reference(subject: measurements.Subject) -> Statistics | None:
