@@ -48,6 +48,7 @@ def train_and_evaluate(
     `Stopped` at SIGTERM or Ctrl-C while it trains.
     """
     workdir = storage.path(workdir)
+    parallel.split_cpu(config.cpu_devices)
     trunk = warm_start.trunk_weights(config, workdir)
     check(config)
     devices = parallel.make_mesh().devices

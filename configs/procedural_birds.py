@@ -10,6 +10,7 @@ def get_config():
     """Three stages of 16, 32 and 64 pixels."""
     config = default.get_config()
     config.name = "procedural_birds"
+    config.cpu_devices = 2
 
     # One image of each species, so that no palette is learnt by heart.
     config.procedural_birds.num_species = 9_000

@@ -6,6 +6,7 @@ devices' losses with respect to its own parameters, and `mean_over_devices` of t
 of the mean loss, also through gathered captions and BatchNorm's global statistics.
 """
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +21,23 @@ from attngan_jax.errors import UserError
 from attngan_jax.training import multihost
 
 AXIS = "data"
+FORCED = "xla_force_host_platform_device_count"
 REPLICATED, SPLIT = PartitionSpec(), PartitionSpec(AXIS)
+
+
+def split_cpu(count: int) -> None:
+    """Has JAX see a CPU as `count` devices, at most one for each core.
+
+    The convolutions of small networks don't keep two threads busy; two devices, each with half of
+    the batch, do. Without effect once JAX has started, and where its settings name a number.
+    """
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    settings: Any = jax.config
+    is_set = settings.jax_num_cpu_devices > 0 or FORCED in os.environ.get("XLA_FLAGS", "")
+    if min(count, cores) > 1 and not is_set:
+        with contextlib.suppress(RuntimeError):  # JAX has started
+            jax.config.update("jax_num_cpu_devices", min(count, cores))
 
 
 def make_mesh(devices=None) -> Mesh:

@@ -1,7 +1,9 @@
 """The number of devices changes no number: losses, gradients, parameters, statistics."""
 
+import os
 import pathlib
 import pickle
+import subprocess
 import sys
 
 import jax
@@ -13,6 +15,8 @@ from attngan_jax.data import datasets
 from attngan_jax.training import parallel
 from tests import tiny_runs
 from tests.training import one_device
+
+CORES = len(os.sched_getaffinity(0))
 
 
 def steps(stage, config, dataset):
@@ -127,3 +131,18 @@ def test_positions_and_gathered_rows_are_in_the_order_of_the_batch():
 
 if __name__ == "__main__":
     write_steps(*sys.argv[1:])
+
+
+@pytest.mark.parametrize(
+    ("count", "setting", "expected"),
+    [(2, {}, min(2, CORES)), (1_000, {}, CORES), (1, {}, 1), (2, {"JAX_NUM_CPU_DEVICES": "3"}, 3)],
+)
+def test_a_cpu_is_split_into_devices(count, setting, expected):
+    """At most one for each core, and not against the environment; a process of its own each."""
+    code = "import sys, jax; from attngan_jax.training import parallel; "
+    code += "parallel.split_cpu(int(sys.argv[1])); print(len(jax.devices()))"
+    unset = ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    command = [sys.executable, "-c", code, str(count)]
+    done = subprocess.run(command, env=environment | setting, capture_output=True, check=True)
+    assert int(done.stdout) == expected
