@@ -7,16 +7,16 @@ from attngan_jax.configs import procedural_birds
 
 
 def get_config():
-    """The quickstart's networks, with twice its steps of DAMSM and four times those of the GAN."""
+    """The quickstart's networks; a DAMSM that knows the details, and a GAN with time to draw them."""
     config = procedural_birds.get_config()
     config.name = "procedural_birds_long"
 
-    config.damsm.num_train_steps = 3_000
-    config.damsm.decay_steps = 250
-    config.damsm.swapped_captions = 2
+    config.damsm.num_train_steps = 8_000
+    config.damsm.decay_steps = 667
+    config.damsm.swapped_captions = 4
     config.damsm.checkpoint_every_steps = 500
 
-    config.attngan.num_train_steps = 10_000
+    config.attngan.num_train_steps = 20_000
     config.attngan.generator_learning_rate = 8e-4
     config.attngan.discriminator_learning_rate = 8e-4
     config.attngan.final_learning_rate_fraction = 0.05
