@@ -129,8 +129,7 @@ def _roughly(seconds: float) -> str:
 def steps_after(config: Config, stage: str, workdir: storage.PathLike, num_words: int) -> float:
     """How many steps of `stage` take as long as the rest of the run after it, as a rough guess.
 
-    To score images is taken to last as long as to train on as many; a step of stage 2 as long as
-    it moves more memory than one of stage 1.
+    Scoring images is taken to last as long as training on as many, which it did in the quickstart.
     """
     left = config.eval.num_images / config.attngan.batch_size
     if stage == "attngan":
