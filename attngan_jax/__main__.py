@@ -9,6 +9,8 @@ import pathlib
 import runpy
 import sys
 
+from attngan_jax import console
+
 COMMANDS = "main prepare evaluate sample report convert published demo ablation".split()
 COMMANDS += "compile_check train_judges".split()
 
@@ -17,6 +19,7 @@ def main() -> None:
     """Runs the command that the first argument names; never returns from one that ran."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h", "help"):
+        console.prepare_streams()
         print(_overview())
     elif name in COMMANDS:
         del sys.argv[1]

@@ -54,6 +54,8 @@ def test_a_reader_that_has_enough_is_no_error():
     process.stdout.close()
     assert process.stderr.read() == "done"
     assert process.wait(timeout=60) == 0
+    piped = f"{sys.executable} -m attngan_jax | true"  # the list of commands
+    assert subprocess.run(["sh", "-c", piped], cwd=ROOT, capture_output=True).stderr == b""
 
 
 def test_closed_streams_take_no_file_of_the_command(tmp_path):

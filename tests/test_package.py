@@ -1,5 +1,6 @@
 """The package as pip installs it: away from the clone, with the configs, without TensorFlow."""
 
+import json
 import os
 import pathlib
 import re
@@ -38,6 +39,23 @@ def test_extras_are_what_the_requirements_files_list(extra):
 def test_nothing_else_in_the_project_names_the_version():
     assert "version" not in PROJECT and "version" in PROJECT["dynamic"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", attngan_jax.__version__)
+
+
+def test_all_that_names_the_projects_address_names_one():
+    """It has none yet; CONTRIBUTING.md says where it goes."""
+    cells = json.loads((ROOT / "launch" / "attngan_jax.ipynb").read_text())["cells"]
+    notebook = "".join(line for cell in cells for line in cell["source"])
+    citation = (ROOT / "CITATION.cff").read_text()
+    patterns = {
+        r"colab\.research\.google\.com/(?:github/([\w.-]+/[\w.-]+)/blob/[^)]+)?\)": notebook,
+        r'REPOSITORY = "(?:https://github\.com/([\w.-]+/[\w.-]+))?"': notebook,
+        r"\Z|^repository-code: https://github\.com/([\w.-]+/[\w.-]+)$": citation,
+        r"\Z|^https://github\.com/([\w.-]+/[\w.-]+)$": PROJECT.get("urls", {}).get(
+            "Repository", ""
+        ),
+    }
+    found = [re.search(pattern, text, re.M) for pattern, text in patterns.items()]
+    assert len({match[1] for match in found}) == 1, found
 
 
 def test_configs_are_one_folder():

@@ -193,7 +193,7 @@ def test_lines_are_kept_or_removed_and_others_may_write_on(workdir):
 
 def test_metrics_are_in_the_bucket_with_their_event_files(gcs, tmp_path, monkeypatch):
     monkeypatch.setattr("attngan_jax.training.metric_writer.COPY_SECONDS", 0.0)
-    metrics = Metrics("gs://birds/run", "eval", 4)
+    metrics = Metrics("gs://birds/run", "eval")
     metrics.write(2, {"eval/a": 1.0})
     (name,) = gcs.names("birds/run/eval/events/")
     first = len(gcs.objects[name])

@@ -92,9 +92,8 @@ class Demo:
         self._templates = page.environment()
         examples = self._examples(find_model(path_or_name))
         made = self.generate(Settings((examples[0],), 0, 4, None))
-        folder = storage.path(path_or_name)
         self.page = self._templates.get_template("demo.html").render(
-            name=self.model.config.name or folder.name,
+            name=storage.path(path_or_name).name or self.model.config.name,
             sizes=[stage.shape[1] for stage in made.stages],
             has_attention=bool(made.attention.maps),
             examples=examples,

@@ -5,6 +5,7 @@ ends with one of step `num_train_steps`, or earlier, at a signal, with one of th
 """
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from attngan_jax.training import multihost, out_of_memory, parallel
 from attngan_jax.training.checkpoints import Checkpoints, StageClock
 from attngan_jax.training.metric_writer import Metrics
 from attngan_jax.training.prefetch import DeviceBatches
+from attngan_jax.training.progress import Progress, steps_after
 from attngan_jax.training.state import stage_key
 from attngan_jax.workdir import check_has_image_encoder
 
@@ -75,16 +77,18 @@ def train(
     train_step = parallel.parallel_step(task.train_step, mesh)
     iterator = train_iterator(task, dataset)
     step, scalars, stop = 0, None, ""
+    after = functools.partial(steps_after, config, task.name, workdir, len(dataset.vocabulary))
+    progress = Progress(task.name, num_train_steps, after)
     with (
         multihost.stop_signal() as stop_reason,
         Checkpoints(workdir, task.name, best=settings.best_checkpoint) as checkpoints,
         contextlib.closing(DeviceBatches(iterator, mesh)) as batches,
-        contextlib.closing(Metrics(workdir, task.name, num_train_steps)) as metrics,
+        contextlib.closing(Metrics(workdir, task.name, progress)) as metrics,
     ):
         if checkpoints.latest_step() is not None:
-            state, progress = checkpoints.restore(state)
-            batches.set_state(progress["iterator"])
-            step, clock.spent = int(state.step), progress["wall_seconds"]
+            state, saved = checkpoints.restore(state)
+            batches.set_state(saved["iterator"])
+            step, clock.spent = int(state.step), saved["wall_seconds"]
             logging.info("%s: resuming from step %d", task.name, step)
         elif start is not None:
             state = jax.device_put(start(state), sharding)
@@ -99,14 +103,15 @@ def train(
             save = last or bool(stop) or step % settings.checkpoint_every_steps == 0
             if save or step % config.log_every_steps == 0:
                 metrics.flush({"data_wait_fraction": batches.wait_fraction()})
-            if on_sample and multihost.is_first():
-                if last or step % settings.sample_every_steps == 0:
+            sample = bool(on_sample) and (last or step % settings.sample_every_steps == 0)
+            with progress.pause() if save or sample else contextlib.nullcontext():
+                if on_sample and sample and multihost.is_first():
                     metrics.write_images(step, on_sample(step, parallel.on_this_host(state)))
-            if save:
-                scores = score(state) if score else {}
-                metrics.write(step, scores)
-                progress = {"iterator": batches.get_state(), "wall_seconds": clock.save()}
-                checkpoints.save(step, state, progress, scores)
+                if save:
+                    scores = score(state) if score else {}
+                    metrics.write(step, scores)
+                    where = {"iterator": batches.get_state(), "wall_seconds": clock.save()}
+                    checkpoints.save(step, state, where, scores)
     clock.save()  # now that the last checkpoint is written
     if stop := stop or stop_reason():
         raise Stopped(f"stopped by {stop} after step {step} of stage {task.name}, which is saved")

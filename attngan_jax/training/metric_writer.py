@@ -31,8 +31,8 @@ class Metrics:
     gets copies of the event files, which are written to `event_folder` on this machine.
     """
 
-    def __init__(self, workdir: storage.PathLike, stage: str, num_train_steps: int = 0):
-        """Of a stage that is trained for that many steps, or only scored."""
+    def __init__(self, workdir: storage.PathLike, stage: str, progress: Progress | None = None):
+        """Of a stage whose `progress` is shown, or that is only scored."""
         self.stage = stage
         self.saved_step: int | None = None  # of the newest checkpoint, as of now
         self._zeros = set[str]()  # losses that were warned of
@@ -47,15 +47,15 @@ class Metrics:
             if self._is_copied:
                 self.event_folder = pathlib.Path(tempfile.mkdtemp(prefix="events-"))
             self._writer = metric_writers.create_default_writer(str(self.event_folder))
-        options: dict = dict(num_train_steps=num_train_steps or None, writer=self._writer)
+        self.progress = progress or Progress(stage, 0)
+        options: dict = dict(num_train_steps=self.progress.total or None, writer=self._writer)
         self._pace = periodic_actions.ReportProgress(every_secs=20, **options)  # in event files
-        self._progress = Progress(workdir, stage, num_train_steps)
 
     def add(self, step: int, metrics: dict) -> None:
         """Adds the scalars of a step, which the devices may be a few steps away from."""
         self._pending.append((step, metrics))
-        if self._progress.add(step, metrics):
-            self._pace(self._progress.finished)
+        if self.progress.add(step, metrics):
+            self._pace(self.progress.finished)
 
     def flush(self, since_last: dict[str, float] | None = None) -> None:
         """Writes the means since the last flush; `UserError` at the first non-finite value.
@@ -64,8 +64,8 @@ class Metrics:
         """
         if not self._pending:
             return
-        if self._progress.wait():
-            self._pace(self._progress.finished)
+        if self.progress.wait():
+            self._pace(self.progress.finished)
         rows, self._pending = jax.device_get(self._pending), []
         for step, name, value in ((step, *item) for step, row in rows for item in row.items()):
             if not np.isfinite(value):
@@ -77,7 +77,7 @@ class Metrics:
         means |= since_last or {}
         self.write(step, {f"train/{name}": value for name, value in means.items()})
         values = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
-        self._progress.say(values)
+        self.progress.say(values)
 
     def _warn_of_zeros(self, step: int, means: dict[str, float]) -> None:
         """Warns once of each loss that is exactly 0, which is no sign of success."""
@@ -125,7 +125,7 @@ class Metrics:
 
     def close(self) -> None:
         """Flushes the event files and ends the bar."""
-        self._progress.close()
+        self.progress.close()
         if multihost.is_first():
             self._copy_events()
         self._writer.close()

@@ -7,6 +7,7 @@ import sys
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from PIL import Image
 
@@ -50,6 +51,28 @@ def test_images_their_stages_and_where_they_look(model):
     one = model.generate(CAPTIONS[1], seed=5).images[0]
     np.testing.assert_allclose(one.astype(int), out.images[2], atol=1)
     assert (model.generate(CAPTIONS[1], seed=6).images[0] != one).any()
+
+
+def test_only_what_generates_is_read(tiny_run, monkeypatch):
+    """Of a whole training state: no discriminator, optimizer, live weight or image encoder."""
+    read, handler = [], ocp.type_handlers.ArrayHandler
+    deserialize = handler.deserialize
+
+    async def noted(self, infos, args=None):
+        read.extend(info.name for info in infos)
+        return await deserialize(self, infos, args)
+
+    monkeypatch.setattr(handler, "deserialize", noted)
+    model = attngan_jax.load(tiny_run.workdir)
+    parts = ["step", "ema_params", "generator.batch_stats", "text.params"]
+
+    def parts_read():
+        return {next((part for part in parts if name.startswith(part)), name) for name in read}
+
+    assert parts_read() == set(parts)
+    parts += ["image.params", "image.batch_stats"]
+    model.embed_images(np.zeros((1, 16, 16, 3), np.uint8))
+    assert parts_read() == set(parts)
 
 
 def test_truncation_brings_the_noise_nearer_to_its_mean(model):

@@ -13,11 +13,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from attngan_jax.errors import UserError
 from attngan_jax.training.metric_writer import Metrics
+from attngan_jax.training.progress import Progress
 
 
 @pytest.fixture
 def metrics(tmp_path):
-    with contextlib.closing(Metrics(tmp_path, "damsm", num_train_steps=10)) as metrics:
+    with contextlib.closing(Metrics(tmp_path, "damsm", Progress("damsm", 10))) as metrics:
         yield metrics
 
 
@@ -53,21 +54,21 @@ def test_a_line_torn_by_a_kill_is_cut_before_the_next(tmp_path):
     path = tmp_path / "metrics.jsonl"
     whole = '{"step": 1, "stage": "damsm", "time": 0.0, "scalars": {"train/a": 1.0}}\n'
     path.write_text(whole + '{"step": 2, "sta')
-    with contextlib.closing(Metrics(tmp_path, "damsm", 4)) as metrics:
+    with contextlib.closing(Metrics(tmp_path, "damsm", Progress("damsm", 4))) as metrics:
         metrics.write(2, {"train/a": 2.0})
     first, second = path.read_text().splitlines()
     assert first + "\n" == whole and json.loads(second)["scalars"] == {"train/a": 2.0}
 
 
 def test_what_was_logged_after_the_last_checkpoint_is_logged_once(tmp_path):
-    with contextlib.closing(Metrics(tmp_path, "attngan", 4)) as metrics:
+    with contextlib.closing(Metrics(tmp_path, "attngan", Progress("attngan", 4))) as metrics:
         for step in (2, 4, 6):
             metrics.write(step, {"train/a": float(step)})
     with contextlib.closing(Metrics(tmp_path, "eval")) as metrics:
         metrics.write(6, {"eval/a": 1.0})
     with (tmp_path / "metrics.jsonl").open("ab") as file:
         file.write(b"\0\0\0\n")
-    with contextlib.closing(Metrics(tmp_path, "attngan", 4)) as metrics:
+    with contextlib.closing(Metrics(tmp_path, "attngan", Progress("attngan", 4))) as metrics:
         metrics.forget_after(4)
         metrics.write(6, {"train/a": 7.0})
     lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
@@ -76,7 +77,7 @@ def test_what_was_logged_after_the_last_checkpoint_is_logged_once(tmp_path):
 
 
 def test_the_second_stage_says_how_the_first_is_kept(tmp_path):
-    with contextlib.closing(Metrics(tmp_path, "attngan", 4)) as metrics:
+    with contextlib.closing(Metrics(tmp_path, "attngan", Progress("attngan", 4))) as metrics:
         metrics.saved_step = 3
         metrics.add(4, {"g_loss": jnp.float32("nan")})
         message = "nothing is saved after step 3, .*generator_learning_rate.* --damsm_from"
