@@ -188,10 +188,11 @@ def _open_split(builder: Any, split: str) -> Records:
 
 
 def _has_records(builder: Any) -> bool:
-    """Whether all files of both splits are there, none of them cut short."""
+    """Whether all files of both splits are there, none of them cut short, and no split is empty."""
     splits = builder.info.splits
     files = [pair for s in splits.values() for pair in zip(s.filepaths, s.shard_lengths)]
-    if not (set(SPLITS) <= set(splits) and all(Path(path).exists() for path, _ in files)):
+    filled = {name for name, split in splits.items() if split.num_examples}
+    if not (set(SPLITS) <= filled and all(Path(path).exists() for path, _ in files)):
         return False
     open_file = array_record_module.ArrayRecordReader
     try:

@@ -1,6 +1,7 @@
 """Building, damage, and reading back, on six procedural birds; and a dataset of one's own."""
 
 import errno
+import json
 import os
 import pathlib
 from unittest import mock
@@ -71,15 +72,23 @@ def test_preparing_again_touches_nothing(config, drawing):
     assert drawing.call_count == 6
 
 
+def without_test_images(description):
+    info = json.loads(description.read_text())
+    (test,) = (split for split in info["splits"] if split["name"] == "test")
+    test["shardLengths"] = ["0"]
+    description.write_text(json.dumps(info))
+
+
 DAMAGE = {
     "removed": pathlib.Path.unlink,
     "cut short": lambda path: os.truncate(path, path.stat().st_size // 2),
     "empty": lambda path: path.write_bytes(b""),
+    "without test images": without_test_images,
     "without <end>": lambda path: path.write_bytes(b"train\nimage\n"),
 }
 RECORDS = [f"*{split}.array_record*" for split in ("train", "test")]
 DAMAGED = [(files, how) for files in RECORDS for how in ("removed", "cut short", "empty")]
-DAMAGED += [("dataset_info.json", "removed")]
+DAMAGED += [("dataset_info.json", how) for how in ("removed", "without test images")]
 DAMAGED += [("vocabulary.txt", how) for how in ("removed", "empty", "without <end>")]
 
 

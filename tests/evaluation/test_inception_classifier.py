@@ -1,7 +1,5 @@
 """How the families of Inception see an image: resizing, pools, the last layer."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +10,8 @@ from attngan_jax.errors import UserError
 from attngan_jax.evaluation import inception_classifier
 from attngan_jax.evaluation.inception_classifier import Classifier
 from attngan_jax.evaluation.input_rules import FAMILIES, resize_pillow, resize_tensorflow_1
+from attngan_jax.evaluation.metrics import fid_kid
+from attngan_jax.evaluation.metrics.inception_score import InceptionScore
 from attngan_jax.interop import write_safetensors
 from attngan_jax.interop.inception_weights import (
     ClassifierWeights,
@@ -97,28 +97,50 @@ def weights(tmp_path_factory):
     return read_classifier(out)
 
 
-def test_features_and_logits_are_pytorchs(weights):
+# Recorded by benchmarks/agreement.py on four seeded images and the next four: pytorch-fid 0.3.0 and
+# torch-fidelity 0.4.0, PyTorch 2.14.1 on a CPU.
+PYTORCH_FID = 825.619745
+TORCH_FIDELITY = {"fid": 812.257240, "kid": 76.723206, "inception_score": 1.05645776}
+
+
+def two_fours(classifier):
+    """Features and probabilities of eight seeded images, and the statistics of either four."""
+    images = pytorch.seeded_images(8)
+    outputs = jax.jit(classifier.apply)(classifier.variables, images)
+    features, probabilities = (np.asarray(array) for array in outputs)
+    statistics = []
+    for rows in (features[:4], features[4:]):
+        sums = fid_kid.Accumulator(classifier.features, 4, keep=4)
+        sums.add(rows)
+        statistics.append(sums.result())
+    return features, probabilities, statistics
+
+
+def test_features_and_logits_are_pytorchs_and_the_fid_pytorch_fids(weights):
     """Average pools without the padding, the last block's maximum, no bias in the logits."""
     classifier = Classifier.of_weights(weights, "tf-2015-pytorch-fid")
-    images = pytorch.seeded_images(2)
-    features, probabilities = jax.jit(classifier.apply)(classifier.variables, images)
-    found, close = np.asarray(features), dict(rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(found[:, list(pytorch.INDICES)], FEATURES, **close)
-    np.testing.assert_allclose(found.mean(1), MEANS, rtol=1e-4)
-    logits = np.log(np.asarray(probabilities, np.float64))[:, list(pytorch.LOGITS)]
+    found, probabilities, statistics = two_fours(classifier)
+    close = dict(rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found[:2, list(pytorch.INDICES)], FEATURES, **close)
+    np.testing.assert_allclose(found[:2].mean(1), MEANS, rtol=1e-4)
+    logits = np.log(np.asarray(probabilities[:2], np.float64))[:, list(pytorch.LOGITS)]
     wanted = np.array(LOGITS)
     np.testing.assert_allclose(logits - logits[:, :1], wanted - wanted[:, :1], atol=2e-3)
+    assert fid_kid.distances(*statistics)[0] == pytest.approx(PYTORCH_FID, rel=1e-4)
 
 
-def test_torchvisions_pools_and_input_rules_make_other_features(weights):
-    """The published FIDs need both: torchvision's pools, and DM-GAN's values."""
-    image, features = pytorch.seeded_images(1), []
-    torchvision = weights._replace(family="torchvision")
-    for family in ("torchvision", "torchvision-dmgan"):
-        classifier = Classifier.of_weights(torchvision, family)
-        network = jax.jit(classifier.apply)
-        features.append(np.asarray(network(classifier.variables, image)[0]))
-        assert classifier.features.family == family
-    differences = [np.abs(one - other).max() for one, other in itertools.pairwise(features)]
-    assert min(differences) > 1e-2
-    assert np.abs(features[0][0, list(pytorch.INDICES)] - FEATURES[0]).max() > 1e-2
+def test_fid_kid_and_inception_score_are_torch_fidelitys(weights):
+    """Its input rule is TensorFlow 1's."""
+    _, probabilities, statistics = two_fours(Classifier.of_weights(weights, "tf-2015"))
+    fid, kid = fid_kid.distances(*statistics)
+    score = InceptionScore(4, 1, 0)
+    score.add(probabilities[:4])
+    found = {"fid": fid, "kid": kid["value"], "inception_score": score.result()["mean"]}
+    assert found == pytest.approx(TORCH_FIDELITY, rel=1e-4)
+
+
+def test_torchvisions_pools_make_other_features(weights):
+    classifier = Classifier.of_weights(weights._replace(family="torchvision"))
+    image = pytorch.seeded_images(1)
+    features = np.asarray(jax.jit(classifier.apply)(classifier.variables, image)[0])
+    assert np.abs(features[0, list(pytorch.INDICES)] - FEATURES[0]).max() > 1e-2

@@ -15,6 +15,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from attngan_jax.data import datasets
 from attngan_jax.errors import Stopped, UserError
@@ -162,16 +163,22 @@ def test_it_resumes_on_one_process_or_on_four(stopped, tmp_path, tiny_data_dir, 
 
 
 def assert_scores_do_not_depend_on_processes(workdir, folder):
-    """Scores a run again that four processes of a device have scored."""
+    """Scores a run again that four processes of a device have scored, and keeps the images."""
     ignored = shutil.ignore_patterns("report", "reference")
     here, two = (shutil.copytree(workdir, folder / f"{n} again", ignore=ignored) for n in (1, 2))
-    module = "attngan_jax.evaluate"
-    commands = [(module, f"--workdir={two}", *flags) for flags in flags_of(2)]
-    said = finish(start(commands, two, 2), two)
+    images = [folder / f"images by {n}" for n in (1, 2)]
+    arguments = ("attngan_jax.evaluate", f"--workdir={two}", f"--save_images={images[1]}")
+    said = finish(start([(*arguments, *flags) for flags in flags_of(2)], two, 2), two)
     assert "The report is" in said[0] and "R-precision" in Workdir(two).page.read_text()
     assert not any("step 14" in text or "batches" in text for text in said[1:])
     assert_same_metrics(metrics(workdir), metrics(two))
-    assert_same_metrics(metrics(workdir), suite.evaluate(here))  # one process of four devices
+    again = suite.evaluate(here, save_images=images[0])  # one process of four devices
+    assert_same_metrics(metrics(workdir), again)
+    manifests = [json.loads((one / "manifest.json").read_text()) for one in images]
+    assert manifests[0]["complete"] and manifests[0]["images"] == manifests[1]["images"]
+    for entry in manifests[0]["images"]:
+        one, other = (np.asarray(Image.open(i / entry["file"]), int) for i in images)
+        assert np.abs(one - other).max() <= 1  # of 255 levels: rounding
 
 
 def metrics(workdir):
