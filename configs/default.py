@@ -56,7 +56,7 @@ def _config() -> Section:
     config.compute_dtype = Key("float32", choices=("float32", "bfloat16", "float16"))
     # Whose layout the generator has (attngan_jax/tpu_layout.py); "": that of the devices.
     config.platform = Free("", choices=("", "cpu", "gpu", "tpu"))
-    # Devices that a CPU is split into, at most one for each core; they share a batch as chips do.
+    # Devices that a CPU is split into to train, at most one for each core; they share a batch.
     config.cpu_devices = Free(1, at_most=256)
     # XLA executables; "" for none.
     config.compilation_cache_dir = Free("~/.cache/attngan_jax", path="any")

@@ -7,7 +7,7 @@ from attngan_jax.configs import procedural_birds
 
 
 def get_config():
-    """The quickstart's networks; a DAMSM that knows the details, and a GAN with time to draw them."""
+    """The quickstart's networks; a DAMSM that knows the details, a GAN with time to draw them."""
     config = procedural_birds.get_config()
     config.name = "procedural_birds_long"
 

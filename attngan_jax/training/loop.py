@@ -77,7 +77,8 @@ def train(
     train_step = parallel.parallel_step(task.train_step, mesh)
     iterator = train_iterator(task, dataset)
     step, scalars, stop = 0, None, ""
-    after = functools.partial(steps_after, config, task.name, workdir, len(dataset.vocabulary))
+    newest = max(Checkpoints.steps_in(workdir, "attngan"), default=0)
+    after = functools.partial(steps_after, config, task.name, newest, len(dataset.vocabulary))
     progress = Progress(task.name, num_train_steps, after)
     with (
         multihost.stop_signal() as stop_reason,

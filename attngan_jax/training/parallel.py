@@ -56,7 +56,8 @@ def check_batch_size(batch_size: int, mesh: Mesh, key: str) -> None:
     """Raises `UserError` for a global batch that the devices don't divide."""
     if batch_size % mesh.size:
         problem = f"{key} is {batch_size}, which {mesh.size} devices do not divide"
-        raise UserError(f"{problem}: choose a multiple of {mesh.size}")
+        split = ", or --config.cpu_devices=1" * (mesh.devices.flat[0].platform == "cpu")
+        raise UserError(f"{problem}: choose a multiple of {mesh.size}{split}")
 
 
 def check_stage(config: Config, stage: str, mesh: Mesh) -> None:

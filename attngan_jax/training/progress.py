@@ -11,10 +11,8 @@ import jax
 from absl import logging
 from tqdm import tqdm
 
-from attngan_jax import storage
 from attngan_jax.configuration import Config
 from attngan_jax.training import ahead_of_time, multihost
-from attngan_jax.training.checkpoints import Checkpoints
 
 AHEAD = 4  # steps that may be dispatched before the devices have finished the first of them
 WARM_UP = 10.0  # seconds of steps that the pace is known from
@@ -85,6 +83,7 @@ class Progress:
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
         """Around what is no step: samples, scores, a checkpoint."""
+        self.wait()  # or the steps under way would count as a pause
         start = time.monotonic()
         yield
         self._pauses.append((self.finished, time.monotonic() - start))
@@ -126,14 +125,14 @@ def _roughly(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def steps_after(config: Config, stage: str, workdir: storage.PathLike, num_words: int) -> float:
+def steps_after(config: Config, stage: str, newest: int, num_words: int) -> float:
     """How many steps of `stage` take as long as the rest of the run after it, as a rough guess.
 
-    Scoring images is taken to last as long as training on as many, which it did in the quickstart.
+    `newest` is the step that stage 2 is at. Scoring images is taken to last as long as training on
+    as many, which it did in the quickstart.
     """
     left = config.eval.num_images / config.attngan.batch_size
     if stage == "attngan":
         return left
-    newest = max(Checkpoints.steps_in(workdir, "attngan"), default=0)
     left += max(config.attngan.num_train_steps - newest, 0)
     return left * ahead_of_time.relative_cost(config, num_words)

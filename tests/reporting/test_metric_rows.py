@@ -134,7 +134,12 @@ def test_a_metric_that_is_null_says_why():
 @pytest.mark.parametrize(
     "key, changed, value, said",
     [
-        ("r_precision", {}, "67.82 ± 4.43 %", "AttnGAN on CUB (paper, in DM-GAN's README)"),
+        (
+            "r_precision",
+            {},
+            "67.82 ± 4.43 %",
+            "AttnGAN on CUB (paper, as DM-GAN's README gives it)",
+        ),
         ("r_precision", {"protocol": "dm_gan"}, "72.31 ± 0.91 %", "DAMSM that AttnGAN's authors"),
         ("r_precision", {"protocol": "own"}, None, "protocol: paper there, own here"),
         ("r_precision", {"protocol": None}, None, "protocol: paper there, not recorded here"),

@@ -82,7 +82,7 @@ def test_compilation_is_left_out_and_a_new_pace_is_learnt(clock):
 
 def test_one_figure_of_the_whole_run_that_does_not_jump(clock):
     """Pauses of 15 s, the first of them with a compilation, and a stage that begins at step 100."""
-    pauses = {step: 15.0 for step in range(200, 1001, 100)} | {100 + 100: 60.0}
+    pauses = {step: 15.0 for step in range(200, 1001, 100)} | {200: 60.0}
     start = clock[0]
     _, said = run([0.5] * 900, clock, start=100, after=600, pauses=pauses)
     figures = [seconds_in(text) for text in said[50:]]
@@ -108,16 +108,29 @@ def test_what_comes_after_is_counted_once_and_late(clock):
     assert one.time_left() == "1 steps/s, about 8 min left in all"
 
 
-def test_what_comes_after_a_stage_in_its_steps(tiny_config, tmp_path, monkeypatch):
+def test_what_comes_after_a_stage_in_its_steps(tiny_config, monkeypatch):
     tiny_config.attngan.num_train_steps, tiny_config.eval.num_images = 100, 400
     tiny_config.attngan.batch_size = 8
 
-    left = functools.partial(steps_after, tiny_config, workdir=tmp_path, num_words=30)
+    left = functools.partial(steps_after, tiny_config, newest=0, num_words=30)
     ratio = left(stage="damsm") / (100 + 50)
     assert left(stage="attngan") == 50 and 1 < ratio < 10
-    (tmp_path / "attngan" / "60" / "state").mkdir(parents=True)
     monkeypatch.setattr(progress.ahead_of_time, "relative_cost", lambda *_: 2.0)
-    assert left(stage="damsm") == 2 * (40 + 50)
+    assert left(stage="damsm", newest=60) == 2 * (40 + 50)
+
+
+def test_pauses_a_step_apart(clock):
+    """Steps that are under way when a pause begins are waited for, and are no part of it."""
+    one = Progress("attngan", 100)
+    for step in range(1, 31):
+        one.add(step, Array())
+        clock[0] += 1.0
+        if step in (20, 21):
+            with one.pause():
+                assert one.finished == step
+                clock[0] += 5.0
+    one.wait()
+    assert seconds_in(one.time_left()) == 7 * 60  # 70 of 1 s, and 5 s after each
 
 
 def test_a_terminal_gets_a_bar_and_a_log_gets_lines(clock, monkeypatch, capsys, caplog):
