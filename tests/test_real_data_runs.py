@@ -62,7 +62,7 @@ def test_main_asks_for_what_it_needs_before_it_makes_a_workdir(name, file, tmp_p
 
 def test_a_source_that_does_not_exist(tmp_path):
     with pytest.raises(UserError, match=f"the source {tmp_path / 'source'} is no folder"):
-        experiment.check(tiny("cub", tmp_path))
+        experiment.check(tiny("cub", tmp_path), tmp_path / "run")
 
 
 @pytest.mark.parametrize(
