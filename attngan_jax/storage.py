@@ -21,6 +21,7 @@ import google_crc32c
 import numpy as np
 from etils import epath
 
+from attngan_jax import plain_files
 from attngan_jax.errors import UserError
 
 SCHEME = "gs://"
@@ -224,6 +225,7 @@ def walk(folder: Path) -> Iterator[Path]:
 
 def file_digest(path: Path) -> list:
     """Size and CRC-32C, in base64, of a file: what Cloud Storage states of an object."""
+    plain_files.check_plain(path)
     with path.open("rb") as file:
         return digest(iter(lambda: file.read(2**22), b""))
 

@@ -4,7 +4,7 @@ import json
 
 from absl import logging
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.errors import UserError
 from attngan_jax.workdir import Workdir
@@ -45,7 +45,7 @@ def load(files: Workdir) -> Vocabulary:
 def _noted(files: Workdir) -> list | None:
     """Size and digest of what was written; None for older runs and imported ones."""
     try:
-        return json.loads(files.digests.read_bytes())[files.vocabulary.name]
+        return json.loads(plain_files.read_text(files.digests))[files.vocabulary.name]
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

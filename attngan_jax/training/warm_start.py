@@ -11,6 +11,7 @@ from attngan_jax import configuration, plain_files, storage
 from attngan_jax.configuration import Config
 from attngan_jax.errors import UserError
 from attngan_jax.interop.inception_weights import InceptionWeights, chosen_inception_weights
+from attngan_jax.training import digests
 from attngan_jax.training.checkpoints import Checkpoints, wall_seconds
 from attngan_jax.training.damsm_task import PRETRAINED, DamsmTask
 from attngan_jax.training.state import DamsmState
@@ -33,6 +34,11 @@ def check_damsm(config: Config, source: storage.PathLike, words: bytes) -> None:
     steps = Checkpoints.steps_in(origin.folder, STAGE)
     if max(steps, default=0) < config.damsm.num_train_steps:
         raise UserError(f"{stage} is not finished: run it to its end first, or {leave_away}")
+    plain_files.check_plain_tree(origin.stage(STAGE))
+    for step in steps:
+        if damage := digests.find_damage(origin.stage(STAGE) / str(step)):
+            hint = f"run attngan_jax.main there again, or {leave_away}"
+            raise UserError(f"{stage} is damaged (checkpoint {step}: {damage}): {hint}")
 
 
 def take_damsm(config: Config, workdir: storage.PathLike, source: storage.PathLike) -> None:
