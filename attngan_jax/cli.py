@@ -79,9 +79,6 @@ def _run(main: Callable[[Sequence[str]], None]) -> int:
     except Stopped as stop:
         print(f"{stop}; run the same command again to go on", file=sys.stderr)
         return DONE
-    except console.Terminated:
-        console.say_stopped()
-        return FAILED
     except KeyboardInterrupt:
         return _fail("stopped; run the same command again to go on")
     except Exception as error:
