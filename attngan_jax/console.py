@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -62,6 +63,7 @@ def end_at_sigterm() -> None:
     def handler(*_: Any) -> None:
         if os.getpid() != process:  # a worker that was forked
             os._exit(1)
+        time.sleep(60)  # until the thread has ended all
 
     def watch() -> None:
         while byte := os.read(reading, 1):

@@ -28,7 +28,7 @@ def keep(files: Workdir, vocabulary: Vocabulary) -> Vocabulary:
     else:
         aside = path.with_name(f"{path.name}.damaged")
         if path.exists():
-            storage.write_bytes(aside, path.read_bytes())
+            storage.write_bytes(aside, plain_files.read_bytes(path))
         logging.warning("%s was damaged: it is the dataset's again; see %s", path, aside)
     vocabulary.save(path)
     return vocabulary
@@ -51,7 +51,4 @@ def _noted(files: Workdir) -> list | None:
 
 
 def _is_damaged(files: Workdir, noted: list | None) -> bool:
-    try:
-        return noted is not None and storage.file_digest(files.vocabulary) != noted
-    except FileNotFoundError:
-        return True
+    return noted is not None and not storage.is_unchanged(files.vocabulary, noted)

@@ -42,9 +42,11 @@ def find_damage(folder: storage.Path, part: str = "") -> str:
         for name in sorted(name for name in files if name.startswith(part)):
             if name not in found:
                 return f"{name} is gone"
+            if name != METADATA and isinstance(found[name], os.PathLike):
+                plain_files.check_plain(found[name], files[name][0])  # or it could take hours
             if _fact(name, found[name]) != files[name]:
                 return f"{name} has changed since it was written"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         if isinstance(error, OSError) and error.errno not in _BAD_DISK:
             raise  # such as want of permission, or of a network
         return f"{name} cannot be read"
