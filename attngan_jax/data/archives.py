@@ -24,7 +24,7 @@ _WANTED_SUFFIXES = (*IMAGE_SUFFIXES, ".txt", ".pickle", ".zip")
 _UNWANTED_FOLDERS = {"attributes", "parts", "segmentations", "__MACOSX"}
 _DAMAGE: tuple[type[Exception], ...] = (tarfile.TarError, zipfile.BadZipFile, zlib.error)
 _DAMAGE += (gzip.BadGzipFile, lzma.LZMAError)
-# And what their readers raise over a member without a name, a wrong date, a password, a rare packing.
+# And what their readers raise over a member without a name, a wrong date, or a password.
 _DAMAGE += (struct.error, LookupError, ValueError, ArithmeticError, EOFError, RuntimeError)
 # Names that can't be, or not beside each other: too long, a file where a folder is.
 _BAD_NAMES = (errno.ENAMETOOLONG, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
