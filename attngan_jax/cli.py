@@ -28,6 +28,8 @@ _MOST = 1_000  # characters of a line that are kept at either end of it
 CONFIGS = pathlib.Path(__file__).parent / "configs"
 
 flags.disclaim_key_flags()  # those of define_process_flags belong to the command that calls it
+# absl would read the files of --flagfile, whatever they are, before there is anybody to explain it.
+vars(flags.FLAGS)["read_flags_from_files"] = lambda argv, force_gnu=True: argv
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
@@ -77,9 +79,6 @@ def _run(main: Callable[[Sequence[str]], None]) -> int:
     except Stopped as stop:
         print(f"{stop}; run the same command again to go on", file=sys.stderr)
         return DONE
-    except console.Terminated:
-        console.say_stopped()
-        return FAILED
     except KeyboardInterrupt:
         return _fail("stopped; run the same command again to go on")
     except Exception as error:
@@ -184,7 +183,7 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
         for name in ("source", "runs"):
             storage.check_is_local(name, given.get(name))
         return rest
-    except UserError:
+    except (UserError, plain_files.RefusedFile):
         raise
     except SystemExit as stop:
         raise SystemExit(DONE) from stop  # after --help, for which absl has 1

@@ -1,6 +1,7 @@
 """What a command has from the system: its streams, its log, and the signal that ends it."""
 
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -9,14 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-PATIENCE = 0.6  # seconds for the main thread to end by itself
 STOPPED = "stopped by SIGTERM; run the same command again to go on"
-
-_said = threading.Event()
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, where nothing saves at it: raised in the main thread."""
 
 
 def prepare_streams() -> None:
@@ -55,11 +49,11 @@ def _unless_broken(method: Callable, number: int) -> Callable:
 
 
 def end_at_sigterm() -> None:
-    """From now on SIGTERM raises `Terminated`, and ends the process within a second in any case.
+    """From now on SIGTERM ends the process at once, with one line; files are as after a kill.
 
-    Python runs handlers in the main thread, after the compilation or the reading that it is in,
-    which may take minutes; so a thread waits for the signal, too. It leaves alone what another
-    handler is there for, such as that of training, which saves first.
+    By a thread: Python runs handlers in the main thread, after the compilation or the reading that
+    it is in, which may take minutes, and an exception there can come amid an import or a callback.
+    It leaves alone what another handler is there for, such as that of training, which saves first.
     """
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         return
@@ -69,25 +63,19 @@ def end_at_sigterm() -> None:
     def handler(*_: Any) -> None:
         if os.getpid() != process:  # a worker that was forked
             os._exit(1)
-        raise Terminated
+        time.sleep(60)  # until the thread has ended all
 
     def watch() -> None:
         while byte := os.read(reading, 1):
             if byte[0] == signal.SIGTERM and signal.getsignal(signal.SIGTERM) is handler:
-                time.sleep(PATIENCE)
-                say_stopped()
+                print(f"\nerror: {STOPPED}", file=sys.stderr, flush=True)
+                for worker in multiprocessing.active_children():
+                    worker.terminate()
                 os._exit(1)
 
     signal.signal(signal.SIGTERM, handler)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     threading.Thread(target=watch, name="sigterm", daemon=True).start()
-
-
-def say_stopped() -> None:
-    """Says once that SIGTERM ended the command."""
-    if not _said.is_set():
-        _said.set()
-        print(f"\nerror: {STOPPED}", file=sys.stderr, flush=True)
 
 
 class PlainLines(logging.Formatter):

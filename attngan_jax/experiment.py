@@ -10,7 +10,7 @@ from absl import logging
 from attngan_jax import configuration, storage
 from attngan_jax.configuration import Config
 from attngan_jax.data import dataset_checks, dataset_report, datasets, workdir_vocabulary
-from attngan_jax.evaluation import checkpoint_scores, suite
+from attngan_jax.evaluation import checkpoint_scores, preparation, suite
 from attngan_jax.interop.inception_weights import InceptionWeights
 from attngan_jax.reporting import page
 from attngan_jax.sampling.sample_writer import SampleWriter
@@ -50,7 +50,7 @@ def train_and_evaluate(
     workdir = storage.path(workdir)
     parallel.split_cpu(config.cpu_devices)
     trunk = warm_start.trunk_weights(config, workdir)
-    check(config)
+    check(config, workdir)
     devices = parallel.make_mesh().devices
     kind = f"{devices.size} {devices[0].platform.upper()} device{'s' * (devices.size > 1)}"
     logging.info("%s on %s, in %s", config.name, kind, workdir)
@@ -66,6 +66,8 @@ def train_and_evaluate(
 
 def _set_aside_damaged(config: Config, workdir: storage.Path, restart: bool) -> list[str]:
     """Sees to it that the newest checkpoints are whole; returns the stages that start again."""
+    configuration.check_same_run(config, workdir)
+    check_has_image_encoder(workdir)
     restarted = []
     for stage in (DamsmTask.name, AttnganTask.name):
         steps = Checkpoints.steps_in(workdir, stage)
@@ -85,12 +87,9 @@ def _run(
     restarted: list[str],
 ) -> storage.Path | None:
     with multihost.first_goes_first("prepare"):
-        configuration.check_same_run(config, workdir)
-        check_has_image_encoder(workdir)
-        dataset = prepare(config, workdir)
+        dataset = prepare(config, workdir, damsm_from)
         if trunk is not None:
             warm_start.record(trunk, config.image_encoder.weights, workdir)
-        checkpoint_scores.check_test_split(config, dataset)
         if damsm_from is not None:
             warm_start.take_damsm(config, workdir, damsm_from)
 
@@ -137,8 +136,11 @@ def _is_finished(task, workdir: storage.Path) -> bool:
     return multihost.from_first(lambda: loop.is_finished(task, workdir), f"{task.name} is finished")
 
 
-def check(config: Config) -> None:
-    """`UserError` for what would stop the run hours later, or leave it a workdir of no use."""
+def check(config: Config, workdir: storage.PathLike) -> None:
+    """`UserError` for what would stop the run hours later, or leave it a workdir of no use.
+
+    Reads what the scores need, and counts a stage's memory, where that is not finished yet.
+    """
     configuration.check(config)
     datasets.check(config)
     checkpoint_scores.check_judges(config)
@@ -146,20 +148,29 @@ def check(config: Config) -> None:
     for stage in ("damsm", "attngan"):
         parallel.check_stage(config, stage, mesh)
     for task in (DamsmTask(config, 2), AttnganTask(config, 2)):
-        abstract_state(task.create_train_state, config)
+        state = abstract_state(task.create_train_state, config)
+        if not loop.is_finished(task, workdir):
+            out_of_memory.check_state(state, config, task.name, mesh.size)
+    if not suite.is_finished(workdir, config.attngan.num_train_steps, config):
+        preparation.check_files(config)
     parallel.check_batch_size(config.eval.batch_size, mesh, "config.eval.batch_size")
 
 
-def prepare(config: Config, workdir: storage.Path) -> datasets.Dataset:
+def prepare(
+    config: Config, workdir: storage.Path, damsm_from: storage.PathLike | None = None
+) -> datasets.Dataset:
     """Builds the dataset if it is missing, opens it, and keeps its vocabulary in the workdir.
 
-    The workdir's config is written, too, once the dataset is there: what a config is refused for
-    leaves no workdir.
+    The workdir's config is written, too, once the dataset is there and fits the config and the
+    run in `damsm_from`: what is refused leaves no workdir.
     A workdir that has a vocabulary keeps it: its networks know these words, in this order.
     """
     clock = StageClock(workdir, "prepare")
     was_built = datasets.prepare(config)
     dataset = datasets.load(config)
+    checkpoint_scores.check_test_split(config, dataset)
+    if damsm_from is not None and not Workdir(workdir).vocabulary.exists():
+        warm_start.check_damsm(config, damsm_from, dataset.vocabulary.content)
     dataset_checks.warn(config, dataset)
     configuration.save_workdir_config(config, workdir)
     report = dataset.report

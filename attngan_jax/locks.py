@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from attngan_jax import plain_files
+
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system
 
 
@@ -15,9 +17,12 @@ def locked(path: str | os.PathLike[str], *, wait: bool = True) -> Iterator[Binar
     """Opens a file, made if it is missing, while no other process has it open in this way.
 
     The kernel ends the lock with its process, however that ends. Whoever has the lock may remove or
-    replace the file. Raises `BlockingIOError` where another process has it and this doesn't `wait`.
+    replace the file. Raises `BlockingIOError` where another process has it and this doesn't `wait`,
+    `RefusedFile` where it is no plain file.
     """
     while True:
+        with contextlib.suppress(FileNotFoundError):
+            plain_files.check_plain(path)
         file = open(path, "a+b")
         try:
             # Not flock, whose lock a forked process would keep.

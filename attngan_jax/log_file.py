@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import BinaryIO
 
-from attngan_jax import plain_files, storage
+from attngan_jax import storage
 from attngan_jax.locks import locked
 
 
@@ -44,7 +44,6 @@ class Log:
         if storage.is_address(self._path):
             self._replace(remaining)
         elif self._path.exists():
-            plain_files.check_plain(self._path)
             with locked(self._path) as file:
                 file.truncate(_end_of_lines(file))
                 file.seek(0)  # not by another handle, whose end would end the lock

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 MAX_TEXT_BYTES = 2**28  # of a vocabulary, a log, a list of files: a quarter of a gigabyte
+MAX_WEIGHTS_BYTES = 2**32  # of networks
 MAX_JSON_BYTES = 2**24  # of a config and of what a run notes of itself
 MAX_EXPANSION = 16  # of compressed arrays, beyond a number of bytes that does no harm
 _HARMLESS_BYTES = 2**27
@@ -71,7 +72,7 @@ def check_plain_tree(folder: PathLike) -> None:
             check_plain(os.path.join(place, name))
 
 
-def read_bytes(path: PathLike, at_most: int | None = None) -> bytes:
+def read_bytes(path: PathLike, at_most: int = MAX_TEXT_BYTES) -> bytes:
     """The content of a plain file of at most so many bytes."""
     check_plain(path, at_most)
     return (pathlib.Path(path) if isinstance(path, str) else _as_path(path)).read_bytes()

@@ -21,6 +21,7 @@ import google_crc32c
 import numpy as np
 from etils import epath
 
+from attngan_jax import plain_files
 from attngan_jax.errors import UserError
 
 SCHEME = "gs://"
@@ -222,8 +223,18 @@ def walk(folder: Path) -> Iterator[Path]:
     return (file for file in folder.rglob("*") if file.is_file())
 
 
+def is_unchanged(path: Path, noted: Any) -> bool:
+    """Whether a file is plain, and as `file_digest` noted; of another size it is not read."""
+    try:
+        plain_files.check_plain(path, noted[0])
+        return file_digest(path) == noted
+    except (FileNotFoundError, plain_files.RefusedFile, LookupError, TypeError):
+        return False
+
+
 def file_digest(path: Path) -> list:
     """Size and CRC-32C, in base64, of a file: what Cloud Storage states of an object."""
+    plain_files.check_plain(path)
     with path.open("rb") as file:
         return digest(iter(lambda: file.read(2**22), b""))
 

@@ -46,6 +46,7 @@ SAMPLE = "sample --workdir=w --out=o"
         ("report", "--workdir is missing: Folder of the run."),
         (f"main {BIRDS} --nope", "nope"),
         (f"main {BIRDS} word", "word"),
+        (f"prepare {BIRDS} --flagfile=/dev/zero", "flagfile"),
         (SAMPLE, "either --caption or --captions"),
         (f"{SAMPLE} --captions=f --caption=c", "either --caption or"),
         (f"{SAMPLE} --caption=c --num_images=0", "--num_images=0"),

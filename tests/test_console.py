@@ -41,6 +41,21 @@ def test_sigterm_ends_a_command_within_a_second_with_one_line(work):
     assert [line for line in said.splitlines() if line] == [f"error: {STOPPED}"]
 
 
+def test_sigterm_ends_the_building_of_a_dataset(tmp_path):
+    command = [sys.executable, "-m", "attngan_jax.prepare", "--config=procedural_birds"]
+    process = subprocess.Popen(
+        [*command, f"--data_dir={tmp_path}"], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    while "building" not in process.stderr.readline():
+        assert process.poll() is None
+    start = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    assert time.monotonic() - start < 2
+    assert process.returncode == 1 and said.splitlines()[-1] == f"error: {STOPPED}"
+    assert "Traceback" not in said
+
+
 def test_a_terminal_of_another_encoding_shows_what_it_can():
     code = SAYS.format("print('a caf\\u00e9 \\u9ce5')")
     done = start_python("-c", code, PYTHONIOENCODING="ascii")

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def test_main_asks_for_what_it_needs_before_it_makes_a_workdir(name, file, tmp_p
 
 def test_a_source_that_does_not_exist(tmp_path):
     with pytest.raises(UserError, match=f"the source {tmp_path / 'source'} is no folder"):
-        experiment.check(tiny("cub", tmp_path))
+        experiment.check(tiny("cub", tmp_path), tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -75,14 +76,30 @@ def test_a_source_that_does_not_exist(tmp_path):
         ({"generator.base_size": 2**11, "generator.num_stages": 3}, "8,192 pixels on a side"),
         ({"damsm.batch_size": 3, "damsm.accumulation_steps": 2}, "damsm.batch_size"),
         ({"data.tokenizer": "words"}, "choose one of ascii, unicode"),
+        ({"generator.gf_dim": 2**16}, "not enough memory for stage attngan"),
+        ({"image_encoder.trunk": "inception_v3", "image_encoder.weights": "{pipe}"}, "a pipe"),
+        ({"image_encoder.trunk": "inception_v3"}, "starts from ImageNet's Inception-v3"),
+        ({"eval.fid_weights": "{folder}/none"}, "none cannot be read"),
+        ({"eval.inception_score_weights": "{pipe}"}, "a pipe"),
+        ({"eval.fid_reference": "{folder}/none"}, "needs config.eval.fid_weights"),
+        ({"eval.batch_size": 3}, "config.eval.batch_size is 3"),
+        ({"attngan.best_checkpoint": "eval/kid_judge"}, "judges for procedural_birds alone"),
+        ({"attngan.best_checkpoint": "eval/r_precision", "attngan.scored_images": 1}, "wants 9"),
+        ({"damsm_from": "{folder}/none"}, "is no workdir of a run"),
+        ({"damsm_from": "{pipe}"}, "cannot be|is no workdir|Not a directory"),
     ],
 )
 def test_a_config_that_is_refused_leaves_no_workdir(changes, message, tmp_path):
     config = tiny("cub", tmp_path)
     made_up_sources.make_cub(tmp_path / "source")
+    os.mkfifo(tmp_path / "pipe")
+    places, given = {"folder": tmp_path, "pipe": tmp_path / "pipe"}, {}
     for key, value in changes.items():
-        value = value.format(folder=tmp_path) if key == "data.source" else value
-        config.update_from_flattened_dict({key: value})
-    with pytest.raises(UserError, match=message):
-        experiment.train_and_evaluate(config, tmp_path / "run")
+        value = value.format(**places) if isinstance(value, str) else value
+        if key == "damsm_from":
+            given = {key: value}
+        else:
+            config.update_from_flattened_dict({key: value})
+    with pytest.raises((UserError, OSError), match=message):
+        experiment.train_and_evaluate(config, tmp_path / "run", **given)
     assert not (tmp_path / "run").exists()

@@ -5,6 +5,7 @@ import functools
 import gzip
 import lzma
 import shutil
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -21,7 +22,10 @@ _MAX_DEPTH = 3  # archives in archives
 ARCHIVE_SUFFIXES = (".tgz", ".tar.gz", ".tar", ".zip")
 _WANTED_SUFFIXES = (*IMAGE_SUFFIXES, ".txt", ".pickle", ".zip")
 _UNWANTED_FOLDERS = {"attributes", "parts", "segmentations", "__MACOSX"}
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error)
+_DAMAGE: tuple[type[Exception], ...] = (tarfile.TarError, zipfile.BadZipFile, zlib.error)
+_DAMAGE += (gzip.BadGzipFile, lzma.LZMAError)
+# And what their readers raise over a member without a name, a wrong date, or a password.
+_DAMAGE += (struct.error, LookupError, ValueError, ArithmeticError, EOFError, RuntimeError)
 # Names that can't be, or not beside each other: too long, a file where a folder is.
 _BAD_NAMES = (errno.ENAMETOOLONG, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
 
@@ -40,8 +44,7 @@ def unpack(archives: list[Path], target: Path, hint: str, depth: int = 1) -> Non
         folder = target / archive.name.partition(".")[0]
         try:
             _unpack_one(archive, folder, hint)
-        # RuntimeError: a zip with a password, or packed in a rare way.
-        except (*_DAMAGE, EOFError, RuntimeError) as error:
+        except _DAMAGE as error:
             reason = f"damaged or cut short ({type(error).__name__}: {error})"
             raise UserError(f"{what} is {reason}: get it again. {hint}") from error
         except OSError as error:

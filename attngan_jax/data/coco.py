@@ -6,6 +6,7 @@ from typing import Any
 
 from attngan_jax import plain_files
 from attngan_jax.data.dataset_report import Notes
+from attngan_jax.data.image_lists import MAX_LIST_BYTES
 from attngan_jax.data.photographs import Entry, Listing, PhotographBuilder
 from attngan_jax.errors import UserError
 
@@ -48,7 +49,7 @@ def read_entries(path: Path, notes: Notes) -> list[Entry]:
     `notes` takes what is repaired or ignored. `UserError` if the file is damaged or another.
     """
     try:
-        content = json.loads(plain_files.read_bytes(path))
+        content = json.loads(plain_files.read_bytes(path, MAX_LIST_BYTES))
         images, annotations = content["images"], content["annotations"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         problem = f"or is damaged ({type(error).__name__}: {error}). {Coco.HOW_TO_GET}"

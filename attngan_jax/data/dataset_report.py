@@ -60,8 +60,7 @@ def read_report(folder: Path, data: Config) -> dict[str, Any] | None:
 def find_damage(folder: Path, data: Config) -> list[str]:
     """The files of a built dataset, by name, that are not as `summarise` found or wrote them."""
     noted = (read_report(folder, data) or {}).get("digests", {})
-    found = {name: folder / name for name in noted}
-    return [n for n, p in found.items() if not p.exists() or storage.file_digest(p) != noted[n]]
+    return [name for name in noted if not storage.is_unchanged(folder / name, noted[name])]
 
 
 def build_facts(folder: Path) -> dict[str, Any]:

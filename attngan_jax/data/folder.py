@@ -4,24 +4,29 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import tensorflow_datasets as tfds
 from absl import logging
 
 from attngan_jax.data import image_lists
 from attngan_jax.data.dataset_report import Notes
-from attngan_jax.data.image_lists import Rows, composed
-from attngan_jax.data.photographs import Entry, Listing, PhotographBuilder
+from attngan_jax.data.image_lists import SPLIT_OF, Rows, composed
+from attngan_jax.data.photographs import NO_CLASS, Entry, Listing, PhotographBuilder
 from attngan_jax.data.source_files import existing, is_image_name, is_unread_image_name, walk
 
 LIST_FILE = "captions.jsonl"
 METADATA = ("metadata.jsonl", "metadata.csv")  # of a Hugging Face imagefolder, one in each split
-_PACKED = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".parquet", ".arrow")
+_PACKED = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".parquet", ".arrow", ".xlsx", ".xls")
 MAX_ALIKE = 1_000  # texts of one name in different folders
 TEXT_SUFFIXES = (".txt", ".caption")
+_CLASS = re.compile(
+    r"class_?\d+|\d{3}\.[a-z]\S*", re.IGNORECASE
+)  # what folders of classes are called
 
 
 @dataclasses.dataclass(eq=False)
@@ -47,7 +52,8 @@ class Folder(PhotographBuilder):
     The texts may be in a folder tree of their own, joined by name. Or `captions.jsonl` at the top,
     an image a line: `{"file", "captions"}` and, where wanted, `"class"` (a name or number),
     `"split"` ("train" or "test") and `"bbox"` ([x, y, width, height] in pixels); or one of the
-    other lists that `image_lists` reads. Images that say no split are split at random.
+    other lists that `image_lists` reads. Images that say no split are in that of their folder,
+    where there are folders of both, or split at random.
     """
 
     CONFIG_CLASS = FolderConfig
@@ -69,6 +75,7 @@ class Folder(PhotographBuilder):
         if not rows:
             raise self.source_error(f"{source} has no images: {_kinds_of_files(source)}")
         config = self.builder_config
+        rows = split_by_folders(rows)
         undecided = [entry.name for entry, split in rows if not split]
         chosen = choose_test(undecided, config.test_fraction, config.seed)
         splits: dict[str, list[Entry]] = {"train": [], "test": []}
@@ -84,6 +91,46 @@ class Folder(PhotographBuilder):
         return Listing(splits, dict.fromkeys(splits, source), source, notes)
 
 
+def split_by_folders(rows: Rows) -> Rows:
+    """The rows, with the splits that their images' folders are called after, such as `train`.
+
+    The outermost such folder counts. Nothing is changed where a row says its split itself, or the
+    folders are of one split alone.
+    """
+    named = [
+        _name_of_folder(entry.image, lambda name: name.lower() in SPLIT_OF) for entry, _ in rows
+    ]
+    found = [SPLIT_OF.get(name.lower(), "") for name in named]
+    if any(split for _, split in rows) or not {*SPLIT_OF.values()} <= {*found}:
+        return rows
+    names = ", ".join(f"{name} ({count:,})" for name, count in Counter(named).items() if name)
+    logging.info("the split is that of the folders: %s", names)
+    return [(entry, split) for (entry, _), split in zip(rows, found)]
+
+
+def class_ids(rows: Rows) -> Rows:
+    """The rows, with the classes whose folders the texts or else the images are in, if several.
+
+    They are known by their names, as in Oxford-102 and CUB: `class_00001`, `001.Laysan_Albatross`.
+    """
+    named = [
+        _name_of_folder(str(entry.captions), _CLASS.fullmatch)
+        or _name_of_folder(entry.image, _CLASS.fullmatch)
+        for entry, _ in rows
+    ]
+    names = sorted({*named} - {""})
+    numbers = {name: number for number, name in enumerate(names)} if len(names) > 1 else {}
+    return [
+        (dataclasses.replace(entry, class_id=numbers.get(name, NO_CLASS)), split)
+        for (entry, split), name in zip(rows, named)
+    ]
+
+
+def _name_of_folder(file: str, is_one: Callable[[str], Any]) -> str:
+    """The outermost of the folders above a file whose name is one; "" if there is none."""
+    return next(filter(is_one, PurePosixPath(file).parts[:-1]), "")
+
+
 def find_lists(source: Path) -> list[Path]:
     """`captions.jsonl`, or the metadata of an imagefolder: one at the top, or one in each split."""
     listed = existing(source / LIST_FILE)
@@ -95,9 +142,14 @@ def find_lists(source: Path) -> list[Path]:
 
 
 def _tables(source: Path) -> list[Path]:
-    """The files at the top that may list images."""
-    suffixes = (*image_lists.SUFFIXES, *TEXT_SUFFIXES)
-    return sorted(path for path in source.iterdir() if path.suffix.lower() in suffixes)
+    """The files that may list images: at the top, texts among them, and one folder down."""
+    suffixes = {0: (*image_lists.SUFFIXES, *TEXT_SUFFIXES), 1: image_lists.SUFFIXES}
+    return [
+        source / place / name
+        for place, _, files in walk(source)
+        for name in files
+        if PurePosixPath(name).suffix.lower() in suffixes.get(len(place.parts), ())
+    ]
 
 
 def find_images(source: Path, notes: Notes) -> Rows:
@@ -125,7 +177,7 @@ def find_images(source: Path, notes: Notes) -> Rows:
     for path in images:
         name = str(path.parent / path.stem)
         rows.append((Entry(name, str(path), joined.get(str(path), f"{name}.txt")), ""))
-    return rows
+    return class_ids(rows)
 
 
 def join_texts(images: list[PurePosixPath], texts: list[PurePosixPath]) -> dict[str, str]:
@@ -153,7 +205,7 @@ def join_texts(images: list[PurePosixPath], texts: list[PurePosixPath]) -> dict[
             if len(found) > MAX_ALIKE:  # it would take their square to compare them
                 continue
             ordered = sorted(found, key=lambda text: _likeness(image, text), reverse=True)
-            most = _likeness(image, ordered[0]) if ordered else 0
+            most = _likeness(image, ordered[0]) if ordered else None
             best = [text for text in ordered if _likeness(image, text) == most]
             if len(best) == 1:
                 taken.setdefault(str(best[0]), []).append(str(image))
@@ -161,11 +213,11 @@ def join_texts(images: list[PurePosixPath], texts: list[PurePosixPath]) -> dict[
     return joined | {owners[0]: text for text, owners in taken.items() if len(owners) == 1}
 
 
-def _likeness(image: PurePosixPath, text: PurePosixPath) -> int:
-    """How many folders above the two have the same names, from the innermost on."""
-    pairs = zip(reversed(image.parent.parts), reversed(text.parent.parts))
-    same = [composed(a) == composed(b) for a, b in pairs]
-    return same.index(False) if False in same else len(same)
+def _likeness(image: PurePosixPath, text: PurePosixPath) -> tuple[int, int]:
+    """How many folders above the two have the same names; and from the innermost on."""
+    one, two = ([composed(part) for part in path.parent.parts[::-1]] for path in (image, text))
+    same = [a == b for a, b in zip(one, two)]
+    return (Counter(one) & Counter(two)).total(), (same + [False]).index(False)
 
 
 def _kinds_of_files(source: Path) -> str:
@@ -188,6 +240,9 @@ def _what_is_there(source: Path, rows: Rows, notes: Notes) -> str:
     for path in _tables(source)[:3]:
         if columns := image_lists.columns_of(path)[:8]:
             found += f"; {path.name} has the columns {', '.join(columns)}, not file and caption"
+    closed = [name for name in sorted(os.listdir(source)) if name.lower().endswith(_PACKED)]
+    if closed:
+        found += f"; {', '.join(closed[:3])} must be unpacked, or saved as .csv, to be read"
     lines = [json.dumps({"file": name, "captions": ["..."]}) for name in images[:3]]
     logging.info("%s with such lines would do:\n%s", LIST_FILE, "\n".join(lines))
     return found

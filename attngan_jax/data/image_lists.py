@@ -4,11 +4,13 @@ Columns are known by their names, as programs and collections call them, or, whe
 names, by what is in them. What a list calls its images need not be exact: see `ImageIndex`.
 """
 
+import ast
 import contextlib
 import csv
 import dataclasses
 import functools
 import json
+import posixpath
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,7 +24,8 @@ from attngan_jax.data.source_files import decode_text, existing, is_image_name, 
 from attngan_jax.errors import UserError
 
 MAX_LIST_BYTES = 2**30
-SUFFIXES = (".jsonl", ".csv", ".tsv")
+MAX_CELL = 10**5  # characters of a cell that may hold several captions
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")
 # What a column may be called, the likeliest first; numbered ones are several captions.
 _FILE = "file file_name filename image image_name image_path image_file path img image_id name"
 _CAPTION = "caption text description sentence comment prompt title"
@@ -47,7 +50,7 @@ class ImageIndex:
     """Finds listed images below a folder, whose names may differ a little from the list's.
 
     A backslash is a slash; accents may be composed or not; the folder or the suffix may be lacking
-    or be another, if no other image has that name.
+    or be another, such as one of another machine, if no other image has that name.
     """
 
     def __init__(self, source: Path):
@@ -66,23 +69,30 @@ class ImageIndex:
 
     def find(self, name: str, base: PurePosixPath) -> str:
         """The image that a list in the folder `base` calls `name`; that itself if none is found."""
-        if self._is_there(base / name):
-            return str(base / name)
-        name = name.replace("\\", "/")
-        path = base / name
-        if self._is_there(path) or ".." in path.parts or path.is_absolute():
-            return str(path)
+        for written in (name, name.replace("\\", "/")):
+            path = PurePosixPath(posixpath.normpath(base / written))
+            if path.is_relative_to(self._source):
+                path = path.relative_to(self._source)
+            if not _leads_out(path) and self._is_there(path):
+                return str(path)
         by_path = self._read()
-        if found := by_path.get(composed(str(path))) or by_path.get(composed(name)):
-            return found
+        found = by_path.get(composed(str(path))) or by_path.get(
+            composed(str(PurePosixPath(written)))
+        )
         named = self._by_name.get(composed(path.name), [])
-        return named[0] if len(named) == 1 else str(path)
+        if not found and len(named) == 1:
+            return named[0]
+        return found or str(base / written)
 
     def _is_there(self, path: PurePosixPath) -> bool:
         try:
             return existing(self._source / path).exists()
         except (OSError, ValueError):  # no name that a file can have
             return False
+
+
+def _leads_out(path: PurePosixPath) -> bool:
+    return path.is_absolute() or path.parts[:1] == ("..",)
 
 
 def read_lists(paths: Iterable[Path], notes: Notes, source: Path) -> Rows:
@@ -175,6 +185,8 @@ def _known_row(row: Row) -> Row:
             values = [row[names[name]] for name in found]
             known["captions"] = values[0] if len(values) == 1 else [v for v in values if v]
             break
+    if isinstance(known.get("captions"), str):
+        known["captions"] = _listed(known["captions"])
     for key in ("class", "split"):
         if known.get(key) == "":
             del known[key]
@@ -183,11 +195,23 @@ def _known_row(row: Row) -> Row:
     return known
 
 
+def _listed(text: str) -> str | list:
+    """The texts that a cell holds as a list of JSON or of Python; other cells as they are."""
+    if text[:1] == "[" and text[-1:] == "]" and len(text) <= MAX_CELL:
+        for read in (json.loads, ast.literal_eval):
+            with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+                return [value for value in read(text) if isinstance(value, str)] or text
+    return text
+
+
 def _raw_rows(path: Path, notes: Notes, first: bool = False) -> Iterator[tuple[str, Row]]:
     text, is_utf_8 = decode_text(plain_files.read_bytes(path, MAX_LIST_BYTES))
     if not is_utf_8:
         notes.append((f"{path.name} not in UTF-8", path.name))
-    if path.suffix.lower() == ".jsonl":
+    if path.suffix.lower() == ".json" and (rows := _rows_of_json(text)):
+        yield from ((f"{path.name}, row {number}", row) for number, row in enumerate(rows, 1))
+        return
+    if path.suffix.lower() in (".jsonl", ".json"):
         for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
                 row = None
@@ -200,6 +224,20 @@ def _raw_rows(path: Path, notes: Notes, first: bool = False) -> Iterator[tuple[s
         yield from _table_rows(path.name, lines[:20] if first else lines)
     except csv.Error as error:
         raise UserError(f"{path} is no table of captions ({error}): repair that line") from error
+
+
+def _rows_of_json(text: str) -> list[Row]:
+    """The rows of one JSON value: a list of them, or captions by the names of their images."""
+    with contextlib.suppress(ValueError, RecursionError):
+        value = json.loads(text)
+        if isinstance(value, dict) and all(map(is_image_name, value)):
+            return [{"file": name, "captions": texts} for name, texts in value.items()]
+        return (
+            [row if isinstance(row, dict) else {} for row in value]
+            if isinstance(value, list)
+            else []
+        )
+    return []
 
 
 def _table_rows(name: str, lines: Iterable[str]) -> Iterator[tuple[str, Row]]:

@@ -92,7 +92,7 @@ def read_image(path: Path) -> tuple[bytes, int, int]:
     """An image's bytes; its width and height in pixels as stored. `LeftOut` if it can't be used."""
     try:
         size = path.stat().st_size
-        encoded = plain_files.read_bytes(path) if size <= MAX_IMAGE_BYTES else b""
+        encoded = plain_files.read_bytes(path, size) if size <= MAX_IMAGE_BYTES else b""
     except OSError as error:
         raise LeftOut("unreadable file") from error
     if not encoded:

@@ -4,7 +4,7 @@ import json
 
 from absl import logging
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.errors import UserError
 from attngan_jax.workdir import Workdir
@@ -28,7 +28,7 @@ def keep(files: Workdir, vocabulary: Vocabulary) -> Vocabulary:
     else:
         aside = path.with_name(f"{path.name}.damaged")
         if path.exists():
-            storage.write_bytes(aside, path.read_bytes())
+            storage.write_bytes(aside, plain_files.read_bytes(path))
         logging.warning("%s was damaged: it is the dataset's again; see %s", path, aside)
     vocabulary.save(path)
     return vocabulary
@@ -45,13 +45,10 @@ def load(files: Workdir) -> Vocabulary:
 def _noted(files: Workdir) -> list | None:
     """Size and digest of what was written; None for older runs and imported ones."""
     try:
-        return json.loads(files.digests.read_bytes())[files.vocabulary.name]
+        return json.loads(plain_files.read_text(files.digests))[files.vocabulary.name]
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _is_damaged(files: Workdir, noted: list | None) -> bool:
-    try:
-        return noted is not None and storage.file_digest(files.vocabulary) != noted
-    except FileNotFoundError:
-        return True
+    return noted is not None and not storage.is_unchanged(files.vocabulary, noted)

@@ -21,6 +21,7 @@ from attngan_jax.evaluation.saved_images import SavedImages
 from attngan_jax.evaluation.shown_pairs import TestRecords
 from attngan_jax.sampling.trained_model import TrainedModel
 from attngan_jax.storage import PathLike, check_is_writable, path
+from attngan_jax.training.networks import image_sizes
 from attngan_jax.workdir import Workdir
 
 
@@ -50,7 +51,7 @@ def load(
     except UserError as error:
         no_judges = str(error)
     subject = measurements.Subject(trained, dataset, networks, plan, records, judges, no_judges)
-    subject = dataclasses.replace(subject, reference=_given_reference(subject))
+    subject = dataclasses.replace(subject, reference=_given_reference(config, networks))
     if subject.reference is not None:
         text = "not computed: config.eval.fid_reference has no features of single images"
         plan.unavailable["kid"] = text
@@ -62,6 +63,11 @@ def load(
         plan.unavailable.setdefault("inception_score_calibrated", text)
     _warn(plan)
     return subject
+
+
+def check_files(config: Config) -> None:
+    """`UserError` for a file of `config.eval` that the scores of a run could not be taken with."""
+    _given_reference(config, _classifiers(config))
 
 
 def _classifiers(config: Config) -> dict[str, Classifier]:
@@ -90,15 +96,15 @@ def _warn(plan: shown_pairs.Plan) -> None:
         logging.warning(text, plan.duplicate_captions, plan.protocol.num_images)
 
 
-def _given_reference(subject: measurements.Subject) -> Statistics | None:
+def _given_reference(config: Config, networks: dict[str, Classifier]) -> Statistics | None:
     """The statistics of `eval.fid_reference`, where it names a file."""
-    path = subject.trained.config.eval.fid_reference
+    path = config.eval.fid_reference
     if not path:
         return None
-    if "fid" not in subject.networks:
+    if "fid" not in networks:
         problem = "config.eval.fid_reference needs config.eval.fid_weights, which made its features"
         raise UserError(f"{problem}: name both")
-    network, side = subject.networks["fid"], subject.image_size
+    network, side = networks["fid"], image_sizes(config)[-1]
     image = jax.ShapeDtypeStruct((1, side, side, 3), np.uint8)
     width = jax.eval_shape(network.apply, network.variables, image)[0].shape[1]
     return read_reference(path, network.features, width)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 from attngan_jax.errors import UserError
 from attngan_jax.evaluation.shown_pairs import TestRecords
 
@@ -48,7 +48,7 @@ class SavedImages:
         if MANIFEST in names:
             manifest = self._folder / MANIFEST
             try:
-                found = json.loads(manifest.read_text(encoding="utf-8"))["model"]
+                found = json.loads(plain_files.read_text(manifest))["model"]
             except (ValueError, KeyError, TypeError) as error:
                 problem = f"{manifest} is no manifest of saved images"
                 raise UserError(f"{problem}: give --save_images an empty folder") from error

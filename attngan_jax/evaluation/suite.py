@@ -194,7 +194,7 @@ def log_scalars(workdir: PathLike, metrics: dict) -> None:
 
 def log_if_missing(workdir: PathLike) -> None:
     """Logs the scores in `report/metrics.json` that a kill has kept out of `metrics.jsonl`."""
-    metrics = json.loads(Workdir(workdir).metrics.read_text(encoding="utf-8"))
+    metrics = json.loads(plain_files.read_text(Workdir(workdir).metrics))
     if metrics["step"] not in scored_steps(workdir):
         log_scalars(workdir, metrics)
 

@@ -132,7 +132,7 @@ def _family_of(state_dict: Mapping[str, np.ndarray]) -> str:
 def read_classifier(path: storage.PathLike) -> ClassifierWeights:
     """Reads a file of `convert_classifier`; `UserError` if it is none."""
     try:
-        data = plain_files.read_bytes(storage.path(path))
+        data = plain_files.read_bytes(storage.path(path), plain_files.MAX_WEIGHTS_BYTES)
         tensors = read_safetensors(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     except OSError as error:

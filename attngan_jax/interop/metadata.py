@@ -9,6 +9,7 @@ from attngan_jax import plain_files, storage
 from attngan_jax.errors import UserError
 from attngan_jax.interop.safe_pickle import Refused, read_pickle, require
 
+MAX_BYTES = 2**29  # of a pickle
 MAX_CHARACTERS = 2**26  # of all file names; CUB's are 0.6 million
 MAX_OPERATIONS = 100_000_000  # COCO's captions take about a tenth
 
@@ -19,7 +20,7 @@ def load_metadata(path: storage.PathLike) -> Any:
     Raises `UserError` for a file that can't be read, is damaged, or holds anything else.
     """
     try:
-        data = plain_files.read_bytes(storage.path(path))
+        data = plain_files.read_bytes(storage.path(path), MAX_BYTES)
         # The released CUB lists were written in Windows' text mode. Text pickles, of protocol 0,
         # have no header, and end every line alike.
         if data[:1] != b"\x80" and data.count(b"\r\n") == data.count(b"\n"):

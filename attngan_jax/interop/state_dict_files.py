@@ -32,7 +32,7 @@ def read_state_dict(path: storage.PathLike) -> dict[str, np.ndarray]:
     try:
         path = storage.path(path)
         read = readers.get(path.suffix.lower(), functools.partial(read_torch_state_dict, path=path))
-        weights = read(plain_files.read_bytes(path))
+        weights = read(plain_files.read_bytes(path, plain_files.MAX_WEIGHTS_BYTES))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {storage.strerror(error)}") from error
     except Refused as error:

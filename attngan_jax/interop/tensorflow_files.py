@@ -35,7 +35,7 @@ def read_graph(path: str | Path) -> dict[str, np.ndarray]:
     code multiplies the pooled features by `softmax/weights` alone. Raises `UserError`.
     """
     try:
-        content = plain_files.read_bytes(path)
+        content = plain_files.read_bytes(path, plain_files.MAX_WEIGHTS_BYTES)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     tf = _tensorflow()

@@ -81,7 +81,7 @@ def read(
             what = kind(config, network)
             variables[network], _ = variables_for(config, num_words, what, weights, path)
         step = (file.metadata() or {}).get("step", "")
-    return variables, int(step) if step.isdecimal() else 0
+    return variables, int(step) if step.isdecimal() and len(step) < 20 else 0
 
 
 @contextlib.contextmanager

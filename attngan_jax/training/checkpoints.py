@@ -263,7 +263,7 @@ def _best_of(folder: storage.Path, steps: list[int], best: str) -> int:
         if digests.find_damage(folder / str(step), "metrics/"):
             return math.inf
         path = folder / str(step) / "metrics" / "metrics"
-        return _score(best, json.loads(path.read_text(encoding="utf-8")) if path.exists() else {})
+        return _score(best, json.loads(plain_files.read_text(path)) if path.exists() else {})
 
     return max(reversed(steps), key=score)
 

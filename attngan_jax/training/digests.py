@@ -9,13 +9,14 @@ import json
 import os
 from typing import Any
 
-from attngan_jax import storage
+from attngan_jax import plain_files, storage
 
 FILE = "digests.json"  # in a checkpoint's folder
 MARK = {"digests": FILE}  # in Orbax's metadata of a checkpoint that has that file
 METADATA = "_CHECKPOINT_METADATA"  # Orbax's; it notes there when the checkpoint was complete
 COMMITTED = "commit_success.txt"  # and writes this after it
-_BAD_DISK = (errno.EIO, errno.EUCLEAN, errno.EISDIR, errno.ENOTDIR)
+# EINVAL: of `RefusedFile`.
+_BAD_DISK = (errno.EIO, errno.EUCLEAN, errno.EISDIR, errno.ENOTDIR, errno.EINVAL)
 
 
 def write(folder: storage.Path, step: int) -> None:
@@ -33,7 +34,7 @@ def find_damage(folder: storage.Path, part: str = "") -> str:
         return f"{FILE} is gone" if _had_digests(folder) else ""
     name = FILE
     try:
-        noted = json.loads((folder / FILE).read_bytes())
+        noted = json.loads(plain_files.read_bytes(folder / FILE, plain_files.MAX_JSON_BYTES))
         step, files = noted["step"], dict(noted["files"])
         if str(step) != folder.name:
             return f"it is that of step {step}"
@@ -41,9 +42,11 @@ def find_damage(folder: storage.Path, part: str = "") -> str:
         for name in sorted(name for name in files if name.startswith(part)):
             if name not in found:
                 return f"{name} is gone"
+            if name != METADATA and isinstance(found[name], os.PathLike):
+                plain_files.check_plain(found[name], files[name][0])  # or it could take hours
             if _fact(name, found[name]) != files[name]:
                 return f"{name} has changed since it was written"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         if isinstance(error, OSError) and error.errno not in _BAD_DISK:
             raise  # such as want of permission, or of a network
         return f"{name} cannot be read"
@@ -53,10 +56,14 @@ def find_damage(folder: storage.Path, part: str = "") -> str:
 def _had_digests(folder: storage.Path) -> bool:
     """Whether a checkpoint without them has lost them."""
     try:
-        metadata = json.loads((folder / METADATA).read_bytes())
+        metadata = json.loads(_metadata(folder / METADATA))
         return metadata.get("custom_metadata") == MARK
-    except (FileNotFoundError, ValueError, AttributeError):
+    except (FileNotFoundError, plain_files.RefusedFile, ValueError, AttributeError):
         return folder.is_dir()
+
+
+def _metadata(path: storage.Path) -> bytes:
+    return plain_files.read_bytes(path, plain_files.MAX_JSON_BYTES)
 
 
 def _files(folder: storage.Path) -> dict[str, Any]:
@@ -73,7 +80,7 @@ def _fact(name: str, file: Any) -> list:
     """Size and CRC-32C (in base64, as Cloud Storage states it) of a path or an object."""
     is_path = isinstance(file, os.PathLike)
     if name == METADATA:  # but when the checkpoint was complete, which is not known as yet
-        values = json.loads(file.read_bytes() if is_path else file.download_as_bytes())
+        values = json.loads(_metadata(file) if is_path else file.download_as_bytes())
         values.pop("commit_timestamp_nsecs", None)
         return storage.digest([json.dumps(values, sort_keys=True).encode()])
     return storage.file_digest(file) if is_path else [file.size, file.crc32c]

@@ -16,7 +16,7 @@ from absl import logging
 from attngan_jax import storage
 from attngan_jax.data import pipeline
 from attngan_jax.errors import Stopped
-from attngan_jax.training import multihost, out_of_memory, parallel
+from attngan_jax.training import multihost, parallel
 from attngan_jax.training.checkpoints import Checkpoints, StageClock
 from attngan_jax.training.metric_writer import Metrics
 from attngan_jax.training.prefetch import DeviceBatches
@@ -70,9 +70,7 @@ def train(
     parallel.check_stage(config, task.name, mesh)
     sharding = parallel.replicated(mesh)
     create = jax.jit(task.create_train_state, out_shardings=sharding)
-    key = stage_key(config.seed, task.name, -1)
-    out_of_memory.check_state(jax.eval_shape(create, key), config, task.name, mesh.size)
-    state = create(key)
+    state = create(stage_key(config.seed, task.name, -1))
     frozen = jax.device_put(frozen, sharding)
     train_step = parallel.parallel_step(task.train_step, mesh)
     iterator = train_iterator(task, dataset)

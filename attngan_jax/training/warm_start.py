@@ -11,6 +11,7 @@ from attngan_jax import configuration, plain_files, storage
 from attngan_jax.configuration import Config
 from attngan_jax.errors import UserError
 from attngan_jax.interop.inception_weights import InceptionWeights, chosen_inception_weights
+from attngan_jax.training import digests
 from attngan_jax.training.checkpoints import Checkpoints, wall_seconds
 from attngan_jax.training.damsm_task import PRETRAINED, DamsmTask
 from attngan_jax.training.state import DamsmState
@@ -19,16 +20,36 @@ from attngan_jax.workdir import Workdir
 STAGE = DamsmTask.name
 
 
+def check_damsm(config: Config, source: storage.PathLike, words: bytes) -> None:
+    """Raises `UserError` where the run in `source` has no finished stage 1, or one of another
+    config or of other `words`, the content of a vocabulary."""
+    origin = Workdir(source)
+    stage, leave_away = f"stage 1 of {origin}", "leave --damsm_from away"
+    other = configuration.load_workdir_config(origin.folder)
+    if differing := configuration.differences(other, config, of=(STAGE,)):
+        hint = f"take it from a run with these settings, or {leave_away}"
+        raise UserError(f"{stage} is of another config ({differing[0]}): {hint}")
+    if not origin.vocabulary.exists() or plain_files.read_bytes(origin.vocabulary) != words:
+        raise UserError(f"{stage} knows other words than this dataset has: {leave_away}")
+    steps = Checkpoints.steps_in(origin.folder, STAGE)
+    if max(steps, default=0) < config.damsm.num_train_steps:
+        raise UserError(f"{stage} is not finished: run it to its end first, or {leave_away}")
+    plain_files.check_plain_tree(origin.stage(STAGE))
+    for step in steps:
+        if damage := digests.find_damage(origin.stage(STAGE) / str(step)):
+            hint = f"run attngan_jax.main there again, or {leave_away}"
+            raise UserError(f"{stage} is damaged (checkpoint {step}: {damage}): {hint}")
+
+
 def take_damsm(config: Config, workdir: storage.PathLike, source: storage.PathLike) -> None:
     """Copies the finished stage 1 of the run in `source`, with its log, seconds and origin.
 
-    Does nothing where `workdir` has trained some of stage 1 itself. Raises `UserError` where
-    `source` has no finished stage 1, or one of another config or vocabulary.
+    Does nothing where `workdir` has trained some of stage 1 itself. `UserError` as `check_damsm`.
     """
     if Checkpoints.steps_in(workdir, STAGE):
         return
     target, origin = Workdir(workdir), Workdir(source)
-    _check_same_stage(config, target, origin)
+    check_damsm(config, source, target.vocabulary.read_bytes())
     log = [
         line
         for run in (origin, target)
@@ -54,20 +75,6 @@ def _stage_of(line: bytes) -> str | None:
     with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
         return json.loads(line)["stage"]
     return None
-
-
-def _check_same_stage(config: Config, target: Workdir, origin: Workdir) -> None:
-    stage, leave_away = f"stage 1 of {origin}", "leave --damsm_from away"
-    other = configuration.load_workdir_config(origin.folder)
-    if differing := configuration.differences(other, config, of=(STAGE,)):
-        hint = f"take it from a run with these settings, or {leave_away}"
-        raise UserError(f"{stage} is of another config ({differing[0]}): {hint}")
-    words = origin.vocabulary
-    if not words.exists() or plain_files.read_bytes(words) != target.vocabulary.read_bytes():
-        raise UserError(f"{stage} knows other words than this dataset has: {leave_away}")
-    steps = Checkpoints.steps_in(origin.folder, STAGE)
-    if max(steps, default=0) < config.damsm.num_train_steps:
-        raise UserError(f"{stage} is not finished: run it to its end first, or {leave_away}")
 
 
 def _copy_stage(source: storage.Path, target: storage.Path) -> None:

@@ -37,6 +37,8 @@ def held(workdir: storage.PathLike) -> Iterator[None]:
 @contextlib.contextmanager
 def _file_lock(path: storage.Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink():  # nobody's lock, and what it leads to is not to be overwritten
+        path.unlink()
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(locked(path, wait=False))

@@ -49,12 +49,47 @@ def jsonl(rows):
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def test_texts_in_a_tree_of_their_own(config, tmp_path):
-    images(tmp_path / "jpg", "image_{:05}.jpg")
+@pytest.mark.parametrize(
+    "image, text",
+    [
+        ("jpg/image_{k:05}.jpg", "text_c10/class_{c:05}/image_{k:05}.txt"),
+        ("jpg/class_{c:05}/image_{k:05}.jpg", "text/image_{k:05}.txt"),
+        ("images/{c:03}.Bird_{c}/{k}.jpg", "text/{c:03}.Bird_{c}/{k}.txt"),
+    ],
+)
+def test_texts_in_a_tree_of_their_own_and_folders_of_classes(image, text, config, tmp_path):
     for k in range(COUNT):
-        text = tmp_path / "text_c10" / f"class_{k % 5:05}" / f"image_{k:05}.txt"
-        write(text, "\n".join(captions(k, 2)))
-    check(config, tmp_path)
+        write(tmp_path / image.format(k=k, c=k % 5), encoded(k))
+        write(tmp_path / text.format(k=k, c=k % 5), "\n".join(captions(k, 2)))
+    dataset = check(config, tmp_path)
+    assert dataset.num_classes == 5
+    assert {(shown(record), record["class_id"]) for record in records(dataset)} == {
+        (k, k % 5) for k in range(COUNT)
+    }
+
+
+@pytest.mark.parametrize(
+    "image, text",
+    [
+        ("{split}/{k}.jpg", "{split}/{k}.txt"),
+        ("{split}/images/{n}.jpg", "{split}/labels/{n}.txt"),
+        ("images/{split}/red/{n}.jpg", "texts/{split}/{n}.txt"),
+    ],
+)
+def test_folders_of_splits_are_the_splits(image, text, config, tmp_path):
+    for k in range(COUNT):
+        names = {"k": k, "n": k // 2, "split": ("Train", "val")[k % 2]}
+        write(tmp_path / image.format(**names), encoded(k))
+        write(tmp_path / text.format(**names), "\n".join(captions(k, 2)))
+    dataset = check(config, tmp_path)
+    assert sorted(map(shown, dataset.train)) == list(range(0, COUNT, 2))
+
+
+def test_a_folder_of_one_split_alone_is_none(config, tmp_path):
+    images(tmp_path / "train")
+    for k in range(COUNT):
+        write(tmp_path / "train" / f"{k}.txt", "\n".join(captions(k, 2)))
+    assert len(check(config, tmp_path).test) == 3
 
 
 def test_texts_in_two_trees_of_the_same_folders(config, tmp_path):
@@ -122,6 +157,42 @@ LISTS = {
     "a folder that is gone": (
         "captions.jsonl",
         jsonl({"file": f"old/place/{k}.jpg", "captions": captions(k, 2)} for k in range(12)),
+    ),
+    "one value of JSON": (
+        "captions.json",
+        json.dumps([{"image": f"{k}.jpg", "caption": captions(k, 2)} for k in range(12)]),
+    ),
+    "captions by name": (
+        "captions.json",
+        json.dumps({f"{k}.jpg": captions(k, 2) for k in range(12)}),
+    ),
+    "a list in a cell": (
+        "list.csv",
+        table(
+            [
+                ("image", "raw captions", "captions"),
+                *(
+                    (f"{k}.jpg", "x", json.dumps(captions(k, 2)) if k % 2 else str(captions(k, 2)))
+                    for k in range(12)
+                ),
+            ]
+        ),
+    ),
+    "a folder further down": (
+        "annotations/list.tsv",
+        table(
+            [("image", "caption"), *((f"{k}.jpg", t) for k in range(12) for t in captions(k, 2))],
+            "\t",
+        ),
+    ),
+    "another machine's folder": (
+        "list.csv",
+        table(
+            [
+                ("image", "caption"),
+                *((f"/home/me/{k}.jpg", t) for k in range(12) for t in captions(k, 2)),
+            ]
+        ),
     ),
     "backslashes": (
         "captions.jsonl",
@@ -195,12 +266,14 @@ def test_what_was_found_instead_is_said_with_lines_that_would_do(config, tmp_pat
     images(tmp_path / "pictures")
     write(tmp_path / "notes" / "about.txt", "some notes")
     write(tmp_path / "labels.csv", "id,label\n1,red\n")
+    write(tmp_path / "text.zip", "")
     with caplog.at_level(logging.INFO):
         made_up_sources.assert_refused(
             config,
             tmp_path,
             "12 images, such as pictures/0.jpg, and no text beside any; it has 1 texts of other "
-            "names, such as notes/about.txt; labels.csv has the columns id, label",
+            "names, such as notes/about.txt; labels.csv has the columns id, label, .*; "
+            "text.zip must be unpacked",
         )
     lines = [json.loads(line) for line in caplog.text.splitlines() if line.startswith("{")]
     assert [line["file"] for line in lines] == [f"pictures/{k}.jpg" for k in (0, 1, 10)]

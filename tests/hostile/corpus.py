@@ -91,7 +91,7 @@ def _read_model(path: Path) -> list:
 
 
 def not_plain(folder: Path, rounds: int) -> Iterator[Input]:
-    """Pipes, devices, sockets, circles of links and folders where a file is read."""
+    """Pipes, devices, sockets, circles of links, folders and 40 GB of nothing for a file."""
     kinds = {
         "pipe": os.mkfifo,
         "device": lambda path: path.symlink_to("/dev/zero"),
@@ -99,6 +99,7 @@ def not_plain(folder: Path, rounds: int) -> Iterator[Input]:
         "folder": lambda path: path.mkdir(),
         "nothing": lambda path: None,
         "socket": lambda path: _make_socket(path),
+        "40 GB": lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_RDWR), 40 << 30),
     }
     for kind, make in kinds.items():
         for name, read in READERS.items():

@@ -12,6 +12,7 @@ from attngan_jax.errors import UserError
 from attngan_jax.training import warm_start
 from attngan_jax.training.checkpoints import Checkpoints, wall_seconds
 from attngan_jax.workdir import Workdir
+from tests.faults import damage
 from tests.tiny_configs import procedural_birds
 
 
@@ -71,13 +72,16 @@ def test_a_stage_of_other_settings_is_refused(fresh, key, value):
     assert not (workdir / "damsm").exists()
 
 
-def test_an_unfinished_stage_and_other_words_are_refused(fresh, tmp_path_factory):
+def test_an_unfinished_or_damaged_stage_and_other_words_are_refused(fresh, tmp_path_factory):
     config, workdir, source = fresh
     unfinished = tmp_path_factory.mktemp("unfinished")
     for path in (Workdir(source).config, Workdir(source).vocabulary):
         shutil.copy(path, unfinished)
     with pytest.raises(UserError, match="is not finished"):
         warm_start.take_damsm(config, workdir, unfinished)
+    damage.flip(damage.files_of(source, config.damsm.num_train_steps)[-1])
+    with pytest.raises(UserError, match="is damaged .checkpoint 4: "):
+        warm_start.take_damsm(config, workdir, source)
     Workdir(workdir).vocabulary.write_text("<end>\nother\n")
     with pytest.raises(UserError, match="knows other words"):
         warm_start.take_damsm(config, workdir, source)

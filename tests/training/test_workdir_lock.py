@@ -12,6 +12,7 @@ import pytest
 
 from attngan_jax import storage
 from attngan_jax.errors import UserError
+from attngan_jax.plain_files import RefusedFile
 from attngan_jax.training import workdir_lock
 from attngan_jax.workdir import Workdir
 from tests import tiny_runs
@@ -106,3 +107,13 @@ def test_locks_of_files_do_not_outlive_their_use(tmp_path):
     with bucket_cache.one_process(folder, "lock"):
         assert (folder.parent / ".1.0.0.lock").exists()
     assert list(folder.parent.iterdir()) == []
+
+
+def test_what_is_no_lock_file_is_not_waited_for_and_not_overwritten(tmp_path):
+    (tmp_path / "mine").write_text("not to be lost")
+    (tmp_path / "lock.json").symlink_to(tmp_path / "mine")
+    with workdir_lock.held(tmp_path):
+        assert (tmp_path / "mine").read_text() == "not to be lost"
+    os.mkfifo(tmp_path / "lock.json")
+    with pytest.raises(RefusedFile, match="it is a pipe"), workdir_lock.held(tmp_path):
+        pass
