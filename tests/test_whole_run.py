@@ -247,7 +247,7 @@ def test_a_run_without_a_stage_cannot_be_sampled(stage, tiny_run, tmp_path):
 def test_the_log_is_plain_lines_of_the_package(tiny_run):
     stderr = tiny_run.done.stderr
     assert not re.search(r"^[IWE]\d{4} ", stderr, re.MULTILINE)  # absl's prefix
-    steps = r"^{} step 4 of 4: .*loss \d.* \(.*, then .*scores\)$"
+    steps = r"^{} step 4 of 4: .*loss \d.* \((.* left in all|the time left is not known yet)\)$"
     for stage in (r"DAMSM \(stage 1 of 3\)", r"AttnGAN \(stage 2 of 3\)"):
         assert re.search(steps.format(stage), stderr, re.MULTILINE), stderr
     assert "work unit" not in stderr
