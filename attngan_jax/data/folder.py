@@ -24,9 +24,7 @@ METADATA = ("metadata.jsonl", "metadata.csv")  # of a Hugging Face imagefolder, 
 _PACKED = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".parquet", ".arrow", ".xlsx", ".xls")
 MAX_ALIKE = 1_000  # texts of one name in different folders
 TEXT_SUFFIXES = (".txt", ".caption")
-_CLASS = re.compile(
-    r"class_?\d+|\d{3}\.[a-z]\S*", re.IGNORECASE
-)  # what folders of classes are called
+_CLASS_NAME = re.compile(r"class_?\d+|\d{3}\.[a-z]\S*", re.IGNORECASE)  # of a folder
 
 
 @dataclasses.dataclass(eq=False)
@@ -97,9 +95,11 @@ def split_by_folders(rows: Rows) -> Rows:
     The outermost such folder counts. Nothing is changed where a row says its split itself, or the
     folders are of one split alone.
     """
-    named = [
-        _name_of_folder(entry.image, lambda name: name.lower() in SPLIT_OF) for entry, _ in rows
-    ]
+
+    def is_split(name: str) -> bool:
+        return name.lower() in SPLIT_OF
+
+    named = [_name_of_folder(entry.image, is_split) for entry, _ in rows]
     found = [SPLIT_OF.get(name.lower(), "") for name in named]
     if any(split for _, split in rows) or not {*SPLIT_OF.values()} <= {*found}:
         return rows
@@ -114,8 +114,8 @@ def class_ids(rows: Rows) -> Rows:
     They are known by their names, as in Oxford-102 and CUB: `class_00001`, `001.Laysan_Albatross`.
     """
     named = [
-        _name_of_folder(str(entry.captions), _CLASS.fullmatch)
-        or _name_of_folder(entry.image, _CLASS.fullmatch)
+        _name_of_folder(str(entry.captions), _CLASS_NAME.fullmatch)
+        or _name_of_folder(entry.image, _CLASS_NAME.fullmatch)
         for entry, _ in rows
     ]
     names = sorted({*named} - {""})

@@ -232,11 +232,8 @@ def _rows_of_json(text: str) -> list[Row]:
         value = json.loads(text)
         if isinstance(value, dict) and all(map(is_image_name, value)):
             return [{"file": name, "captions": texts} for name, texts in value.items()]
-        return (
-            [row if isinstance(row, dict) else {} for row in value]
-            if isinstance(value, list)
-            else []
-        )
+        if isinstance(value, list):
+            return [row if isinstance(row, dict) else {} for row in value]
     return []
 
 

@@ -39,6 +39,13 @@ def check(config, folder, num_captions=2):
     return dataset
 
 
+def write_pairs(folder, image, text, names):
+    """Image k and its captions, in files whose names are templates filled with `names[k]`."""
+    for k, values in enumerate(names):
+        write(folder / image.format(**values), encoded(k))
+        write(folder / text.format(**values), "\n".join(captions(k, 2)))
+
+
 def table(rows, delimiter=","):
     text = io.StringIO()
     csv.writer(text, delimiter=delimiter).writerows(rows)
@@ -58,9 +65,7 @@ def jsonl(rows):
     ],
 )
 def test_texts_in_a_tree_of_their_own_and_folders_of_classes(image, text, config, tmp_path):
-    for k in range(COUNT):
-        write(tmp_path / image.format(k=k, c=k % 5), encoded(k))
-        write(tmp_path / text.format(k=k, c=k % 5), "\n".join(captions(k, 2)))
+    write_pairs(tmp_path, image, text, [{"k": k, "c": k % 5} for k in range(COUNT)])
     dataset = check(config, tmp_path)
     assert dataset.num_classes == 5
     assert {(shown(record), record["class_id"]) for record in records(dataset)} == {
@@ -77,10 +82,8 @@ def test_texts_in_a_tree_of_their_own_and_folders_of_classes(image, text, config
     ],
 )
 def test_folders_of_splits_are_the_splits(image, text, config, tmp_path):
-    for k in range(COUNT):
-        names = {"k": k, "n": k // 2, "split": ("Train", "val")[k % 2]}
-        write(tmp_path / image.format(**names), encoded(k))
-        write(tmp_path / text.format(**names), "\n".join(captions(k, 2)))
+    names = [{"k": k, "n": k // 2, "split": ("Train", "val")[k % 2]} for k in range(COUNT)]
+    write_pairs(tmp_path, image, text, names)
     dataset = check(config, tmp_path)
     assert sorted(map(shown, dataset.train)) == list(range(0, COUNT, 2))
 
@@ -93,10 +96,9 @@ def test_a_folder_of_one_split_alone_is_none(config, tmp_path):
 
 
 def test_texts_in_two_trees_of_the_same_folders(config, tmp_path):
-    for k in range(COUNT):
-        place = f"{'ab'[k % 2]}/{k // 2}"
-        write(tmp_path / "images" / f"{place}.jpg", encoded(k))
-        write(tmp_path / "captions" / f"{place}.txt", "\n".join(captions(k, 2)))
+    places = [{"folder": "ab"[k % 2], "n": k // 2} for k in range(COUNT)]
+    image, text = "images/{folder}/{n}.jpg", "captions/{folder}/{n}.txt"
+    write_pairs(tmp_path, image, text, places)
     check(config, tmp_path)
 
 
