@@ -138,6 +138,7 @@ def _text_encoder() -> Section:
     # Or "gru".
     text.rnn_type = Key("lstm", registry="attngan_jax.models.text_encoder:TEXT_ENCODERS")
     text.forget_bias = Key(0.0, at_least=-100)  # added to the LSTM's forget gates at the start
+    text.embedding_limit = Key(0.1, above=0)  # the word embedding starts from U(-limit, limit)
     # States; or "mean" or "max" of the words' features.
     text.sentence_pooling = Key("last", choices=("last", "mean", "max"))
     text.word_dim = Width(300)  # of the word embedding

@@ -26,6 +26,7 @@ def get_config():
     config.text_encoder.word_dim = 256
     config.text_encoder.sentence_pooling = "max"
     config.text_encoder.forget_bias = 1.0
+    config.text_encoder.embedding_limit = 1.0
     config.text_encoder.dropout_rate = 0.1
     config.text_encoder.embedding_dim = 256
     config.image_encoder.trunk = "cnn"

@@ -20,9 +20,9 @@ def scale_init(key, shape, dtype=jnp.float32):
     return 1.0 + 0.02 * jax.random.normal(key, shape, dtype)
 
 
-def embedding_init(key, shape, dtype=jnp.float32):
+def embedding_init(key, shape, dtype=jnp.float32, limit: float = 0.1):
     """U(-0.1, 0.1), for embeddings and projections of the encoders (`init_trainable_weights`)."""
-    return jax.random.uniform(key, shape, dtype, -0.1, 0.1)
+    return jax.random.uniform(key, shape, dtype, -limit, limit)
 
 
 def glu(x: jax.Array) -> jax.Array:

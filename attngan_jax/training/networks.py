@@ -44,6 +44,7 @@ def build_text_encoder(config: Config, vocabulary_size: int) -> nn.Module:
         word_dim=text.word_dim,
         embedding_dim=text.embedding_dim,
         forget_bias=text.forget_bias,
+        embedding_limit=text.embedding_limit,
         sentence_pooling=text.sentence_pooling,
         dropout_rate=text.dropout_rate,
         dtype=jnp.dtype(config.compute_dtype),
