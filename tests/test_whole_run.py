@@ -277,8 +277,8 @@ def test_an_exported_run_that_is_imported_has_its_scores_and_is_trained_on(tiny_
     weights |= {name: name for name in ("text_encoder", "image_encoder")}
     imported = tiny_runs.start_command(
         f"convert import --config {tiny_runs.CONFIG} --workdir {again} --step 4 "
-        f"--config.data.data_dir={data} --config.compilation_cache_dir={tiny_runs.CACHE} "
-        f"--captions {files}/captions.pickle --discriminator {files}/netD1.safetensors",
+        f"--config.data.data_dir={data} --captions {files}/captions.pickle "
+        f"--discriminator {files}/netD1.safetensors",
         *(f"--{flag}={files}/{name}.safetensors" for flag, name in weights.items()),
     )
     assert imported.returncode == 0, imported.stderr
