@@ -265,6 +265,7 @@ def test_an_unfinished_run_says_how_far_it_is(tiny_run, tmp_path, caplog):
         attngan_jax.load(workdir)
 
 
+@pytest.mark.slow
 def test_an_exported_run_that_is_imported_has_its_scores_and_is_trained_on(tiny_run, tmp_path):
     """All weights out under the original's names and in again, then two more steps of stage 2."""
     _, workdir, data = tiny_run
