@@ -6,18 +6,26 @@ import pathlib
 import subprocess
 from typing import NamedTuple
 
+from tests import tiny_runs
+
+# Before JAX is imported, and for the processes that tests start.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("XLA_FLAGS", tiny_runs.QUICK_COMPILATION)
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tiny_runs.CACHE)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
-import jax  # noqa: E402
 import pytest  # noqa: E402
 
-from tests import fake_gcs, tiny_runs  # noqa: E402
+from tests import fake_gcs  # noqa: E402
 from tests.tiny_configs import procedural_birds  # noqa: E402
 
-jax.config.update("jax_compilation_cache_dir", tiny_runs.CACHE)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first, so that no worker begins one when the others are done."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ def report():
 
 
 @needs_libtpu
+@pytest.mark.slow
 def test_the_report_says_what_was_compiled(report):
     names = ("config", "topology", "chips", "compute_dtype")
     assert [report[name] for name in names] == ["tiny_birds", "v5e:2x2", 4, "bfloat16"]

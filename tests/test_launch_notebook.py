@@ -10,7 +10,7 @@ import pytest
 
 from tests import made_up_sources
 from tests.sampling.tiny_model import tiny_model  # noqa: F401
-from tests.tiny_runs import CACHE, CONFIG, ROOT
+from tests.tiny_runs import CONFIG, ROOT
 
 NOTEBOOK = ROOT / "launch" / "attngan_jax.ipynb"
 
@@ -37,7 +37,6 @@ def executed(tmp_path_factory, tiny_model):  # noqa: F811
     folder = tmp_path_factory.mktemp("notebook")
     made_up_sources.make_folder(folder / "pictures", count=60)
     shutil.copytree(tiny_model, folder / "runs" / "cub-published")  # as if it had been fetched
-    options = {"data.data_dir": folder / "data", "compilation_cache_dir": CACHE}
     values = dict(
         DEVICE="cpu",
         INSTALL=False,
@@ -45,7 +44,7 @@ def executed(tmp_path_factory, tiny_model):  # noqa: F811
         OUT=str(folder / "out"),
         MODEL=str(tiny_model),
         CONFIG=CONFIG,
-        OPTIONS=[f"--config.{key}={value}" for key, value in options.items()],
+        OPTIONS=[f"--config.data.data_dir={folder / 'data'}"],
         REAL_BIRDS=True,
         PICTURES=str(folder / "pictures"),
         PICTURES_CONFIG="tests/tiny_configs/folder_small.py",
@@ -55,7 +54,9 @@ def executed(tmp_path_factory, tiny_model):  # noqa: F811
     fill_in(notebook, values)
     resources = {"metadata": {"path": str(ROOT / "launch")}}
     options = dict(timeout=600, kernel_name="python3", resources=resources)
-    nbclient.NotebookClient(notebook, **options).execute()
+    # One device, as for `tiny_run`: its compiled programs serve here too.
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
+    nbclient.NotebookClient(notebook, **options).execute(env=environment)
     return notebook, folder
 
 

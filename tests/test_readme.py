@@ -21,8 +21,8 @@ import pytest
 from attngan_jax.__main__ import COMMANDS
 from attngan_jax.data.vocabulary import Vocabulary
 from attngan_jax.workdir import Workdir
-from tests import made_up_sources, tiny_runs
-from tests.tiny_runs import CACHE, ROOT
+from tests import made_up_sources
+from tests.tiny_runs import ROOT
 
 README = (ROOT / "README.md").read_text()
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
@@ -177,7 +177,7 @@ def home(tiny_run, tmp_path_factory):
     """The user's folder."""
     home = tmp_path_factory.mktemp("home")
     lines = f"""    config.data.data_dir = {str(tiny_run.data_dir)!r}
-    config.compilation_cache_dir = {CACHE!r}
+    config.compilation_cache_dir = ""
     return config
 """
     modules = {"procedural_birds": "tests.tiny_configs", "cub": "tests.tiny_configs"}
@@ -203,7 +203,6 @@ def home(tiny_run, tmp_path_factory):
 def results(home):
     """Of all commands, executed in README's order: exit code, what was said, what was written."""
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1", "PYTHONPATH": str(ROOT)}
-    environment["XLA_FLAGS"] = tiny_runs.QUICK_COMPILATION
     program = [sys.executable, "-W", "ignore", "-m", "tests.in_forks"]
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     results = {}

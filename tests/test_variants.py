@@ -8,6 +8,7 @@ from attngan_jax.workdir import Workdir
 from tests import tiny_runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides, has_maps",
     [

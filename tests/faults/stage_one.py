@@ -3,12 +3,9 @@
 import pathlib
 import sys
 
-import jax
-
 from attngan_jax.data import datasets
 from attngan_jax.training import checkpoints, loop
 from attngan_jax.training.damsm_task import DamsmTask
-from tests import tiny_runs
 from tests.tiny_configs import procedural_birds
 
 
@@ -24,6 +21,4 @@ def train(workdir: str, data_dir: str) -> None:
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_compilation_cache_dir", tiny_runs.CACHE)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     train(*sys.argv[1:])

@@ -45,8 +45,7 @@ def free_port():
 
 def start(commands, path, num_devices):
     """Processes of `python -m MODULE ...`; what number k says goes to the file PATH.k.log."""
-    environment = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(num_devices)}
-    environment = os.environ | environment | {"XLA_FLAGS": tiny_runs.QUICK_COMPILATION}
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(num_devices)}
     processes, options = [], dict(cwd=tiny_runs.ROOT, env=environment, stderr=subprocess.STDOUT)
     for k, command in enumerate(commands):
         command = [sys.executable, "-m", *map(str, command)]
@@ -63,7 +62,7 @@ def flags_of(num_processes):
 
 def start_main(workdir, data_dir, num_processes, num_devices, seconds=0.0):
     """The processes of one run of `main`, which also record their batches."""
-    settings = {"data.data_dir": data_dir, "compilation_cache_dir": tiny_runs.CACHE} | SETTINGS
+    settings = {"data.data_dir": data_dir} | SETTINGS
     arguments = [f"--config={tiny_runs.CONFIG}", f"--workdir={workdir}"]
     arguments += [f"--config.{key}={value}" for key, value in settings.items()]
     commands = [

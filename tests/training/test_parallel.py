@@ -37,7 +37,7 @@ def steps(stage, config, dataset):
 
 def write_steps(data_dir, path):
     """Writes `{stage: steps(...)}`, in a process that has eight devices."""
-    from tests.conftest import config_in  # which chooses the compilation cache
+    from tests.conftest import config_in
 
     config = config_in(data_dir)
     config.damsm.batch_size = config.attngan.batch_size = 16
@@ -51,8 +51,7 @@ def on_devices(tiny_data_dir, tmp_path_factory):
     """Three steps of both stages on 1, 2, 4 and 8 devices."""
     path = tmp_path_factory.mktemp("device_counts") / "results"
     command = ("-m", "tests.training.test_parallel", tiny_data_dir, path)
-    settings = {"devices": 8, "XLA_FLAGS": tiny_runs.QUICK_COMPILATION}
-    done = tiny_runs.start_python(*command, **settings)
+    done = tiny_runs.start_python(*command, devices=8)
     assert done.returncode == 0, done.stderr[-3000:]
     return pickle.loads(path.read_bytes())
 
