@@ -36,7 +36,9 @@ def get_config(variant=""):
     config.damsm.update(view_shift=0.0, view_blur=0.0, view_noise=0.0)
     config.damsm.update(gamma3=10.0, swapped_captions=0, num_train_steps=1_200, decay_steps=100)
     config.attngan.augment_shift = 0.0
-    config.attngan.discriminator_learning_rate = 2e-4
+    config.text_encoder.embedding_limit = 0.1
+    config.attngan.update(generator_learning_rate=1e-3, discriminator_learning_rate=2e-4)
+    config.attngan.final_learning_rate_fraction = 0.2
     config.generator.num_stages = 2
     config.attngan.damsm_weight = 5.0
     config.attngan.num_train_steps = 800

@@ -2,9 +2,9 @@
 
     python -m attngan_jax.main --config configs/folder_small.py --config.data.source=FOLDER
 
-The networks and rates are those of `configs/procedural_birds.py`, whose image encoder is trained
-from nothing; the steps are more, for photographs are harder than drawings. docs/looks_bad.md says
-how to judge the result.
+The networks are those of `configs/procedural_birds.py`, whose image encoder is trained from
+nothing; the steps are more, for photographs are harder than drawings, and the GAN's rates lower.
+docs/looks_bad.md says how to judge the result.
 """
 
 from attngan_jax.configs import default, procedural_birds
@@ -21,6 +21,8 @@ def get_config():
     config.damsm.num_train_steps = 3_000
     config.damsm.decay_steps = 250
     config.attngan.num_train_steps = 6_000
+    config.attngan.generator_learning_rate = 1e-3
+    config.attngan.discriminator_learning_rate = 1e-3
     config.attngan.checkpoint_every_steps = 500
     config.attngan.sample_every_steps = 500
     config.eval.num_images = 1_000
