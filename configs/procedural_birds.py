@@ -34,17 +34,17 @@ def get_config():
     config.image_encoder.image_size = 64
 
     config.damsm.batch_size = 32
-    config.damsm.num_train_steps = 1_600
+    config.damsm.num_train_steps = 1_400
     config.damsm.learning_rate = 4e-3
     config.damsm.decay_rate = 0.82
-    config.damsm.decay_steps = 133
+    config.damsm.decay_steps = 117
     config.damsm.max_grad_norm = 1.0
     config.damsm.gamma3 = 20.0
     config.damsm.swapped_captions = 1
     config.damsm.view_shift = 1 / 16
     config.damsm.view_blur = 1.0
     config.damsm.view_noise = 0.3
-    config.damsm.checkpoint_every_steps = 400
+    config.damsm.checkpoint_every_steps = 350
 
     config.generator.base_size = 16
     config.generator.gf_dim = 16
@@ -54,15 +54,15 @@ def get_config():
     config.discriminator.df_dim = 16
 
     config.attngan.batch_size = 16
-    config.attngan.num_train_steps = 1_600
+    config.attngan.num_train_steps = 1_500
     config.attngan.generator_learning_rate = 2.5e-3
     config.attngan.discriminator_learning_rate = 2.5e-3
     config.attngan.final_learning_rate_fraction = 0.1
     config.attngan.ema_decay = 0.995
     config.attngan.augment_shift = 1 / 16
     config.attngan.damsm_weight = 4.0
-    config.attngan.checkpoint_every_steps = 400
-    config.attngan.sample_every_steps = 200
+    config.attngan.checkpoint_every_steps = 250
+    config.attngan.sample_every_steps = 250
 
     config.eval.num_images = 2_000
     config.eval.fold_size = 200
