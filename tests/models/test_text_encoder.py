@@ -64,3 +64,11 @@ def test_the_sentence_is_pooled_over_the_words(pooling):
     words, sentence = module.apply(variables, CAPTION, MASK)
     want = [getattr(np, pooling)(w[:n], axis=0) for w, n in zip(np.asarray(words), LENGTHS)]
     np.testing.assert_allclose(sentence, want, atol=1e-6)
+
+
+@pytest.mark.parametrize("limit", [0.1, 2.0])
+def test_word_embeddings_start_within_their_limit(limit):
+    sizes = dict(vocabulary_size=100, word_dim=8, embedding_dim=D)
+    module = TEXT_ENCODERS["lstm"](**sizes, embedding_limit=limit)
+    table = module.init(jax.random.key(0), CAPTION, MASK)["params"]["embedding"]["embedding"]
+    assert 0.9 * limit < np.abs(table).max() <= limit
