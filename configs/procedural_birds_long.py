@@ -11,8 +11,7 @@ def get_config():
     config = procedural_birds.get_config()
     config.name = "procedural_birds_long"
 
-    config.text_encoder.embedding_limit = 0.1
-
+    config.text_encoder.embedding_limit = 0.1  # as the package's model was trained
     config.damsm.num_train_steps = 8_000
     config.damsm.decay_steps = 667
     config.damsm.swapped_captions = 4

@@ -21,7 +21,7 @@ def scale_init(key, shape, dtype=jnp.float32):
 
 
 def embedding_init(key, shape, dtype=jnp.float32, limit: float = 0.1):
-    """U(-0.1, 0.1), for embeddings and projections of the encoders (`init_trainable_weights`)."""
+    """U(-limit, limit), for the encoders; 0.1 in the released code (`init_trainable_weights`)."""
     return jax.random.uniform(key, shape, dtype, -limit, limit)
 
 

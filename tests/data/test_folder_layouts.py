@@ -29,7 +29,7 @@ def images(folder, name="{}.jpg", count=COUNT):
         write(folder / name.format(k), encoded(k))
 
 
-def check(config, folder, num_captions=2):
+def assert_complete(config, folder, num_captions=2):
     """The dataset of a folder, which must have all images, each with its own captions."""
     dataset = build(config, folder)
     assert sorted(map(shown, records(dataset))) == list(range(COUNT))
@@ -66,7 +66,7 @@ def jsonl(rows):
 )
 def test_texts_in_a_tree_of_their_own_and_folders_of_classes(image, text, config, tmp_path):
     write_pairs(tmp_path, image, text, [{"k": k, "c": k % 5} for k in range(COUNT)])
-    dataset = check(config, tmp_path)
+    dataset = assert_complete(config, tmp_path)
     assert dataset.num_classes == 5
     assert {(shown(record), record["class_id"]) for record in records(dataset)} == {
         (k, k % 5) for k in range(COUNT)
@@ -84,7 +84,7 @@ def test_texts_in_a_tree_of_their_own_and_folders_of_classes(image, text, config
 def test_folders_of_splits_are_the_splits(image, text, config, tmp_path):
     names = [{"k": k, "n": k // 2, "split": ("Train", "val")[k % 2]} for k in range(COUNT)]
     write_pairs(tmp_path, image, text, names)
-    dataset = check(config, tmp_path)
+    dataset = assert_complete(config, tmp_path)
     assert sorted(map(shown, dataset.train)) == list(range(0, COUNT, 2))
 
 
@@ -92,14 +92,14 @@ def test_a_folder_of_one_split_alone_is_none(config, tmp_path):
     images(tmp_path / "train")
     for k in range(COUNT):
         write(tmp_path / "train" / f"{k}.txt", "\n".join(captions(k, 2)))
-    assert len(check(config, tmp_path).test) == 3
+    assert len(assert_complete(config, tmp_path).test) == 3
 
 
 def test_texts_in_two_trees_of_the_same_folders(config, tmp_path):
     places = [{"folder": "ab"[k % 2], "n": k // 2} for k in range(COUNT)]
     image, text = "images/{folder}/{n}.jpg", "captions/{folder}/{n}.txt"
     write_pairs(tmp_path, image, text, places)
-    check(config, tmp_path)
+    assert_complete(config, tmp_path)
 
 
 def test_a_text_that_two_images_could_have_is_given_to_neither():
@@ -117,7 +117,7 @@ def test_other_endings(config, tmp_path):
         write(tmp_path / f"{k}.{endings[k % 4]}", encoded(k))
         write(tmp_path / f"{k}.txt", "\n".join(captions(k, 2)))
     write(tmp_path / "phone.heic", b"\0")
-    dataset = check(config, tmp_path)
+    dataset = assert_complete(config, tmp_path)
     ignored = dataset.report["repaired"]["image of a kind that is not read (.heic) ignored"]
     assert ignored["first"] == ["phone.heic"]
 
@@ -214,7 +214,7 @@ def test_lists(config, tmp_path, name):
     images(tmp_path / "images")
     file, content = LISTS[name]
     write(tmp_path / file, content)
-    check(config, tmp_path)
+    assert_complete(config, tmp_path)
 
 
 def test_an_imagefolder_with_metadata_in_each_split(config, tmp_path):
@@ -230,7 +230,7 @@ def test_an_imagefolder_with_metadata_in_each_split(config, tmp_path):
             for k in numbers
         ]
         write(tmp_path / split / "metadata.jsonl", jsonl(rows))
-    dataset = check(config, tmp_path, num_captions=1)
+    dataset = assert_complete(config, tmp_path, num_captions=1)
     assert sorted(map(shown, dataset.train)) == list(range(9))
     classes = {shown(record) % 2: record["class_id"] for record in records(dataset)}
     assert dataset.num_classes == 2 and classes == {0: 0, 1: 1}
@@ -245,21 +245,21 @@ def test_accents_composed_or_not(config, tmp_path, there, listed):
         write(tmp_path / "texts" / text, "\n".join(captions(k, 2)))
     for k in range(1, COUNT, 2):
         write(tmp_path / name.format(k).replace("jpg", "txt"), "\n".join(captions(k, 2)))
-    check(config, tmp_path)
+    assert_complete(config, tmp_path)
     config.folder.title = "listed"
     rows = [
         {"file": unicodedata.normalize(listed, f"m\u00e9sange {k}.jpg"), "captions": captions(k, 2)}
         for k in range(COUNT)
     ]
     write(tmp_path / "captions.jsonl", jsonl(rows))
-    check(config, tmp_path)
+    assert_complete(config, tmp_path)
 
 
 def test_one_class_for_all_is_none(config, tmp_path):
     images(tmp_path)
     rows = [{"file": f"{k}.jpg", "captions": captions(k, 2), "class": "x"} for k in range(COUNT)]
     write(tmp_path / "captions.jsonl", jsonl(rows))
-    dataset = check(config, tmp_path)
+    dataset = assert_complete(config, tmp_path)
     assert dataset.num_classes == 0
     assert "one class for all images: counted as no classes" in dataset.report["repaired"]
 
@@ -289,14 +289,14 @@ def test_captions_in_any_language(config, tmp_path):
             f"{captions(k, 1)[0]} \u4e00\u53ea\u5c0f\u9e1f caf\u00e9 \U0001f426\n",
         )
     config.data.tokenizer = "unicode"
-    dataset = check(config, tmp_path, num_captions=1)
+    dataset = assert_complete(config, tmp_path, num_captions=1)
     assert {"\u4e00", "\u53ea", "\u5c0f", "\u9e1f", "caf\u00e9"} < set(dataset.vocabulary.words)
     assert dataset.vocabulary == Vocabulary.load(dataset.folder / "vocabulary.txt")
     dropped = dataset.report["dropped_characters"]
     assert (dropped["characters"], dropped["captions"]) == (COUNT, COUNT)
     assert dropped["most"] == {"\U0001f426": COUNT}
     config.data.tokenizer = "ascii"  # other words of the same records
-    other = check(config, tmp_path, num_captions=1)
+    other = assert_complete(config, tmp_path, num_captions=1)
     assert "caf" in other.vocabulary.words and "\u9e1f" not in other.vocabulary.words
     assert other.report["dropped_characters"]["characters"] == 6 * COUNT
 
