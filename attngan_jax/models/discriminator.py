@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attngan_jax.models.convolution import convolve
 from attngan_jax.models.layers import (
     BatchNorm,
     ConvNorm,
@@ -14,7 +15,6 @@ from attngan_jax.models.layers import (
     Kernel,
     SpectralNorm,
     conv,
-    convolve,
     leaky_relu,
 )
 

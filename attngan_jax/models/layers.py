@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from attngan_jax.models.convolution import convolve
+
 Dtype = Any
 
 # The released code's `weights_init`: orthogonal kernels, BatchNorm scales of N(1, 0.02).
@@ -136,20 +138,13 @@ class Kernel(nn.Module):
     """A convolution's kernel, as `nn.Conv` has it, for layers that need more than its result."""
 
     features: int
-    kernel_size: int = 3
+    size: tuple[int, int] = (3, 3)
+    init: Any = kernel_init
 
     @nn.compact
     def __call__(self, C: int) -> jax.Array:
-        """Float32 `[K, K, C, features]`, for `C` channels of input."""
-        size = (self.kernel_size, self.kernel_size)
-        return self.param("kernel", kernel_init, (*size, C, self.features), jnp.float32)
-
-
-def convolve(x: jax.Array, kernel: jax.Array, dtype: Dtype, stride: int = 1, padding=((1, 1),) * 2):
-    """`[B, H, W, C]` by `[K, K, C, features]` -> `[B, H', W', features]`."""
-    x, kernel = x.astype(dtype), kernel.astype(dtype)
-    strides, layout = (stride, stride), ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=layout)
+        """Float32 `[*size, C, features]`, for `C` channels of input."""
+        return self.param("kernel", self.init, (*self.size, C, self.features), jnp.float32)
 
 
 class ConvNorm(nn.Module):
@@ -168,7 +163,8 @@ class ConvNorm(nn.Module):
     @nn.compact
     def __call__(self, x, *, train: bool, mask=None):
         """`[B, H, W, C] -> [B, H / stride, W / stride, features]`; kernel 3, or 4 for stride 2."""
-        kernel = Kernel(self.features, self.kernel_size, name="conv")(x.shape[-1])
+        size = (self.kernel_size, self.kernel_size)
+        kernel = Kernel(self.features, size, name="conv")(x.shape[-1])
         y = convolve(x, kernel, self.dtype, self.stride)
         if self.norm == "spectral":
             return SpectralNorm(name="norm")(y, kernel, train=train)

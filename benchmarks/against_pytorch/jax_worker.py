@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attngan_jax.configs import cub
-from attngan_jax.models import layers
+from attngan_jax.models.convolution import convolve
 from attngan_jax.training import ahead_of_time, parallel
 from benchmarks.against_pytorch import worker
 
@@ -38,6 +38,8 @@ class Case:
 
     def __init__(self, settings: dict):
         jax.config.update("jax_default_matmul_precision", settings.get("precision"))
+        if "devices" in settings:  # of a CPU
+            jax.config.update("jax_num_cpu_devices", settings["devices"])
         config = cub.get_config()
         config.compute_dtype = settings.get("dtype", "float32")
         self.batch_size = settings.get("batch", 0)
@@ -76,14 +78,14 @@ def facts() -> dict:
 
 
 class Step(Case):
-    """The whole step of a stage, on one device."""
+    """The whole step of a stage, on one device or more."""
 
     stage = "attngan"
 
     def __init__(self, settings: dict):
         super().__init__(settings)
         self.config[self.stage].batch_size = self.batch_size
-        self.mesh = parallel.make_mesh(jax.local_devices()[:1])
+        self.mesh = parallel.make_mesh(jax.local_devices()[: settings.get("devices", 1)])
         arguments = (self.config.lock(), self.stage, self.mesh, VOCABULARY)
         step, self.abstract = ahead_of_time.abstract_step(*arguments)
         self.lowered = step.lower(*self.abstract)
@@ -183,8 +185,8 @@ class Convolution(Calls):
     def make(self):
         """As in `torch_worker.convolution`."""
         x, w = self.normal(8, 128, 128, 64), self.normal(3, 3, 64, 128)
-        convolve = jax.jit(lambda x, w: layers.convolve(x, w, jnp.float32))
-        return lambda: convolve(x, w)
+        call = jax.jit(lambda x, w: convolve(x, w, jnp.float32))
+        return lambda: call(x, w)
 
 
 class Precision(Case):
@@ -200,7 +202,7 @@ class Precision(Case):
         errors = {}
         for precision in (None, "tensorfloat32", "float32", "highest"):
             with jax.default_matmul_precision(precision):
-                convolved = layers.convolve(jnp.asarray(x), jnp.asarray(w), jnp.float32, 1, "SAME")
+                convolved = convolve(jnp.asarray(x), jnp.asarray(w), jnp.float32, 1, "SAME")
                 product = jnp.asarray(x).reshape(-1, 64) @ w[0, 0]
             for kind, y in (("convolution", convolved), ("product", product)):
                 difference = np.asarray(y, np.float64).reshape(exact.shape) - exact
