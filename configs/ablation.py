@@ -37,6 +37,7 @@ def get_config(variant=""):
     config.damsm.update(gamma3=10.0, swapped_captions=0, num_train_steps=1_200, decay_steps=100)
     config.attngan.augment_shift = 0.0
     config.text_encoder.embedding_limit = 0.1
+    config.data.damsm_max_words = 20
     config.attngan.update(generator_learning_rate=1e-3, discriminator_learning_rate=2e-4)
     config.attngan.final_learning_rate_fraction = 0.2
     config.generator.num_stages = 2

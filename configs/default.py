@@ -97,8 +97,8 @@ def _data() -> Section:
     # T in training DAMSM.
     data.damsm_max_words = Key(18, at_most=10**4, before=lambda run: run["data"]["max_words"])
     data.eval_max_words = Key(25, at_most=10**4)  # T in evaluation
-    # Of a longer caption, order kept; or its "first" words.
-    data.overflow_rule = Key("random_subset", choices=("random_subset", "first"))
+    # Of a longer caption, order kept; or its "first" words; or a "window", random words in a row.
+    data.overflow_rule = Key("random_subset", choices=("random_subset", "first", "window"))
     data.crop_to_box = True  # CUB's square crop around the bird, where a record has a box
     # The shorter side is resized to this times the size, then cropped.
     data.resize_ratio = Key(76 / 64, at_least=1, at_most=16)
@@ -181,7 +181,7 @@ def _damsm() -> Section:
     # moved by up to this share of the side, ...
     damsm.view_shift = Key(0.0, at_most=1)
     damsm.view_blur = Key(0.0, at_most=16)  # ... blurred by up to so many passes of (1, 2, 1) / 4
-    damsm.view_noise = 0.0  # ... with normal noise of up to this deviation, of [-1, 1]
+    damsm.view_noise = 0.0  # ... with noise of up to this deviation, of [-1, 1]
     # Copies of each caption with one word exchanged (data/swapped_words.py), further negatives of
     # its image; in stage 2 as well.
     damsm.swapped_captions = Key(0, at_least=0)

@@ -16,5 +16,6 @@ def get_config():
     config.procedural_birds.num_species = 13_000
     config.procedural_birds.test_species = 1_000
     config.procedural_birds.images_per_species = 1
+    config.data.damsm_max_words = 20
     config.eval.num_images = 1_000
     return config

@@ -20,7 +20,8 @@ def get_config():
     config.data.crop_to_box = False  # the birds fill their images already
     config.data.resize_ratio = 68 / 64
     config.data.max_words = 20
-    config.data.damsm_max_words = 20
+    config.data.damsm_max_words = 10
+    config.data.overflow_rule = "window"
     config.data.eval_max_words = 20
 
     config.text_encoder.word_dim = 256
@@ -34,17 +35,17 @@ def get_config():
     config.image_encoder.image_size = 64
 
     config.damsm.batch_size = 32
-    config.damsm.num_train_steps = 1_400
+    config.damsm.num_train_steps = 1_800
     config.damsm.learning_rate = 4e-3
     config.damsm.decay_rate = 0.82
-    config.damsm.decay_steps = 117
+    config.damsm.decay_steps = 150
     config.damsm.max_grad_norm = 1.0
     config.damsm.gamma3 = 20.0
     config.damsm.swapped_captions = 1
     config.damsm.view_shift = 1 / 16
     config.damsm.view_blur = 1.0
     config.damsm.view_noise = 0.3
-    config.damsm.checkpoint_every_steps = 350
+    config.damsm.checkpoint_every_steps = 450
 
     config.generator.base_size = 16
     config.generator.gf_dim = 16

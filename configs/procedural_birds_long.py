@@ -11,7 +11,9 @@ def get_config():
     config = procedural_birds.get_config()
     config.name = "procedural_birds_long"
 
-    config.text_encoder.embedding_limit = 0.1  # as the package's model was trained
+    # As the package's model was trained.
+    config.text_encoder.embedding_limit = 0.1
+    config.data.damsm_max_words = 20
     config.damsm.num_train_steps = 8_000
     config.damsm.decay_steps = 667
     config.damsm.swapped_captions = 4

@@ -186,10 +186,13 @@ def pad_caption(
     """A caption cut to `max_words` (T) and padded with zeros, int32 [T], and how many are words.
 
     A longer caption keeps by the released code's rule a "random_subset" of its words, in their
-    order; or by `overflow_rule` the "first" ones.
+    order; or by `overflow_rule` the "first" ones, or a "window": some in a row, anywhere.
     """
     if overflow_rule == "first":
         numbers = numbers[:max_words]
+    elif len(numbers) > max_words and overflow_rule == "window":
+        start = int(rng.integers(len(numbers) - max_words + 1))
+        numbers = numbers[start : start + max_words]
     elif len(numbers) > max_words:
         kept = np.sort(rng.choice(len(numbers), max_words, replace=False))
         numbers = [numbers[i] for i in kept]

@@ -5,7 +5,6 @@ times as long as the forward pass, and a kernel larger than the image that it me
 transposed, value by value, for the image's gradient.
 """
 
-import functools
 import math
 from typing import Any
 
@@ -25,12 +24,17 @@ def convolve(
     if isinstance(padding, str):
         padding = jax.lax.padtype_to_pads(x.shape[1:3], size, (stride, stride), padding)
     window: Any = (tuple(size), stride, tuple(padding))
+    if not isinstance(x.shape[0], int):  # an export for any batch
+        return _convolve(x, kernel, *window[1:])
     pixels = math.prod((len(x), *_output_size(x, *window)))
     if size == [1, 1] or (kernel.size >= 2**20 and features >= pixels):
-        patches = jnp.concatenate([tap for row in _taps(x, *window) for tap in row], axis=-1)
-        return patches @ kernel.reshape(-1, features)
-    pays = C >= 64 and pixels >= 1024
-    return (_convolve_wide if pays else _convolve)(x, kernel, *window[1:])
+        on_cpu = _convolve_by_product
+    elif C >= 64 and pixels >= 1024:
+        on_cpu = _convolve_wide
+    else:
+        return _convolve(x, kernel, *window[1:])
+    forms = [lambda x, kernel, f=f: f(x, kernel, *window[1:]) for f in (on_cpu, _convolve)]
+    return jax.lax.platform_dependent(x, kernel, cpu=forms[0], default=forms[1])
 
 
 def _convolve(x, kernel, stride, padding):
@@ -38,7 +42,13 @@ def _convolve(x, kernel, stride, padding):
     return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=layout)
 
 
-# The same, but for its gradient on a CPU.
+def _convolve_by_product(x, kernel, stride, padding):
+    taps = _taps(x, kernel.shape[:2], stride, padding)
+    patches = jnp.concatenate([tap for row in taps for tap in row], axis=-1)
+    return patches @ kernel.reshape(-1, kernel.shape[-1])
+
+
+# The same as `_convolve`, but for the kernel's gradient.
 _convolve_wide = jax.custom_vjp(_convolve, nondiff_argnums=(2, 3))
 
 
@@ -48,20 +58,11 @@ def _forward(x, kernel, stride, padding):
 
 def _backward(stride, padding, inputs, gradient):
     x, kernel = inputs
-
-    def of_kernel(x, gradient):
-        plain = functools.partial(_convolve, x, stride=stride, padding=padding)
-        return jax.vjp(plain, kernel)[1](gradient)[0]
-
-    def of_kernel_by_products(x, gradient):
-        """For each row of the kernel: what its taps see, side by side, times the gradient."""
-        rows = _taps(x, kernel.shape[:2], stride, padding)
-        products = [jnp.einsum("bhwc,bhwf->cf", jnp.concatenate(r, -1), gradient) for r in rows]
-        return jnp.stack(products).reshape(kernel.shape)
-
     _, of_x = jax.vjp(lambda x: _convolve(x, kernel, stride, padding), x)
-    forms: dict = dict(cpu=of_kernel_by_products, default=of_kernel)
-    return *of_x(gradient), jax.lax.platform_dependent(x, gradient, **forms)
+    # For each row of the kernel: what its taps see, side by side, times the gradient.
+    rows = [jnp.concatenate(row, -1) for row in _taps(x, kernel.shape[:2], stride, padding)]
+    products = [jnp.einsum("bhwc,bhwf->cf", row, gradient) for row in rows]
+    return *of_x(gradient), jnp.stack(products).reshape(kernel.shape)
 
 
 _convolve_wide.defvjp(_forward, _backward)

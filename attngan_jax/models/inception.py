@@ -189,11 +189,21 @@ def resize(images: jax.Array, size: int) -> jax.Array:
 
 
 def _pool(kind: str, x: jax.Array, padding_counts: bool = True) -> jax.Array:
-    """Windows of 3 x 3: "max" with a stride of 2; "same_max" and "average" keep the size.
+    """Windows of 3 x 3: "max" with a stride of 2; "same_max" and "average" keep the size."""
+    plain: Callable = {
+        "max": lambda x: nn.max_pool(x, (3, 3), (2, 2)),
+        "same_max": lambda x: nn.max_pool(x, (3, 3), (1, 1), "SAME"),
+        "average": lambda x: nn.avg_pool(
+            x, (3, 3), (1, 1), "SAME", count_include_pad=padding_counts
+        ),
+    }[kind]
+    by_slices = functools.partial(pool_by_slices, kind, padding_counts=padding_counts)
+    return jax.lax.platform_dependent(x, cpu=by_slices, default=plain)
 
-    Columns, then rows, as three slices each: XLA's windowed reductions take four times as long on
-    a CPU, and seven times for the maximum's gradient, which here as in PyTorch goes to the first
-    of equals.
+
+def pool_by_slices(kind: str, x: jax.Array, padding_counts: bool = True) -> jax.Array:
+    """The same, for a CPU, on which XLA's windowed reductions take four times as long, and seven
+    times for the maximum's gradient; here too it goes to the first of equals.
     """
     if kind == "max":
         return _windows(x, _first_max, stride=2)
@@ -207,6 +217,7 @@ def _pool(kind: str, x: jax.Array, padding_counts: bool = True) -> jax.Array:
 
 
 def _windows(x: jax.Array, combine: Callable, stride: int = 1) -> jax.Array:
+    """Three columns combined, then three rows."""
     for axis in (2, 1):
         end = (x.shape[axis] - 3) // stride * stride + 1
         taps = [jax.lax.slice_in_dim(x, i, i + end, stride, axis) for i in range(3)]

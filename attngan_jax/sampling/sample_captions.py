@@ -178,7 +178,8 @@ class CaptionEncoder:
         if unknown:
             said.append(f"not in the vocabulary, left out: {unknown} (of {_short(caption)!r})")
         if len(numbers) > longest:
-            used = f"a random {longest} of them are used (--seed changes which)"
+            in_a_row = " in a row" * (self.data.overflow_rule == "window")
+            used = f"a random {longest} of them{in_a_row} are used (--seed changes which)"
             if self.data.overflow_rule == "first":
                 used = f"the first {longest} of them are used"
             said.append(f"{_short(caption)!r} has {len(numbers)} words; {used}")

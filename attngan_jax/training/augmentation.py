@@ -20,7 +20,8 @@ def augment(
       cutout: a square of this share of the side, anywhere, becomes 0 (Zhao et al., "Differentiable
         Augmentation for Data-Efficient GAN Training", NeurIPS 2020, has it and the shift).
       blur: the greatest number of passes of the kernel (1, 2, 1) / 4 in both directions.
-      noise: the greatest standard deviation of normal noise; an image's own is uniform below it.
+      noise: the greatest standard deviation of `nearly_normal` noise; an image's own is uniform
+        below it.
     """
     settings = dict(shift=shift, cutout=cutout, blur=blur, noise=noise)
     if not any(settings.values()):
@@ -46,8 +47,19 @@ def _augment_one(image, key, *, shift, cutout, blur, noise):
         image = jnp.where((near[:, :1] & near[:, 1])[..., None], 0.0, image)
     if noise:
         deviation = jax.random.uniform(keys[3], maxval=noise)
-        image = image + deviation * jax.random.normal(keys[4], image.shape)
+        image = image + deviation * nearly_normal(keys[4], image.shape)
     return image
+
+
+def nearly_normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Noise of mean 0 and variance 1: the sums of four random bytes, up to 3.5 on either side.
+
+    Normal numbers take three times as long on a CPU, a sixth of a step of the quickstart's DAMSM.
+    """
+    bits = jax.random.bits(key, shape, jnp.uint32)
+    first, *others = ((bits >> (8 * i)) & 255 for i in range(4))
+    sums = sum(others, first).astype(jnp.float32)
+    return (sums - 4 * 127.5) * (4 * (256**2 - 1) / 12) ** -0.5
 
 
 def _binomial(image: jax.Array) -> jax.Array:

@@ -267,6 +267,16 @@ def test_long_captions_keep_a_uniform_subset_in_order():
     assert np.abs(counts[1:] - draws * max_words / len(words)).max() < 4 * deviation
 
 
+def test_by_another_rule_they_keep_a_window_anywhere():
+    rng = np.random.default_rng(0)
+    starts = set()
+    for _ in range(100):
+        caption, length = transforms.pad_caption(range(1, 11), 4, rng, "window")
+        assert length == 4 and (np.diff(caption) == 1).all()
+        starts.add(int(caption[0]))
+    assert starts == set(range(1, 8))
+
+
 def test_a_large_jpeg_is_decoded_smaller_with_its_box(monkeypatch):
     rng = np.random.default_rng(0)
     noise = Image.fromarray(rng.integers(0, 256, (60, 80, 3), np.uint8))

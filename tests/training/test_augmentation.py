@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attngan_jax.training.augmentation import augment
+from attngan_jax.training.augmentation import augment, nearly_normal
 from tests.reference_vectors import normal
 
 B, S = 40, 16
@@ -75,3 +75,11 @@ def test_gradients_pass_through_all_of_them():
     # Every pixel that is not cut out is seen with all its weight.
     seen = augment(jnp.ones_like(IMAGES), KEYS, shift=0.2, cutout=0.3, blur=2.0)
     np.testing.assert_allclose(gradient.sum((1, 2, 3)), seen.sum((1, 2, 3)), rtol=1e-4)
+
+
+def test_noise_has_the_moments_of_a_normal_one_but_for_its_tails():
+    noise = np.asarray(nearly_normal(jax.random.key(0), (100, 1_000)), np.float64)
+    assert abs(noise.mean()) < 0.02 and abs(noise.std() - 1) < 0.01
+    assert abs((noise**3).mean()) < 0.04 and 2.6 < (noise**4).mean() < 2.8  # 3 - 1.2 / 4
+    assert 3 < np.abs(noise).max() < 3.5
+    assert abs(np.corrcoef(noise[:, :-1].ravel(), noise[:, 1:].ravel())[0, 1]) < 0.02
