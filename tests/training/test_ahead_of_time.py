@@ -72,7 +72,8 @@ def test_devices_exchange_gradients_statistics_captions_and_nothing_else(tiny_co
     parameters = sum(x.size for x in jax.tree.leaves([n.params for n in networks]))
     assert 0 <= found["gradients"]["bytes"] - 4 * parameters <= 4 * (scalars + 1)
 
-    B, T, D = 8, tiny_config.data.max_words, tiny_config.text_encoder.embedding_dim
+    words = {"damsm": tiny_config.data.damsm_max_words, "attngan": tiny_config.data.max_words}
+    B, T, D = 8, words[stage], tiny_config.text_encoder.embedding_dim
     captions = 4 * B * (T * D + D) + B * T + 4 * B  # words, sentences, masks, classes
     again = 4 * B * (T * D + D) if is_first else 4 * B * D  # gradients; Eq. 5's next ones
     assert found["captions"]["bytes"] == captions + again

@@ -89,7 +89,7 @@ def test_statistics_and_negatives_of_each_device_are_a_choice(key, tiny_config, 
     np.testing.assert_allclose(losses[1, False], losses[4, False], rtol=2e-4)
     assert abs(losses[4, True] / losses[4, False] - 1) > 1e-3
     if key == "per_device_negatives":  # two captions to choose from, not eight
-        assert losses[4, True] < 0.7 * losses[4, False]
+        assert losses[4, True] < 0.8 * losses[4, False]
 
 
 def test_the_gradient_of_the_mean_loss_is_the_mean_of_gradients():
