@@ -5,7 +5,9 @@ times as long as the forward pass, and a kernel larger than the image that it me
 transposed, value by value, for the image's gradient.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,21 +22,29 @@ def convolve(
     `padding` is "SAME", "VALID", or two pairs: above and below, left and right.
     """
     x, kernel = x.astype(dtype), kernel.astype(dtype)
-    *size, C, features = kernel.shape
     if isinstance(padding, str):
-        padding = jax.lax.padtype_to_pads(x.shape[1:3], size, (stride, stride), padding)
-    window: Any = (tuple(size), stride, tuple(padding))
+        strides = (stride, stride)
+        padding = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+    window: dict = dict(stride=stride, padding=tuple(padding))
+    on_cpu = _form_on_cpu(x, kernel, **window)
+    if on_cpu is _convolve:
+        return _convolve(x, kernel, **window)
+    forms = dict(cpu=on_cpu, default=_convolve)
+    forms = {name: functools.partial(form, **window) for name, form in forms.items()}
+    return jax.lax.platform_dependent(x, kernel, **forms)
+
+
+def _form_on_cpu(x, kernel, stride, padding) -> Callable[..., jax.Array]:
+    """The fastest on a CPU, by measure: see docs/performance.md."""
+    *size, C, features = kernel.shape
+    if size == [1, 1]:
+        return _convolve_by_product
     if not isinstance(x.shape[0], int):  # an export for any batch
-        return _convolve(x, kernel, *window[1:])
-    pixels = math.prod((len(x), *_output_size(x, *window)))
-    if size == [1, 1] or (kernel.size >= 2**20 and features >= pixels):
-        on_cpu = _convolve_by_product
-    elif C >= 64 and pixels >= 1024:
-        on_cpu = _convolve_wide
-    else:
-        return _convolve(x, kernel, *window[1:])
-    forms = [lambda x, kernel, f=f: f(x, kernel, *window[1:]) for f in (on_cpu, _convolve)]
-    return jax.lax.platform_dependent(x, kernel, cpu=forms[0], default=forms[1])
+        return _convolve
+    pixels = math.prod((len(x), *_output_size(x, size, stride, padding)))
+    if kernel.size >= 2**20 and features >= pixels:
+        return _convolve_by_product
+    return _convolve_wide if C >= 64 and pixels >= 1024 else _convolve
 
 
 def _convolve(x, kernel, stride, padding):

@@ -197,11 +197,11 @@ def _pool(kind: str, x: jax.Array, padding_counts: bool = True) -> jax.Array:
             x, (3, 3), (1, 1), "SAME", count_include_pad=padding_counts
         ),
     }[kind]
-    by_slices = functools.partial(pool_by_slices, kind, padding_counts=padding_counts)
+    by_slices = functools.partial(_pool_by_slices, kind, padding_counts=padding_counts)
     return jax.lax.platform_dependent(x, cpu=by_slices, default=plain)
 
 
-def pool_by_slices(kind: str, x: jax.Array, padding_counts: bool = True) -> jax.Array:
+def _pool_by_slices(kind: str, x: jax.Array, padding_counts: bool = True) -> jax.Array:
     """The same, for a CPU, on which XLA's windowed reductions take four times as long, and seven
     times for the maximum's gradient; here too it goes to the first of equals.
     """

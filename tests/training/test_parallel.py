@@ -80,6 +80,8 @@ def test_statistics_and_negatives_of_each_device_are_a_choice(key, tiny_config, 
     """With it a batch over four devices is four small batches; on one device it is nothing."""
     losses = {}
     tiny_config.damsm.swapped_captions = 0  # whose number is the same on any number of devices
+    if key == "per_device_negatives":
+        tiny_config.damsm.gamma3 = 1e-3  # all captions seem alike: the loss counts them
     for num_devices, alone in ((1, False), (4, False), (4, True)):
         tiny_config[key] = alone
         task, _ = one_device.make_task("damsm", tiny_config, tiny_dataset)
@@ -88,8 +90,8 @@ def test_statistics_and_negatives_of_each_device_are_a_choice(key, tiny_config, 
         losses[num_devices, alone] = float(metrics["damsm_loss"])
     np.testing.assert_allclose(losses[1, False], losses[4, False], rtol=2e-4)
     assert abs(losses[4, True] / losses[4, False] - 1) > 1e-3
-    if key == "per_device_negatives":  # two captions to choose from, not eight
-        assert losses[4, True] < 0.8 * losses[4, False]
+    if key == "per_device_negatives":  # two captions to choose from, not eight: log 2, not log 8
+        assert 0.3 < losses[4, True] / losses[4, False] < 0.4
 
 
 def test_the_gradient_of_the_mean_loss_is_the_mean_of_gradients():
