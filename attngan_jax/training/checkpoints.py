@@ -26,6 +26,7 @@ KEEP = 2  # the newest, and the one before it
 SPARE_BYTES = 2**20  # beside the arrays, for their metadata
 LOWER_IS_BETTER = ("eval/kid_judge",)  # of the scores that choose a checkpoint
 DELETION_SECONDS = 0.5  # that it may take to delete a checkpoint
+DELETED = "deleted"  # where checkpoints go first, at once: one half deleted would seem damaged
 RESTART = "--restart_damaged"
 PARTS = ("prepare", "damsm", "attngan", "evaluate")  # of a run, each with a clock
 
@@ -85,8 +86,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         """The step with the best score of those kept; the newest where none has one."""
         for step in self._manager.all_steps():
             self._check(step, "metrics/")
-        best = self._manager.best_step()
-        return self.latest_step() if best is None else best
+        return self.latest_step() if (best := self._manager.best_step()) is None else best
 
     def save(self, step: int, state: Any, progress: dict, scores: dict | None = None) -> None:
         """Starts saving `state` (a pytree of arrays) and `progress` (JSON) as of `step`.
@@ -100,13 +100,14 @@ class Checkpoints(contextlib.AbstractContextManager):
                 place = f"after step {step} of stage {self.folder.name}"
                 problem = f"{_name(path)} is not finite {place}"
                 raise UserError(f"{problem}: {start_anew(self.folder.name, self.latest_step())}")
+        self._manager.wait_until_finished()  # with the digests of the one before
+        self._step = step
+        self._delete()
         # Orbax would fail in its threads, each with a traceback.
         size = sum(x.nbytes for x in jax.tree.leaves(state)) + SPARE_BYTES
         if not storage.is_address(self.folder) and shutil.disk_usage(self.folder).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
         items = dict(state=ocp.args.PyTreeSave(state), progress=ocp.args.JsonSave(progress))
-        self._manager.wait_until_finished()  # with the digests of the one before
-        self._step = step
         given = dict(metrics=scores or None, custom_metadata=digests.MARK)
         self._manager.save(step, args=ocp.args.Composite(**items), **given)
 
@@ -148,8 +149,7 @@ class Checkpoints(contextlib.AbstractContextManager):
                 fresh |= _by_name(part)
                 return jax.tree.map_with_path(lambda path, _: fresh[_name(path)], state), progress
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
-            arrays = jax.tree.leaves(restored["state"])
-            if any(isinstance(array, jax.ShapeDtypeStruct) for array in arrays):
+            if any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(restored["state"])):
                 raise ValueError("it lacks some of the arrays")
         except (ValueError, KeyError, FileNotFoundError) as error:
             reason = " ".join(str(error).split())[:200]
@@ -158,8 +158,15 @@ class Checkpoints(contextlib.AbstractContextManager):
             raise UserError(f"checkpoint {problem}: {hint}") from error
         return restored["state"], restored["progress"]
 
+    def _delete(self) -> None:
+        """Deletes what Orbax has put into `DELETED`; in a bucket it deletes by itself."""
+        saves = self._step >= 0  # else another process may be saving here
+        if saves and multihost.is_first() and not storage.is_address(self.folder):
+            shutil.rmtree(self.folder / DELETED, ignore_errors=True)
+
     def __exit__(self, *_) -> None:
         self._manager.close()
+        self._delete()
 
 
 def start_anew(stage: str, saved_step: int | None) -> str:
@@ -185,11 +192,8 @@ _compiled = jax.jit(lambda state: jax.tree.map(lambda x: jnp.isfinite(x).all(), 
 
 
 def _are_finite(state: Any) -> Any:
-    """Of every leaf whether all of it is finite.
-
-    On CPUs by NumPy, which reads the arrays in place: a reduction of every leaf takes XLA 10 s to
-    compile at CUB's width.
-    """
+    """Of every leaf whether all of it is finite; on CPUs by NumPy, which reads the arrays in place:
+    a reduction of every leaf takes XLA 10 s to compile at CUB's width."""
     if jax.default_backend() == "cpu":
         return jax.tree.map(lambda x: np.isfinite(x).all(), state)
     return jax.device_get(_compiled(state))
@@ -205,7 +209,7 @@ def _options(best: str, on_written: Callable[[], None]) -> ocp.CheckpointManager
     """Keeps the newest checkpoints and, with `best`, the one with the best of that score."""
     policies, score = ocp.checkpoint_managers, functools.partial(_score, best)
     writing = ocp.AsyncOptions(post_finalization_callback=on_written)
-    options: dict = {"async_options": writing}
+    options: dict = {"async_options": writing, "todelete_subdir": DELETED}
     kept = [policies.LatestN(n=KEEP)]
     if best:
         options |= {"best_fn": score, "best_mode": "max"}
@@ -232,8 +236,7 @@ def set_aside_damaged(
     to `restart`. For one process, while no other trains here.
     """
     folder, steps = Workdir(workdir).stage(stage), Checkpoints.steps_in(workdir, stage)
-    found = {step: digests.find_damage(folder / str(step)) for step in steps}
-    damaged = {step: why for step, why in found.items() if why}
+    damaged = {s: why for s in steps if (why := digests.find_damage(folder / str(s)))}
     if not damaged:
         return
     needed = damaged.keys() & {steps[-1], _best_of(folder, steps, best)}

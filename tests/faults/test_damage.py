@@ -134,6 +134,27 @@ def test_a_checkpoint_that_is_being_deleted_is_not_damaged(workdir, monkeypatch)
         assert checkpoints.best_step() == 4
 
 
+def test_a_kill_while_an_old_one_is_deleted_damages_none(tmp_path, monkeypatch):
+    """Half deleted in its place it would be a damaged one, and perhaps the best."""
+
+    def killed(folder, **_):
+        for path in folder.rglob("metrics/metrics"):
+            path.unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("attngan_jax.training.checkpoints.shutil.rmtree", killed)
+        with Checkpoints(tmp_path, "damsm", best=BEST) as checkpoints:
+            for step in (2, 4, 6):
+                checkpoints.save(step, damage.state_at(step), {}, {BEST: float(step)})
+    set_aside_damaged(tmp_path, "damsm", best=BEST)
+    assert Checkpoints.steps_in(tmp_path, "damsm") == [4, 6]
+    assert (tmp_path / "damsm/deleted/2").is_dir()
+    with Checkpoints(tmp_path, "damsm", best=BEST) as checkpoints:
+        checkpoints.save(8, damage.state_at(8), {}, {BEST: 8.0})
+    assert not (tmp_path / "damsm/deleted").exists()
+
+
 def test_checkpoints_without_digests_are_those_of_older_runs(workdir):
     """Which had none: no mark in Orbax's metadata says so."""
     digest = workdir / "damsm/4" / digests.FILE
