@@ -186,12 +186,15 @@ def pad_caption(
     """A caption cut to `max_words` (T) and padded with zeros, int32 [T], and how many are words.
 
     A longer caption keeps by the released code's rule a "random_subset" of its words, in their
-    order; or by `overflow_rule` the "first" ones, or a "window": some in a row, anywhere.
+    order; or by `overflow_rule` the "first" ones, or a "window": some in a row, anywhere, of which
+    those that would reach beyond an end stop there. (Of those that fit by themselves, one in eight
+    would have the last word of a caption of 17, which in a caption of a bird is "beak".)
     """
     if overflow_rule == "first":
         numbers = numbers[:max_words]
     elif len(numbers) > max_words and overflow_rule == "window":
-        start = int(rng.integers(len(numbers) - max_words + 1))
+        start = int(rng.integers(1 - max_words, len(numbers)))
+        start = min(max(start, 0), len(numbers) - max_words)
         numbers = numbers[start : start + max_words]
     elif len(numbers) > max_words:
         kept = np.sort(rng.choice(len(numbers), max_words, replace=False))

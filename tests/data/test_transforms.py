@@ -268,13 +268,20 @@ def test_long_captions_keep_a_uniform_subset_in_order():
 
 
 def test_by_another_rule_they_keep_a_window_anywhere():
-    rng = np.random.default_rng(0)
-    starts = set()
-    for _ in range(100):
+    """4 of 10 words in a row begin at 13 places from -3 to 9, moved inside; four at least have a
+    word, the first and the last included."""
+    rng, draws = np.random.default_rng(0), 2000
+    starts, counts = set(), np.zeros(11)
+    for _ in range(draws):
         caption, length = transforms.pad_caption(range(1, 11), 4, rng, "window")
         assert length == 4 and (np.diff(caption) == 1).all()
         starts.add(int(caption[0]))
+        counts[caption] += 1
     assert starts == set(range(1, 8))
+    share = 4 / 13
+    deviation = np.sqrt(draws * share * (1 - share))
+    assert abs(counts[1:].min() - draws * share) < 4 * deviation
+    assert np.abs(counts[[1, 10]] - draws * share).max() < 4 * deviation
 
 
 def test_a_large_jpeg_is_decoded_smaller_with_its_box(monkeypatch):
