@@ -12,10 +12,9 @@ from tests import tiny_runs
 @pytest.mark.parametrize(
     "overrides, has_maps",
     [
-        # AttnDCGAN, whose last image is larger than what the image encoder was trained at, with
-        # all that this package has beside the paper.
+        # AttnDCGAN; its last image is larger than what the image encoder was trained at.
+        ("generator.single_image=True generator.num_stages=3", True),
         (
-            "generator.single_image=True generator.num_stages=3 "
             "discriminator.norm=spectral attngan.adversarial_loss=hinge "
             "attngan.gradient_penalty=1.0 attngan.gradient_penalty_every=2 "
             "attngan.augment_shift=0.1 attngan.augment_cutout=0.3 image_encoder.antialias=True "

@@ -140,16 +140,14 @@ def test_one_process_trains_on_the_same_examples_with_the_same_losses(stopped, t
 
 
 @pytest.mark.slow
-def test_it_resumes_on_one_process_or_on_two_of_one_device(
-    stopped, tmp_path, tiny_data_dir, config
-):
+def test_it_resumes_on_one_process_or_on_four(stopped, tmp_path, tiny_data_dir, config):
     workdir, _ = stopped
     begun = max(losses(workdir, "attngan"))
-    one, two = (shutil.copytree(workdir, tmp_path / name) for name in ("one", "two"))
-    said = finish(start_main(two, tiny_data_dir, 2, 1), two)
+    one, four = (shutil.copytree(workdir, tmp_path / name) for name in ("one", "four"))
+    said = finish(start_main(four, tiny_data_dir, 4, 1), four)
     assert "All done. The report is" in said[0]
     assert not any("All done" in text or "batches" in text for text in said[1:])
-    assert_scores_do_not_depend_on_processes(two, tmp_path)
+    assert_scores_do_not_depend_on_processes(four, tmp_path)
     dataset = datasets.load(config)
     words = len(dataset.vocabulary)
     task = AttnganTask(config, words)
@@ -157,14 +155,14 @@ def test_it_resumes_on_one_process_or_on_two_of_one_device(
     loop.train(task, dataset, one, frozen=load_encoders(config, words, one))
 
     steps = range(begun + 1, begun + COMPARED + 1)
-    assert_same_losses(losses(one, "attngan"), losses(two, "attngan"), steps)
+    assert_same_losses(losses(one, "attngan"), losses(four, "attngan"), steps)
     expected = [b["index"].tolist() for b in one_device.batches(task, dataset, STEPS["attngan"])]
     assert records(workdir, "attngan", 2)[:begun] == expected[:begun]
-    assert records(two, "attngan", 2)[: STEPS["attngan"] - begun] == expected[begun:]
+    assert records(four, "attngan", 4)[: STEPS["attngan"] - begun] == expected[begun:]
 
 
 def assert_scores_do_not_depend_on_processes(workdir, folder):
-    """Scores a run again that two processes of a device have scored, and keeps the images."""
+    """Scores a run again that four processes of a device have scored, and keeps the images."""
     ignored = shutil.ignore_patterns("report", "reference")
     here, two = (shutil.copytree(workdir, folder / f"{n} again", ignore=ignored) for n in (1, 2))
     images = [folder / f"images by {n}" for n in (1, 2)]
