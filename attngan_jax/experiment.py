@@ -25,8 +25,9 @@ from attngan_jax.training import (
     workdir_lock,
 )
 from attngan_jax.training.attngan_task import AttnganTask
-from attngan_jax.training.checkpoints import Checkpoints, StageClock, wall_seconds
+from attngan_jax.training.checkpoints import Checkpoints
 from attngan_jax.training.damsm_task import DamsmTask
+from attngan_jax.training.progress import StageClock, wall_seconds
 from attngan_jax.training.state import abstract_state
 from attngan_jax.workdir import Workdir, check_has_image_encoder
 

@@ -19,7 +19,8 @@ from attngan_jax.sampling.interpolations import save_interpolations
 from attngan_jax.sampling.sample_writer import save_attention
 from attngan_jax.storage import PathLike, write_text
 from attngan_jax.training import multihost, out_of_memory, parallel
-from attngan_jax.training.checkpoints import PARTS, Checkpoints, StageClock, wall_seconds
+from attngan_jax.training.checkpoints import Checkpoints
+from attngan_jax.training.progress import PARTS, StageClock, wall_seconds
 from attngan_jax.workdir import Workdir, check_has_image_encoder
 
 STAGE = "attngan"

@@ -1,4 +1,4 @@
-"""What a run resumes from: Orbax checkpoints of a stage's state and progress, and its clock."""
+"""What a run resumes from: Orbax checkpoints of a stage's state and progress."""
 
 import contextlib
 import errno
@@ -25,10 +25,9 @@ from attngan_jax.workdir import Workdir
 KEEP = 2  # the newest, and the one before it
 SPARE_BYTES = 2**20  # beside the arrays, for their metadata
 LOWER_IS_BETTER = ("eval/kid_judge",)  # of the scores that choose a checkpoint
-DELETION_SECONDS = 0.5  # that it may take to delete a checkpoint
 DELETED = "deleted"  # where checkpoints go first, at once: one half deleted would seem damaged
+DELETION_SECONDS = 0.5  # that it may take to delete a checkpoint in a bucket, where nothing moves
 RESTART = "--restart_damaged"
-PARTS = ("prepare", "damsm", "attngan", "evaluate")  # of a run, each with a clock
 
 
 class Checkpoints(contextlib.AbstractContextManager):
@@ -86,7 +85,8 @@ class Checkpoints(contextlib.AbstractContextManager):
         """The step with the best score of those kept; the newest where none has one."""
         for step in self._manager.all_steps():
             self._check(step, "metrics/")
-        return self.latest_step() if (best := self._manager.best_step()) is None else best
+        best = self._manager.best_step()
+        return self.latest_step() if best is None else best
 
     def save(self, step: int, state: Any, progress: dict, scores: dict | None = None) -> None:
         """Starts saving `state` (a pytree of arrays) and `progress` (JSON) as of `step`.
@@ -149,7 +149,8 @@ class Checkpoints(contextlib.AbstractContextManager):
                 fresh |= _by_name(part)
                 return jax.tree.map_with_path(lambda path, _: fresh[_name(path)], state), progress
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
-            if any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(restored["state"])):
+            arrays = jax.tree.leaves(restored["state"])
+            if any(isinstance(array, jax.ShapeDtypeStruct) for array in arrays):
                 raise ValueError("it lacks some of the arrays")
         except (ValueError, KeyError, FileNotFoundError) as error:
             reason = " ".join(str(error).split())[:200]
@@ -192,8 +193,11 @@ _compiled = jax.jit(lambda state: jax.tree.map(lambda x: jnp.isfinite(x).all(), 
 
 
 def _are_finite(state: Any) -> Any:
-    """Of every leaf whether all of it is finite; on CPUs by NumPy, which reads the arrays in place:
-    a reduction of every leaf takes XLA 10 s to compile at CUB's width."""
+    """Of every leaf whether all of it is finite.
+
+    On CPUs by NumPy, which reads the arrays in place: a reduction of every leaf takes XLA 10 s to
+    compile at CUB's width.
+    """
     if jax.default_backend() == "cpu":
         return jax.tree.map(lambda x: np.isfinite(x).all(), state)
     return jax.device_get(_compiled(state))
@@ -236,7 +240,8 @@ def set_aside_damaged(
     to `restart`. For one process, while no other trains here.
     """
     folder, steps = Workdir(workdir).stage(stage), Checkpoints.steps_in(workdir, stage)
-    damaged = {s: why for s in steps if (why := digests.find_damage(folder / str(s)))}
+    found = {step: digests.find_damage(folder / str(step)) for step in steps}
+    damaged = {step: why for step, why in found.items() if why}
     if not damaged:
         return
     needed = damaged.keys() & {steps[-1], _best_of(folder, steps, best)}
@@ -269,32 +274,3 @@ def _best_of(folder: storage.Path, steps: list[int], best: str) -> int:
         return _score(best, json.loads(plain_files.read_text(path)) if path.exists() else {})
 
     return max(reversed(steps), key=score)
-
-
-def wall_seconds(workdir: storage.PathLike) -> dict[str, float]:
-    """Seconds that each part of a run took over all its starts, of those that have started."""
-    path = Workdir(workdir).wall_seconds
-    try:
-        noted = dict(json.loads(plain_files.read_bytes(path, plain_files.MAX_JSON_BYTES)))
-    except FileNotFoundError:
-        return {}
-    except (ValueError, TypeError, RecursionError):
-        logging.warning("%s is damaged: what it held is counted from 0 again", path)
-        return {}
-    return {part: float(noted[part]) for part in PARTS if isinstance(noted.get(part), int | float)}
-
-
-class StageClock:
-    """Counts a part's seconds from its creation, on top of those `spent` by earlier starts."""
-
-    def __init__(self, workdir: storage.PathLike, part: str, spent: float = 0.0):
-        self._workdir, self._part = workdir, part
-        self.spent, self._start = spent, time.monotonic()
-
-    def save(self) -> float:
-        """Returns the seconds so far; the first process writes them."""
-        seconds = self.spent + time.monotonic() - self._start
-        if multihost.is_first():
-            spent = wall_seconds(self._workdir) | {self._part: round(seconds, 1)}
-            storage.write_text(Workdir(self._workdir).wall_seconds, json.dumps(spent) + "\n")
-        return seconds

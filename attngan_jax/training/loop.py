@@ -17,10 +17,10 @@ from attngan_jax import storage
 from attngan_jax.data import pipeline
 from attngan_jax.errors import Stopped
 from attngan_jax.training import multihost, parallel
-from attngan_jax.training.checkpoints import Checkpoints, StageClock
+from attngan_jax.training.checkpoints import Checkpoints
 from attngan_jax.training.metric_writer import Metrics
 from attngan_jax.training.prefetch import DeviceBatches
-from attngan_jax.training.progress import Progress, steps_after
+from attngan_jax.training.progress import Progress, StageClock, steps_after
 from attngan_jax.training.state import stage_key
 from attngan_jax.workdir import check_has_image_encoder
 

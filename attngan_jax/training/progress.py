@@ -1,7 +1,8 @@
-"""How far a run is: a bar on a terminal, a line in a log, one figure of the time left of it."""
+"""How far a run is, and how long its parts took: a bar or lines of a log, the time left, clocks."""
 
 import collections
 import contextlib
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,12 +12,15 @@ import jax
 from absl import logging
 from tqdm import tqdm
 
+from attngan_jax import plain_files, storage
 from attngan_jax.configuration import Config
 from attngan_jax.training import ahead_of_time, multihost
+from attngan_jax.workdir import Workdir
 
 AHEAD = 4  # steps that may be dispatched before the devices have finished the first of them
 WARM_UP = 10.0  # seconds of steps that the pace is known from
 BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
+PARTS = ("prepare", "damsm", "attngan", "evaluate")  # of a run, each with a clock
 STAGES = {"damsm": "DAMSM (stage 1 of 3)", "attngan": "AttnGAN (stage 2 of 3)"}
 
 
@@ -136,3 +140,32 @@ def steps_after(config: Config, stage: str, newest: int, num_words: int) -> floa
         return left
     left += max(config.attngan.num_train_steps - newest, 0)
     return left * ahead_of_time.relative_cost(config, num_words)
+
+
+def wall_seconds(workdir: storage.PathLike) -> dict[str, float]:
+    """Seconds that each part of a run took over all its starts, of those that have started."""
+    path = Workdir(workdir).wall_seconds
+    try:
+        noted = dict(json.loads(plain_files.read_bytes(path, plain_files.MAX_JSON_BYTES)))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, RecursionError):
+        logging.warning("%s is damaged: what it held is counted from 0 again", path)
+        return {}
+    return {part: float(noted[part]) for part in PARTS if isinstance(noted.get(part), int | float)}
+
+
+class StageClock:
+    """Counts a part's seconds from its creation, on top of those `spent` by earlier starts."""
+
+    def __init__(self, workdir: storage.PathLike, part: str, spent: float = 0.0):
+        self._workdir, self._part = workdir, part
+        self.spent, self._start = spent, time.monotonic()
+
+    def save(self) -> float:
+        """Returns the seconds so far; the first process writes them."""
+        seconds = self.spent + time.monotonic() - self._start
+        if multihost.is_first():
+            spent = wall_seconds(self._workdir) | {self._part: round(seconds, 1)}
+            storage.write_text(Workdir(self._workdir).wall_seconds, json.dumps(spent) + "\n")
+        return seconds

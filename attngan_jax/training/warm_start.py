@@ -12,8 +12,9 @@ from attngan_jax.configuration import Config
 from attngan_jax.errors import UserError
 from attngan_jax.interop.inception_weights import InceptionWeights, chosen_inception_weights
 from attngan_jax.training import digests
-from attngan_jax.training.checkpoints import Checkpoints, wall_seconds
+from attngan_jax.training.checkpoints import Checkpoints
 from attngan_jax.training.damsm_task import PRETRAINED, DamsmTask
+from attngan_jax.training.progress import wall_seconds
 from attngan_jax.training.state import DamsmState
 from attngan_jax.workdir import Workdir
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from attngan_jax.errors import UserError
-from attngan_jax.training import checkpoints as checkpoints_module
-from attngan_jax.training.checkpoints import Checkpoints, StageClock, wall_seconds
+from attngan_jax.training.checkpoints import Checkpoints
 from tests import tiny_runs
 
 KILLED_WHILE_SAVING = """
@@ -121,17 +120,3 @@ def test_a_full_disk_is_not_taken_for_a_checkpoint(tmp_path, monkeypatch):
     step, state, _ = latest(tmp_path)
     assert step == 1
     np.testing.assert_array_equal(state["x"], [0, 1, 2])
-
-
-def test_clocks_add_up_over_starts_and_parts(tmp_path, monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(checkpoints_module.time, "monotonic", lambda: now[0])
-    clock = StageClock(tmp_path, "damsm")
-    now[0] += 7.25
-    spent = clock.save()
-    StageClock(tmp_path, "prepare", 1.0).save()
-    later = StageClock(tmp_path, "damsm", spent)
-    now[0] += 2.0
-    assert later.save() == 9.25
-    assert wall_seconds(tmp_path) == {"damsm": 9.2, "prepare": 1.0}
-    assert wall_seconds(tmp_path / "nowhere") == {}

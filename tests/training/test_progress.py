@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from attngan_jax.training import progress
-from attngan_jax.training.progress import AHEAD, Progress, steps_after
+from attngan_jax.training.progress import AHEAD, Progress, StageClock, steps_after, wall_seconds
 
 
 class Array:
@@ -151,3 +151,17 @@ def test_a_terminal_gets_a_bar_and_a_log_gets_lines(clock, monkeypatch, capsys, 
     bar = capsys.readouterr().err.replace("\x1b[A", "")  # up to the bars that other tests left
     assert re.search(rf"(^|[\r\n]){re.escape(line.replace('40 of 1,000', '10 of 10'))}\n", bar)
     assert "100%|" in bar and "10/10, 60 s a step, about 0 s left in all" in bar
+
+
+def test_clocks_add_up_over_starts_and_parts(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    clock = StageClock(tmp_path, "damsm")
+    now[0] += 7.25
+    spent = clock.save()
+    StageClock(tmp_path, "prepare", 1.0).save()
+    later = StageClock(tmp_path, "damsm", spent)
+    now[0] += 2.0
+    assert later.save() == 9.25
+    assert wall_seconds(tmp_path) == {"damsm": 9.2, "prepare": 1.0}
+    assert wall_seconds(tmp_path / "nowhere") == {}
