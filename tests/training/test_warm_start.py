@@ -10,7 +10,8 @@ import pytest
 from attngan_jax import configuration
 from attngan_jax.errors import UserError
 from attngan_jax.training import warm_start
-from attngan_jax.training.checkpoints import Checkpoints, wall_seconds
+from attngan_jax.training.checkpoints import Checkpoints
+from attngan_jax.training.progress import wall_seconds
 from attngan_jax.workdir import Workdir
 from tests.faults import damage
 from tests.tiny_configs import procedural_birds
