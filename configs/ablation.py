@@ -39,6 +39,7 @@ def get_config(variant=""):
     config.text_encoder.embedding_limit = 0.1
     config.data.damsm_max_words = 20
     config.attngan.update(generator_learning_rate=1e-3, discriminator_learning_rate=2e-4)
+    config.attngan.update(adam_b2=0.999, ema_decay=0.995)
     config.attngan.final_learning_rate_fraction = 0.2
     config.generator.num_stages = 2
     config.attngan.damsm_weight = 5.0

@@ -56,10 +56,11 @@ def get_config():
 
     config.attngan.batch_size = 16
     config.attngan.num_train_steps = 1_500
-    config.attngan.generator_learning_rate = 2.5e-3
-    config.attngan.discriminator_learning_rate = 2.5e-3
+    config.attngan.generator_learning_rate = 3.2e-3
+    config.attngan.discriminator_learning_rate = 3.2e-3
     config.attngan.final_learning_rate_fraction = 0.1
-    config.attngan.ema_decay = 0.995
+    config.attngan.adam_b2 = 0.99
+    config.attngan.ema_decay = 0.98
     config.attngan.augment_shift = 1 / 16
     config.attngan.damsm_weight = 4.0
     config.attngan.checkpoint_every_steps = 250

@@ -34,7 +34,7 @@ def get_config():
     config.attngan.num_train_steps = 60_000
     config.attngan.generator_learning_rate = 2e-4
     config.attngan.discriminator_learning_rate = 2e-4
-    config.attngan.ema_decay = 0.999
+    config.attngan.update(adam_b2=0.999, ema_decay=0.999)
     config.attngan.checkpoint_every_steps = 2_000
     config.attngan.sample_every_steps = 2_000
     return config
