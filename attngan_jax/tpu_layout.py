@@ -19,9 +19,8 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from attngan_jax.models.generator import Generator, ImageHead, RefinementStage
+from attngan_jax.models.generator import Generator, ImageHead, RefinementStage, upsampling_from
 from attngan_jax.models.layers import (
     BatchNorm,
     Dtype,
@@ -30,6 +29,7 @@ from attngan_jax.models.layers import (
     kernel_init,
     scale_init,
     update_running_statistics,
+    upsampled_taps,
 )
 
 LANES = 128
@@ -63,38 +63,25 @@ def unpack(x: Packed) -> jax.Array:
     return values.reshape(B, H * x.rows, W * x.columns, channels // x.pixels)
 
 
-def _taps(packed: int, scale: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """Where each tap of each result reads, along one axis, and the padding around that.
-
-    Returns `[packed pixels read, packed, scale * packed, 3]`: 1 where that tap falls.
-    """
-    reads = (np.arange(scale * packed)[:, None] + np.arange(3) - 1) // scale
-    place, pixel = np.divmod(reads, packed)
-    first, last = place.min(), place.max()
-    taps = np.zeros((last - first + 1, packed, scale * packed, 3))
-    taps[place - first, pixel, *np.indices(reads.shape)] = 1
-    return taps, (-int(first), int(last))
-
-
 class PackedConv(nn.Module):
     """3x3 convolution, padded by 1, with the kernel `[3, 3, I, O]` of the plain image.
 
-    The result has `groups`, and is packed as `x` is; with `upsample`, of the image upsampled by two
-    by nearest neighbour, twice as much in both directions, so that its size stays.
+    The result has `groups`, and is packed as `x` is; with `upsampling`, of the image upsampled by
+    two, twice as much in both directions, so that its size stays.
     """
 
     features: int
     groups: int = 1
-    upsample: bool = False
+    upsampling: str = ""
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Packed) -> Packed:
         I, O, G = x.values.shape[-1] // x.pixels, self.features, self.groups
-        scale = 2 if self.upsample else 1
+        scale = 2 if self.upsampling else 1
         kernel = self.param("kernel", kernel_init, (3, 3, I, O), jnp.float32).astype(self.dtype)
-        row_taps, rows = _taps(x.rows, scale)
-        column_taps, columns = _taps(x.columns, scale)
+        row_taps, rows = upsampled_taps(self.upsampling, x.rows)
+        column_taps, columns = upsampled_taps(self.upsampling, x.columns)
         # y, x: packed pixels of the new kernel. i, p: row and column in one that is read; j, q: in
         # one that is made. s, t: taps of the given kernel. g, h: groups; c, d: their channels.
         new = jnp.einsum(
@@ -156,13 +143,13 @@ class PackedConvNorm(nn.Module):
     features: int
     groups: int
     gated: bool = False
-    upsample: bool = False
+    upsampling: str = ""
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Packed, *, train: bool) -> Packed:
-        x = PackedConv(self.features, self.groups, self.upsample, self.dtype, name="conv")(x)
+        x = PackedConv(self.features, self.groups, self.upsampling, self.dtype, name="conv")(x)
         x = PackedBatchNorm(self.axis_name, dtype=self.dtype, name="norm")(x, train=train)
         return dataclasses.replace(x, values=glu(x.values), groups=1) if self.gated else x
 
@@ -196,7 +183,8 @@ class PackedRefinementStage(RefinementStage):
         h = Packed(jnp.concatenate(parts, axis=-1), 1, columns, groups=2)
         for i in range(self.num_residual_blocks):
             h = PackedResidualBlock(**fields, name=f"residual_{i}")(h, train=train)
-        up = PackedConvNorm(2 * self.gf_dim, 2, True, True, **fields, name="upsample")
+        upsampling = upsampling_from(hidden.shape[1], self.bilinear_up_to)
+        up = PackedConvNorm(2 * self.gf_dim, 2, True, upsampling, **fields, name="upsample")
         return up(h, train=train)
 
 

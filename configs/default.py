@@ -207,6 +207,8 @@ def _generator() -> Section:
     generator.attention = True  # False: the sentence alone in every stage
     generator.single_image = False  # True: AttnDCGAN, one image, at the last stage
     generator.legacy_mask = False  # True: the released code's tiled mask, for its weights
+    # Side up to which features are upsampled bilinearly, and beyond it by nearest neighbour.
+    generator.bilinear_up_to = Key(0, at_least=0)
     return generator
 
 
@@ -218,6 +220,8 @@ def _discriminator() -> Section:
     discriminator.max_width = Key(0, at_least=0)
     # Spectral normalisation in place of BatchNorm: the kernels', of all layers but the heads.
     discriminator.norm = Key("batch", choices=("batch", "spectral"))
+    # True: one discriminator more, which sees DAMSM's region features of the last stage's image.
+    discriminator.regions = False
     return discriminator
 
 

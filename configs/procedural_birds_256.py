@@ -28,6 +28,7 @@ def get_config():
     config.generator.z_dim = 100
     config.generator.condition_dim = 100
     config.generator.num_residual_blocks = 2
+    config.generator.bilinear_up_to = 128
     config.discriminator.df_dim = 64
 
     config.attngan.batch_size = 32

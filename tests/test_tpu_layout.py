@@ -22,11 +22,13 @@ def inputs():
 
 # gf_dim 6 is packed two by two in a stage, 48 has no lanes to spare there.
 @pytest.mark.parametrize(
-    "gf_dim, attention, single_image", [(6, True, False), (6, False, False), (48, True, True)]
+    "gf_dim, attention, single_image, bilinear_up_to",
+    [(6, True, False, 32), (6, False, False, 0), (48, True, True, 16)],
 )
-def test_the_packed_generator_is_the_plain_one(gf_dim, attention, single_image):
+def test_the_packed_generator_is_the_plain_one(gf_dim, attention, single_image, bilinear_up_to):
     fields = dict(num_stages=3, base_size=8, gf_dim=gf_dim, condition_dim=5)
     fields |= dict(num_residual_blocks=1, attention=attention, single_image=single_image)
+    fields["bilinear_up_to"] = bilinear_up_to
     plain, packed = Generator(**fields), tpu_layout.PackedGenerator(**fields)
     trees = [
         jax.jit(lambda m=m: m.init(jax.random.key(0), *inputs(), train=False))()

@@ -19,7 +19,7 @@ from tests import tiny_runs
             "attngan.gradient_penalty=1.0 attngan.gradient_penalty_every=2 "
             "attngan.augment_shift=0.1 attngan.augment_cutout=0.3 image_encoder.antialias=True "
             "image_encoder.cnn_depth=1 damsm.view_shift=0.1 damsm.view_blur=1.0 "
-            "damsm.view_noise=0.2",
+            "damsm.view_noise=0.2 generator.bilinear_up_to=16",
             True,
         ),
         ("generator.attention=False attngan.damsm_weight=0.0 text_encoder.rnn_type=gru", False),

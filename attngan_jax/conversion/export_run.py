@@ -20,8 +20,9 @@ def export(workdir: storage.PathLike, out: storage.PathLike) -> list[storage.Pat
     """Writes a model folder and, for PyTorch, each network in a file of its own; returns these.
 
     They are named as the original's: `netG` (with the averaged parameters), `text_encoder`,
-    `image_encoder` and, of a run, `netD0`, `netD1` and so on, those that it has. Raises
-    `UserError` if `workdir` is neither a run that has trained both stages nor a model folder.
+    `image_encoder` and, of a run, `netD0`, `netD1` and so on, those that it has (a discriminator of
+    regions is left out: the original has none). Raises `UserError` if `workdir` is neither a run
+    that has trained both stages nor a model folder.
     """
     workdir, out = find_model(workdir), storage.path(out)
     trained = TrainedModel.load(workdir, networks=networks_in(workdir))
@@ -45,7 +46,7 @@ def _discriminators(task: AttnganTask, workdir: storage.PathLike) -> dict[int, d
     with Checkpoints(workdir, task.name, best=task.settings.best_checkpoint) as checkpoints:
         given = checkpoints.given(checkpoints.best_step())
     count = len(task.discriminators)
-    there = [i for i in range(count) if given is None or given["discriminators"][i]]
+    there = [i for i in range(len(task.image_sizes)) if given is None or given["discriminators"][i]]
 
     def make(key):
         fresh = [d.variables for d in task.create_train_state(key).discriminators]
@@ -79,6 +80,8 @@ def released_classes(config: Config, num_words: int) -> dict[str, tuple[str, str
         misfits["netG"] = f"it has at most 3 stages, not {g.num_stages}"
     if g.base_size != 64:
         misfits["netG"] = f"its first image is of 64 pixels, not {g.base_size}"
+    if g.bilinear_up_to >= 8:
+        misfits["netG"] = f"it upsamples by nearest neighbour, not bilinearly to {g.bilinear_up_to}"
     if (pooling := text.sentence_pooling) != "last":
         misfits["text_encoder"] = f"its sentence is the last states, not the words' {pooling}"
     if config.image_encoder.trunk != "inception_v3":

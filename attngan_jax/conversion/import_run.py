@@ -141,7 +141,8 @@ def _write(
     encoders = {"text": model.text_encoder, "image": model.image_encoder}
     _save(workdir, DamsmTask.name, config.damsm, config.damsm.num_train_steps, encoders)
     networks: dict[str, Any] = {"generator": model.generator}
-    networks["discriminators"] = [model.discriminators.get(size) for size in image_sizes(config)]
+    discriminators = [model.discriminators.get(size) for size in image_sizes(config)]
+    networks["discriminators"] = discriminators + [None] * config.discriminator.regions
     ema_params = model.generator["params"]
     _save(workdir, AttnganTask.name, config.attngan, step, networks, ema_params=ema_params)
     model.vocabulary.save(Workdir(workdir).vocabulary)

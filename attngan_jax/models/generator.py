@@ -45,6 +45,7 @@ class InitialStage(nn.Module):
 
     gf_dim: int
     base_size: int
+    bilinear_up_to: int = 0
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
 
@@ -62,7 +63,9 @@ class InitialStage(nn.Module):
         h = x.reshape(-1, C, 4, 4).transpose(0, 2, 3, 1)  # [B, 4, 4, C]
         for i in range(num_ups):
             C //= 2
-            h = UpBlock(C, self.axis_name, self.dtype, name=f"up_{i}")(h, train=train)
+            upsampling = upsampling_from(h.shape[1], self.bilinear_up_to)
+            fields = dict(axis_name=self.axis_name, dtype=self.dtype)
+            h = UpBlock(C, upsampling, **fields, name=f"up_{i}")(h, train=train)
         return h
 
 
@@ -76,6 +79,7 @@ class RefinementStage(nn.Module):
     num_residual_blocks: int
     attention: bool = True
     legacy_mask: bool = False
+    bilinear_up_to: int = 0
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
 
@@ -98,10 +102,11 @@ class RefinementStage(nn.Module):
     def refine(self, hidden, context, *, train: bool):
         """`[B, H, W, gf_dim]` twice -> `[B, 2H, 2W, gf_dim]`."""
         fields = dict(axis_name=self.axis_name, dtype=self.dtype)
+        upsampling = upsampling_from(hidden.shape[1], self.bilinear_up_to)
         h = jnp.concatenate([hidden, context], axis=-1)  # 2 gf_dim channels
         for i in range(self.num_residual_blocks):
             h = ResidualBlock(**fields, name=f"residual_{i}")(h, train=train)
-        return UpBlock(self.gf_dim, **fields, name="upsample")(h, train=train)
+        return UpBlock(self.gf_dim, upsampling, **fields, name="upsample")(h, train=train)
 
 
 class ImageHead(nn.Module):
@@ -126,6 +131,8 @@ class Generator(nn.Module):
       attention: False for the condition in place of the words, in every stage.
       single_image: AttnDCGAN, which makes the last stage's image only.
       legacy_mask: see `word_attention`.
+      bilinear_up_to: the side up to which features are upsampled bilinearly, and beyond it by
+        nearest neighbour; 0 as in the released code. See `UpsampledConv`.
     """
 
     num_stages: int
@@ -136,6 +143,7 @@ class Generator(nn.Module):
     attention: bool = True
     single_image: bool = False
     legacy_mask: bool = False
+    bilinear_up_to: int = 0
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
 
@@ -156,6 +164,7 @@ class Generator(nn.Module):
         fields = dict(axis_name=self.axis_name, dtype=self.dtype)
         augmentation = ConditioningAugmentation(self.condition_dim, self.dtype, name="conditioning")
         condition, mean, log_variance = augmentation(sentence, condition_noise)
+        fields["bilinear_up_to"] = self.bilinear_up_to
         initial = InitialStage(self.gf_dim, self.base_size, **fields, name="initial")
         h = initial(condition, z, train=train)  # h_0 = F_0(z, F^ca(sentence))
         images, attention = [], []
@@ -175,6 +184,11 @@ class Generator(nn.Module):
             if i == self.num_stages - 1 or not self.single_image:
                 images.append(self.image_head(self.dtype, name=f"image_{i}")(h))  # x_i = G_i(h_i)
         return GeneratorOutput(tuple(images), tuple(attention), mean, log_variance)
+
+
+def upsampling_from(side: int, bilinear_up_to: int) -> str:
+    """How features of this side are doubled."""
+    return "bilinear" if 2 * side <= bilinear_up_to else "nearest"
 
 
 def stage_sizes(num_stages: int, base_size: int, single_image: bool = False) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from attngan_jax.models.convolution import convolve
 
@@ -171,15 +172,40 @@ class ConvNorm(nn.Module):
         return BatchNorm(self.axis_name, dtype=self.dtype, name="norm")(y, train=train, mask=mask)
 
 
-class UpsampledConv(nn.Module):
-    """3x3 convolution of the image upsampled by two, by nearest neighbour (in `upBlock`).
+def upsampled_taps(upsampling: str, packed: int = 1) -> tuple[np.ndarray, tuple[int, int]]:
+    """What the taps of a 3x3 kernel see of an image, upsampled by two or not (""), along one axis.
 
-    The upsampled image is never made. Neighbours repeat in it, so that an output pixel sees only
-    2 x 2 input pixels: which taps of the kernel fall together depends on the parity of its row and
-    column. Four 2x2 convolutions, interleaved, give the same sums with 4/9 of the multiplications.
+    Groups of `packed` pixels give `packed` or twice as many results. Returns the weights
+    `[groups read, packed, results, 3]` of each pixel in what each tap of each result sees, and how
+    many of the groups read lie before and after the result's own.
+    """
+    scale = 2 if upsampling else 1
+    seen = np.arange(scale * packed)[:, None] + np.arange(3) - 1  # pixels of the upsampled image
+    nearest, place = np.divmod(seen, scale)
+    pixels = [(nearest, 1.0)]
+    if upsampling == "bilinear":
+        pixels = [(nearest, 0.75), (nearest - 1 + 2 * place, 0.25)]
+    first, last = (int(pick([read // packed for read, _ in pixels])) for pick in (np.min, np.max))
+    weights = np.zeros((last - first + 1, packed, scale * packed, 3), np.float32)
+    for read, weight in pixels:
+        weights[read // packed - first, read % packed, *np.indices(seen.shape)] = weight
+    return weights, (-first, last)
+
+
+class UpsampledConv(nn.Module):
+    """3x3 convolution of the image upsampled by two, which is never made (in `upBlock`).
+
+    By nearest neighbour, as in the released code, an output pixel sees only 2 x 2 input pixels:
+    which taps of the kernel fall together depends on the parity of its row and column. Four 2x2
+    convolutions, interleaved, give the same sums with 4/9 of the multiplications.
+
+    Bilinearly it sees 3 x 3 of them, so that one convolution gives all four pixels. Neighbours then
+    share most of what they see, and no pattern of one or two pixels comes by itself (Odena et al.,
+    "Deconvolution and Checkerboard Artifacts", Distill 2016). Both see zeros beyond the edges.
     """
 
     features: int
+    upsampling: str = "nearest"  # or "bilinear"
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -187,7 +213,17 @@ class UpsampledConv(nn.Module):
         """`[B, H, W, C] -> [B, 2H, 2W, features]`."""
         B, H, W, C = x.shape
         kernel = self.param("kernel", kernel_init, (3, 3, C, self.features), jnp.float32)
-        kernel = kernel.astype(self.dtype)
+        if self.upsampling == "nearest":
+            y = self.four_convolutions(x, kernel)
+        else:
+            taps = upsampled_taps(self.upsampling)[0][:, 0]  # [3 pixels, 2 results, 3 taps]
+            kernels = jnp.einsum("yis,xjt,stcf->yxcijf", taps, taps, kernel)
+            y = convolve(x, kernels.reshape(3, 3, C, -1), self.dtype)
+            y = y.reshape(B, H, W, 2, 2, -1).swapaxes(2, 3)
+        return y.reshape(B, 2 * H, 2 * W, self.features)
+
+    def four_convolutions(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        """`[B, H, W, C] -> [B, H, 2, W, 2, features]`, by nearest neighbour."""
 
         def fold(kernel, axis):
             # Output 2i sees inputs i - 1, i, i; output 2i + 1 sees i, i, i + 1.
@@ -196,27 +232,28 @@ class UpsampledConv(nn.Module):
             return jnp.concatenate(even, axis), jnp.concatenate(odd, axis)
 
         rows = []
-        for row, row_kernel in enumerate(fold(kernel, 0)):
+        for row, row_kernel in enumerate(fold(kernel.astype(self.dtype), 0)):
             columns = []
             for column, taps in enumerate(fold(row_kernel, 1)):
                 # Zeros above even rows and below odd ones, left and right in the same way.
                 padding = ((1 - row, row), (1 - column, column))
                 columns.append(convolve(x, taps, self.dtype, padding=padding))
             rows.append(jnp.stack(columns, axis=3))  # [B, H, W, 2, features]
-        return jnp.stack(rows, axis=2).reshape(B, 2 * H, 2 * W, self.features)
+        return jnp.stack(rows, axis=2)
 
 
 class UpBlock(nn.Module):
     """Doubles the resolution: upsampling, 3x3 convolution, BatchNorm, GLU (`upBlock`)."""
 
     features: int
+    upsampling: str = "nearest"
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """`[B, H, W, C] -> [B, 2H, 2W, features]`."""
-        x = UpsampledConv(2 * self.features, self.dtype, name="conv")(x)
+        x = UpsampledConv(2 * self.features, self.upsampling, self.dtype, name="conv")(x)
         return glu(BatchNorm(self.axis_name, dtype=self.dtype, name="norm")(x, train=train))
 
 

@@ -76,8 +76,9 @@ def charts(stage: str, scalars: dict[str, Series]) -> tuple[list[Chart], list[Ch
     groups: dict[str, list[tuple[str, Series]]] = {}
     for name, series in scalars.items():
         if len(set(series.steps)) > 1:
-            sized = re.fullmatch(r"(.+)_(\d+)", name)
-            key, label = (f"{sized[1]}_*", f"{sized[2]} px") if sized else (name, "")
+            sized = re.fullmatch(r"(.+_loss)_(\d+|regions)", name)
+            key, label = (f"{sized[1]}_*", sized[2]) if sized else (name, "")
+            label += " px" * label.isdigit()
             for group in GROUPS:
                 if name.startswith(f"{group}_"):
                     key, label = f"{group}_*", name.removeprefix(f"{group}_")

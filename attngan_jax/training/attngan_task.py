@@ -30,6 +30,7 @@ class AttnganTask:
         self.image_encoder = networks.build_image_encoder(config)
         self.generator = networks.build_generator(config)
         self.discriminators = networks.build_discriminators(config)
+        self.names = (*map(str, self.image_sizes), "regions")  # of the discriminators, for metrics
         self.apply = functools.partial(
             accumulation.apply, remat=config.remat, num_microbatches=gan.accumulation_steps
         )
@@ -49,9 +50,11 @@ class AttnganTask:
         # A copy: the state is donated, and one buffer cannot be donated twice.
         ema_params = jax.tree.map(jnp.copy, variables["params"])
         generator, discriminators = Network.create(variables, self.generator_optimizer), []
-        for module, key in zip(self.discriminators, keys):
-            image = jnp.zeros((1, module.image_size, module.image_size, 3))
-            sentence = jnp.zeros((1, self.config.text_encoder.embedding_dim))
+        D = self.config.text_encoder.embedding_dim
+        for i, (module, key) in enumerate(zip(self.discriminators, keys)):
+            channels = 3 if i < len(self.image_sizes) else D
+            image = jnp.zeros((1, module.image_size, module.image_size, channels))
+            sentence = jnp.zeros((1, D))
             variables = module.init(key, image, sentence, train=False)
             discriminators.append(Network.create(variables, self.discriminator_optimizer))
         return AttnganState(jnp.int32(0), generator, tuple(discriminators), ema_params)
@@ -76,11 +79,25 @@ class AttnganTask:
         key = stage_key(self.config.seed, f"{self.name} {use}", step)
         return parallel.example_keys(key, local_batch)
 
-    def augment(self, images: jax.Array, step: jax.Array, use: str) -> jax.Array:
-        """Images `[B, S, S, 3]` as the discriminators see them."""
+    def embed(self, images: jax.Array, image_encoder, step: jax.Array, use: str):
+        """DAMSM's region features `[B, R, D]` and embedding `[B, D]` of images as it sees them."""
+        seen = view(self.config, images, self.keys(step, f"{use} view", len(images)))
+        embeddings, _ = self.apply(self.image_encoder, image_encoder, seen, train=False)
+        return embeddings
+
+    def seen(self, images, region_features, step: jax.Array, use: str) -> list[jax.Array]:
+        """What each discriminator sees: its stage's images `[B, S, S, 3]`; the last one regions.
+
+        Discriminators of a frozen network's features: Sauer et al., "Projected GANs Converge
+        Faster" (NeurIPS 2021), there of one trained on ImageNet, and in place of the images.
+        """
         gan = self.settings
-        keys = self.keys(step, use, len(images))
-        return augment(images, keys, shift=gan.augment_shift, cutout=gan.augment_cutout)
+        keys = self.keys(step, use, len(images[0]))
+        options = dict(shift=gan.augment_shift, cutout=gan.augment_cutout)
+        seen = [augment(stage_images, keys, **options) for stage_images in images]
+        if self.config.discriminator.regions:
+            seen.append(networks.region_map(region_features, self.discriminators[-1].image_size))
+        return seen
 
     def train_step(self, state: AttnganState, frozen: dict, batch: dict):
         """One update of every discriminator, then of the generator, on a device's share `batch`.
@@ -103,18 +120,22 @@ class AttnganTask:
         generated, pullback, g_stats = jax.vjp(generate, state.generator.params, has_aux=True)
 
         sentences = (sentence, *mismatched_sentences(sentence))
+        real = [networks.normalise(batch[f"image_{size}"]) for size in self.image_sizes]
+        seen = []
+        for use, images in (("real", real), ("generated", generated[0])):
+            regions = None
+            if self.config.discriminator.regions:
+                regions, _ = self.embed(images[-1], frozen["image"], state.step, use)
+            seen.append(self.seen(images, regions, state.step, use))
         discriminators, metrics = [], {}
-        for module, network, fake in zip(self.discriminators, state.discriminators, generated[0]):
-            real = networks.normalise(batch[f"image_{module.image_size}"])
-            real, fake = (
-                self.augment(images, state.step, use)
-                for use, images in (("real", real), ("generated", fake))
-            )
+        for name, module, network, real, fake in zip(
+            self.names, self.discriminators, state.discriminators, *seen
+        ):
             network, loss = self.update_discriminator(
                 module, network, state.step, real, fake, *sentences
             )
             discriminators.append(network)
-            metrics[f"d_loss_{module.image_size}"] = loss
+            metrics[f"d_loss_{name}"] = loss
 
         def objective(generated):
             captions = (words, sentence, mask, batch["class_id"], swapped)
@@ -176,23 +197,25 @@ class AttnganTask:
     def generator_objective(self, generated, step, discriminators, image_encoder, captions):
         """The generator's loss (Eq. 3), its terms, and the discriminators' new statistics."""
         (images, mean, log_variance), sentence = generated, captions[1]
-        adversarial_loss = self.settings.adversarial_loss
-        terms, d_stats = {}, []
-        for module, network, fake in zip(self.discriminators, discriminators, images):
-            fake = self.augment(fake, step, "generated, for the generator")
+        settings, terms, d_stats = self.settings, {}, []
+        embeddings = (None, None)
+        if settings.damsm_weight or self.config.discriminator.regions:
+            embeddings = self.embed(images[-1], image_encoder, step, "generated")
+        seen = self.seen(images, embeddings[0], step, "generated, for the generator")
+        for name, module, network, fake in zip(
+            self.names, self.discriminators, discriminators, seen
+        ):
             logits, batch_stats = self.apply(module, network.variables, fake, sentence, train=True)
-            terms[f"g_loss_{module.image_size}"] = adversarial.generator_loss(
-                *logits, loss=adversarial_loss
+            terms[f"g_loss_{name}"] = adversarial.generator_loss(
+                *logits, loss=settings.adversarial_loss
             )  # Eq. 4
             d_stats.append(batch_stats)
-        if self.settings.damsm_weight:
-            seen = view(self.config, images[-1], self.keys(step, "view", len(images[-1])))
-            embeddings, _ = self.apply(self.image_encoder, image_encoder, seen, train=False)
+        if settings.damsm_weight:
             damsm = matching_losses(self.config, *embeddings, *captions)  # Eq. 13
-            terms["damsm_loss"] = self.settings.damsm_weight * damsm.total  # lambda L_DAMSM
+            terms["damsm_loss"] = settings.damsm_weight * damsm.total  # lambda L_DAMSM
         loss = sum(terms.values())
         terms["kl_loss"] = adversarial.kl_loss(mean, log_variance)
-        terms["g_loss"] = loss + self.settings.kl_weight * terms["kl_loss"]
+        terms["g_loss"] = loss + settings.kl_weight * terms["kl_loss"]
         return terms["g_loss"], (terms, d_stats)
 
 

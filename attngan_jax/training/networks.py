@@ -1,5 +1,6 @@
 """From a config to its networks: the only place where model fields meet config keys."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from attngan_jax.interop.state_dicts import (
 from attngan_jax.models.discriminator import Discriminator
 from attngan_jax.models.generator import Generator, stage_sizes
 from attngan_jax.models.image_encoder import ImageEncoder
+from attngan_jax.models.inception import resize
 from attngan_jax.models.text_encoder import TEXT_ENCODERS
 from attngan_jax.tpu_layout import PackedGenerator
 from attngan_jax.training.parallel import AXIS
@@ -65,17 +67,31 @@ def build_generator(config: Config) -> Generator:
     g = config.generator
     on_tpu = (config.platform or jax.default_backend()) == "tpu"
     names = "num_stages base_size gf_dim condition_dim num_residual_blocks attention"
-    fields = {name: g[name] for name in f"{names} single_image legacy_mask".split()}
+    fields = {name: g[name] for name in f"{names} single_image legacy_mask bilinear_up_to".split()}
     return (PackedGenerator if on_tpu else Generator)(**fields, **_common(config))
 
 
 def build_discriminators(config: Config) -> tuple[Discriminator, ...]:
-    """One discriminator per stage; AttnDCGAN's single one has no unconditional head."""
+    """One discriminator per stage; AttnDCGAN's single one has no unconditional head.
+
+    With `discriminator.regions` a last one, for region features as `region_map` arranges them.
+    """
     fields = dict(df_dim=config.discriminator.df_dim, **_common(config))
     fields["norm"] = config.discriminator.norm
     fields["max_width"] = config.discriminator.max_width or None
     fields["unconditional"] = not config.generator.single_image
-    return tuple(Discriminator(image_size=size, **fields) for size in image_sizes(config))
+    sizes = image_sizes(config)
+    if config.discriminator.regions:
+        image = config.image_encoder
+        side = 17 if image.trunk == "inception_v3" else image.image_size // 8
+        sizes += (max(8, 1 << side.bit_length() - 1),)  # a discriminator's is a power of two
+    return tuple(Discriminator(image_size=size, **fields) for size in sizes)
+
+
+def region_map(region_features: jax.Array, side: int) -> jax.Array:
+    """Region features `[B, R, D]` of a square of regions as `[B, side, side, D]`, resized."""
+    B, R, D = region_features.shape
+    return resize(region_features.reshape(B, math.isqrt(R), math.isqrt(R), D), side)
 
 
 def variables_for(

@@ -104,17 +104,22 @@ def test_leaky_relu_has_the_gradient_of_pytorch():
     np.testing.assert_allclose(pullback(jnp.ones(5))[0], [0.2, 0.2, 0.2, 1.0, 1.0], rtol=1e-6)
 
 
-def test_upsampled_convolution_and_its_gradients():
+@pytest.mark.parametrize("upsampling", ["nearest", "bilinear"])
+def test_upsampled_convolution_and_its_gradients(upsampling):
     shapes = {"x": (2, 5, 3, 4), "kernel": (3, 3, 4, 6), "dy": (2, 10, 6, 6)}
     x, kernel, dy = (jnp.asarray(normal(*item)) for item in shapes.items())
 
     def written_out(x, kernel):
-        large = x.repeat(2, axis=1).repeat(2, axis=2)
+        B, H, W, C = x.shape
+        padded = jnp.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))  # beyond the edges are zeros
+        large = jax.image.resize(padded, (B, 2 * H + 8, 2 * W + 8, C), upsampling)[:, 3:-3, 3:-3]
         layout = ("NHWC", "HWIO", "NHWC")
-        return jax.lax.conv_general_dilated(large, kernel, (1, 1), "SAME", dimension_numbers=layout)
+        return jax.lax.conv_general_dilated(
+            large, kernel, (1, 1), "VALID", dimension_numbers=layout
+        )
 
     def made(x, kernel):
-        return layers.UpsampledConv(6).apply({"params": {"kernel": kernel}}, x)
+        return layers.UpsampledConv(6, upsampling).apply({"params": {"kernel": kernel}}, x)
 
     pullbacks = (jax.vjp(way, x, kernel) for way in (made, written_out))
     for got, want in zip(*[(y, *pullback(dy)) for y, pullback in pullbacks]):

@@ -16,8 +16,8 @@ TASKS = DamsmTask, AttnganTask
 CUB_WORDS = 5_450  # words of the released captions.pickle, with <end>
 ENCODERS = (22_506_720, 2_075_320)
 CUB = (*ENCODERS, 7_084_592, 6_313_730, 19_424_002, 71_858_946)
-BIRDS = (386_400, 1_790_464, 396_496, 581_122, 612_482, 619_970)
-COUNTS = {  # image encoder, text encoder, generator, discriminators
+BIRDS = (386_400, 1_790_464, 396_496, 581_122, 612_482, 619_970, 971_010)
+COUNTS = {  # image encoder, text encoder, generator, discriminators of images, of regions
     "default": CUB,
     "cub": CUB,
     "cub_dcgan": (*ENCODERS, 7_082_864, 71_850_753),
@@ -28,7 +28,7 @@ COUNTS = {  # image encoder, text encoder, generator, discriminators
     "folder": (*ENCODERS, 6_816_592, 6_313_730, 19_424_002),
     "ablation": (386_400, 1_790_464, 354_848, 581_122, 612_482),
     **dict.fromkeys(("procedural_birds", "procedural_birds_long", "folder_small", "judges"), BIRDS),
-    "procedural_birds_256": (4_156_960, 1_790_464, *CUB[2:]),
+    "procedural_birds_256": (4_156_960, 1_790_464, *CUB[2:], 6_703_106),
 }
 NAMES = sorted(path.stem for path in Path(configs.__file__).parent.glob("[!_]*.py"))
 

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from attngan_jax.training import attngan_task, parallel
+from attngan_jax.training import attngan_task, networks, parallel
 from attngan_jax.training.damsm_task import encode_captions
 from attngan_jax.training.networks import normalise, word_mask
 from tests.tiny_configs import procedural_birds
@@ -54,10 +54,20 @@ def generate(task, state, frozen, batch):
 
 
 def pairs_of_networks(update):
-    """For each discriminator: module, its state before, real images, generated images."""
-    modules, networks = update.task.discriminators, update.before.discriminators
-    for module, network, fake in zip(modules, networks, update.generated[0]):
-        yield module, network, normalise(update.batch[f"image_{module.image_size}"]), fake
+    """For each discriminator: its name, module and state before, what it sees of real images and of
+    generated ones: its stage's, and the last one DAMSM's features of 2 x 2 regions, enlarged."""
+    task, fakes = update.task, update.generated[0]
+    assert [module.image_size for module in task.discriminators] == [8, 16, 8]
+    reals = [normalise(update.batch[f"image_{size}"]) for size in (8, 16)]
+    pairs = list(zip(reals, fakes))
+    regions = []
+    for images, use in zip(pairs[-1], ("real", "generated")):
+        embed = functools.partial(task.embed, step=update.before.step, use=use)
+        features, _ = on_one_device(embed)(images, update.frozen["image"])
+        regions.append(jax.image.resize(features.reshape(8, 2, 2, 8), (8, 8, 8, 8), "bilinear"))
+    named = zip(("8", "16", "regions"), task.discriminators, update.before.discriminators)
+    for network, pair in zip(named, [*pairs, regions]):
+        yield *network, *pair
 
 
 def terms(update, discriminators):
@@ -73,7 +83,7 @@ def terms(update, discriminators):
 
 def test_the_generator_faces_discriminators_that_are_updated_already(update):
     new, old = (terms(update, s.discriminators) for s in (update.after, update.before))
-    for name in ("g_loss_8", "g_loss_16", "damsm_loss", "kl_loss"):
+    for name in ("g_loss_8", "g_loss_16", "g_loss_regions", "damsm_loss", "kl_loss"):
         np.testing.assert_allclose(update.metrics[name], new[name], rtol=1e-5)
         if name.startswith("g_loss"):
             assert abs(old[name] / new[name] - 1) > 1e-3
@@ -93,13 +103,13 @@ def test_losses_of_discriminators_are_those_before_their_update(update):
         conditional = [module.conditional_logits(*pair, train=True) for pair in pairs]
         return conditional, [module.unconditional_logits(images) for images in (real, fake)]
 
-    for module, network, real, fake in pairs_of_networks(update):
+    for name, module, network, real, fake in pairs_of_networks(update):
         apply = functools.partial(module.apply, mutable=["batch_stats"], method=logits)
         made, _ = on_one_device(apply)(network.variables, real, fake)
         (real_c, fake_c, wrong_c), (real_u, fake_u) = made
         positive = -np.log(sigmoid(real_u)).mean() - np.log(sigmoid(real_c)).mean()
         negative = -sum(np.log(sigmoid(-x)).mean() for x in (fake_u, fake_c, wrong_c))
-        loss = update.metrics[f"d_loss_{module.image_size}"]
+        loss = update.metrics[f"d_loss_{name}"]
         np.testing.assert_allclose(loss, positive / 2 + negative / 3, rtol=1e-4)
 
 
@@ -116,7 +126,7 @@ def test_running_averages_of_discriminators_see_the_real_images_first(update):
     mismatched = on_one_device(attngan_task.mismatched_sentences)(sentence)
     np.testing.assert_array_equal(mismatched[0], next_sentence)
     np.testing.assert_array_equal(mismatched[1], has_next)
-    for module, network, real, fake in pairs_of_networks(update):
+    for _, module, network, real, fake in pairs_of_networks(update):
         step = functools.partial(update.task.update_discriminator, module)
         updated, _ = on_one_device(step)(network, 0, real, fake, sentence, *mismatched)
         apply = functools.partial(module.apply, mutable=["batch_stats"], method=one_by_one)
@@ -129,7 +139,8 @@ def test_generator_loss_is_the_weighted_sum_of_its_terms(update):
     metrics, (_, mean, log_variance) = update.metrics, update.generated
     kl = -0.5 * np.mean(1 + log_variance - mean**2 - np.exp(log_variance))
     np.testing.assert_allclose(metrics["kl_loss"], kl, rtol=1e-4)
-    total = sum(metrics[name] for name in ("g_loss_8", "g_loss_16", "damsm_loss"))
+    names = ("g_loss_8", "g_loss_16", "g_loss_regions", "damsm_loss")
+    total = sum(metrics[name] for name in names)
     np.testing.assert_allclose(metrics["g_loss"], total + KL_WEIGHT * kl, rtol=1e-5)
 
 
@@ -170,3 +181,19 @@ def test_learning_rates_fall_by_a_cosine(name, update):
     for step in range(3):
         change, state = optimizer.update({"w": jnp.float32(1.0)}, state, params)
         np.testing.assert_allclose(change["w"], -schedule(step), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "trunk, image_size, regions, side",
+    [("inception_v3", 299, 17, 16), ("cnn", 64, 8, 8), ("cnn", 128, 16, 16), ("cnn", 16, 2, 8)],
+)
+def test_a_discriminator_fits_the_regions(trunk, image_size, regions, side):
+    config = procedural_birds.get_config()
+    config.image_encoder.update(trunk=trunk, image_size=image_size)
+    assert networks.build_discriminators(config)[-1].image_size == side
+    row, column = np.mgrid[:regions, :regions].reshape(2, -1)
+    features = jnp.asarray(np.stack([row, column], -1)[None], jnp.float32)  # [1, R, 2]
+    made = np.asarray(networks.region_map(features, side))
+    assert made.shape == (1, side, side, 2)
+    assert (made[0, -1, 0] > made[0, 0, 0]).tolist() == [True, False]  # rows go down
+    assert (made[0, 0, -1] > made[0, 0, 0]).tolist() == [False, True]
