@@ -79,7 +79,7 @@ class PackedConv(nn.Module):
     def __call__(self, x: Packed) -> Packed:
         I, O, G = x.values.shape[-1] // x.pixels, self.features, self.groups
         scale = 2 if self.upsampling else 1
-        kernel = self.param("kernel", kernel_init, (3, 3, I, O), jnp.float32).astype(self.dtype)
+        kernel = self.param("kernel", kernel_init, (3, 3, I, O), jnp.float32)
         row_taps, rows = upsampled_taps(self.upsampling, x.rows)
         column_taps, columns = upsampled_taps(self.upsampling, x.columns)
         # y, x: packed pixels of the new kernel. i, p: row and column in one that is read; j, q: in
@@ -91,6 +91,7 @@ class PackedConv(nn.Module):
             kernel.reshape(3, 3, x.groups, I // x.groups, G, O // G),
             precision=jax.lax.Precision.HIGHEST,
         ).reshape(len(row_taps), len(column_taps), x.values.shape[-1], -1)
+        new = new.astype(self.dtype)
         order, values = ("NHWC", "HWIO", "NHWC"), x.values.astype(self.dtype)
         values = jax.lax.conv_general_dilated(
             values, new, (1, 1), (rows, columns), dimension_numbers=order

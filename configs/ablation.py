@@ -36,7 +36,6 @@ def get_config(variant=""):
     config.damsm.update(view_shift=0.0, view_blur=0.0, view_noise=0.0)
     config.damsm.update(gamma3=10.0, swapped_captions=0, num_train_steps=1_200, decay_steps=100)
     config.attngan.augment_shift = 0.0
-    config.generator.bilinear_up_to = 0
     config.discriminator.regions = False
     config.text_encoder.embedding_limit = 0.1
     config.data.damsm_max_words = 20

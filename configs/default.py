@@ -208,12 +208,12 @@ def _generator() -> Section:
     generator.single_image = False  # True: AttnDCGAN, one image, at the last stage
     generator.legacy_mask = False  # True: the released code's tiled mask, for its weights
     # Side up to which features are upsampled bilinearly, and beyond it by nearest neighbour.
-    generator.bilinear_up_to = Key(0, at_least=0)
+    generator.bilinear_up_to = Key(0, choices=(0, *(2**power for power in range(3, 12))))
     return generator
 
 
 def _discriminator() -> Section:
-    """The discriminators, one for each stage."""
+    """The discriminators: one for each stage, and maybe one of regions."""
     discriminator = Section(decides="attngan")
     discriminator.df_dim = Width(64)  # channels after the first convolution
     # Of any layer; the width doubles while the image is halved. 0: no limit, as the released code.
@@ -232,7 +232,7 @@ def _attngan() -> Section:
     # 600 epochs of 8,855 images. The cosine below is that of the latest number.
     gan.num_train_steps = Key(265_800, may_grow=True)
     gan.generator_learning_rate = 2e-4  # at the start
-    gan.discriminator_learning_rate = 2e-4  # of every stage's, at the start
+    gan.discriminator_learning_rate = 2e-4  # of all of them, at the start
     # Both fall to this by a cosine; 1: constant.
     gan.final_learning_rate_fraction = Key(1.0, at_most=1)
     gan.adam_b1 = Key(0.5, at_most=0.999999)  # as in stage 1
@@ -248,7 +248,7 @@ def _attngan() -> Section:
         "r1", registry="attngan_jax.losses.gradient_penalties:PENALTIES"
     )
     gan.gradient_penalty_every = 16  # steps, with so many times the weight
-    # Discriminators see all images moved by up to this share of the side, ...
+    # Discriminators of images see them moved by up to this share of the side, ...
     gan.augment_shift = Key(0.0, at_most=1)
     gan.augment_cutout = Key(0.0, at_most=1)  # ... and without a square of this share of the side
     gan.kl_weight = 1.0  # of conditioning augmentation's KL term

@@ -52,7 +52,6 @@ def get_config():
     config.generator.z_dim = 32
     config.generator.condition_dim = 64
     config.generator.num_residual_blocks = 1
-    config.generator.bilinear_up_to = 32
     config.discriminator.df_dim = 16
     config.discriminator.regions = True
 

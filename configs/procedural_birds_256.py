@@ -1,4 +1,4 @@
-"""Procedural birds at 256 x 256 with CUB's networks, for an accelerator.
+"""Procedural birds at 256 x 256 with CUB's widths, for an accelerator.
 
 python -m attngan_jax.main --config configs/procedural_birds_256.py
 
@@ -28,7 +28,6 @@ def get_config():
     config.generator.z_dim = 100
     config.generator.condition_dim = 100
     config.generator.num_residual_blocks = 2
-    config.generator.bilinear_up_to = 128
     config.discriminator.df_dim = 64
 
     config.attngan.batch_size = 32

@@ -22,7 +22,11 @@ from tests import tiny_runs
             "damsm.view_noise=0.2 generator.bilinear_up_to=16",
             True,
         ),
-        ("generator.attention=False attngan.damsm_weight=0.0 text_encoder.rnn_type=gru", False),
+        (
+            "generator.attention=False attngan.damsm_weight=0.0 discriminator.regions=False "
+            "text_encoder.rnn_type=gru",
+            False,
+        ),
     ],
 )
 def test_a_variant_runs_to_its_report(overrides, has_maps, tiny_data_dir, tmp_path):

@@ -133,8 +133,9 @@ def test_logged_scalars_have_their_names(tiny_run):
     ways, scores = ("image_to_text", "text_to_image"), ("r1", "r5", "r10", "median_rank")
     retrieval = {f"eval/{way}_{score}" for way in ways for score in scores} | {"eval/retrieval_r1"}
     assert names["damsm"] == {f"train/{name}" for name in losses.split()} | retrieval
-    losses = "d_loss_8 d_loss_16 g_loss_8 g_loss_16 damsm_loss kl_loss g_loss data_wait_fraction"
-    assert names["attngan"] == {f"train/{name}" for name in losses.split()}
+    of_all = {f"train/{side}_loss_{of}" for side in "dg" for of in ("8", "16", "regions")}
+    losses = "damsm_loss kl_loss g_loss data_wait_fraction"
+    assert names["attngan"] == {f"train/{name}" for name in losses.split()} | of_all
     steps = [("damsm", 2), ("damsm", 2), ("damsm", 4), ("damsm", 4)]
     steps += [("attngan", 2), ("attngan", 4), ("eval", 4)]
     assert [(line["stage"], line["step"]) for line in lines] == steps

@@ -46,14 +46,14 @@ def _discriminators(task: AttnganTask, workdir: storage.PathLike) -> dict[int, d
     with Checkpoints(workdir, task.name, best=task.settings.best_checkpoint) as checkpoints:
         given = checkpoints.given(checkpoints.best_step())
     count = len(task.discriminators)
-    there = [i for i in range(len(task.image_sizes)) if given is None or given["discriminators"][i]]
+    there = [i for i in range(count) if given is None or given["discriminators"][i]]
 
     def make(key):
         fresh = [d.variables for d in task.create_train_state(key).discriminators]
         return {"discriminators": [fresh[i] if i in there else {} for i in range(count)]}
 
     restored = restore_stage(task, workdir, part=make)["discriminators"]
-    return {i: restored[i] for i in there}
+    return {i: restored[i] for i in there if i < len(task.image_sizes)}
 
 
 def released_classes(config: Config, num_words: int) -> dict[str, tuple[str, str]]:
@@ -80,8 +80,8 @@ def released_classes(config: Config, num_words: int) -> dict[str, tuple[str, str
         misfits["netG"] = f"it has at most 3 stages, not {g.num_stages}"
     if g.base_size != 64:
         misfits["netG"] = f"its first image is of 64 pixels, not {g.base_size}"
-    if g.bilinear_up_to >= 8:
-        misfits["netG"] = f"it upsamples by nearest neighbour, not bilinearly to {g.bilinear_up_to}"
+    if side := g.bilinear_up_to:
+        misfits["netG"] = f"it upsamples by nearest neighbour, not bilinearly up to {side}"
     if (pooling := text.sentence_pooling) != "last":
         misfits["text_encoder"] = f"its sentence is the last states, not the words' {pooling}"
     if config.image_encoder.trunk != "inception_v3":

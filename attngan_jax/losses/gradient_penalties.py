@@ -11,7 +11,7 @@ def _logits(module, variables, images, sentence):
 
 
 def r1(module, variables, images, sentence) -> jax.Array:
-    """Half the squared norm of the gradient by images `[B, S, S, 3]`, the batch's mean.
+    """Half the squared norm of the gradient by images `[B, S, S, C]`, the batch's mean.
 
     R1 of Mescheder et al., "Which Training Methods for GANs do actually Converge?" (ICML 2018).
     """

@@ -1,4 +1,4 @@
-"""A discriminator per stage, built from its resolution (`D_NET64`, `D_NET128`, `D_NET256`)."""
+"""Discriminators, built from the resolution of their images (`D_NET64`, `D_NET128`, `D_NET256`)."""
 
 import functools
 
@@ -110,7 +110,7 @@ class Discriminator(nn.Module):
         return min(times * self.df_dim, self.max_width or times * self.df_dim)
 
     def features(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """`[B, S, S, 3]` in [-1, 1] -> `[B, 4, 4, 8 df_dim]`."""
+        """Images `[B, S, S, 3]` in [-1, 1], or regions `[B, S, S, D]` -> `[B, 4, 4, 8 df_dim]`."""
         h = self.stem(images, train=train) if self.norm == "spectral" else self.stem(images)
         h = leaky_relu(h)
         for block in (*self.down, *self.squeeze):

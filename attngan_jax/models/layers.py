@@ -201,7 +201,8 @@ class UpsampledConv(nn.Module):
 
     Bilinearly it sees 3 x 3 of them, so that one convolution gives all four pixels. Neighbours then
     share most of what they see, and no pattern of one or two pixels comes by itself (Odena et al.,
-    "Deconvolution and Checkerboard Artifacts", Distill 2016). Both see zeros beyond the edges.
+    "Deconvolution and Checkerboard Artifacts", Distill 2016). The zeros beyond the edges are around
+    the small image here, so that borders fade, and around the upsampled one above.
     """
 
     features: int
@@ -217,7 +218,8 @@ class UpsampledConv(nn.Module):
             y = self.four_convolutions(x, kernel)
         else:
             taps = upsampled_taps(self.upsampling)[0][:, 0]  # [3 pixels, 2 results, 3 taps]
-            kernels = jnp.einsum("yis,xjt,stcf->yxcijf", taps, taps, kernel)
+            spread = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+            kernels = spread("yis,xjt,stcf->yxcijf", taps, taps, kernel)
             y = convolve(x, kernels.reshape(3, 3, C, -1), self.dtype)
             y = y.reshape(B, H, W, 2, 2, -1).swapaxes(2, 3)
         return y.reshape(B, 2 * H, 2 * W, self.features)

@@ -70,15 +70,13 @@ class Chart:
 def charts(stage: str, scalars: dict[str, Series]) -> tuple[list[Chart], list[Chart]]:
     """The charts of one stage: (losses and evaluations, everything else).
 
-    Scalars that differ only in a size at the end (`d_loss_16`, `d_loss_64`) share a chart, and so
-    do those of one of `GROUPS`. Those of a single step have none: see `single`.
+    Scalars that differ only in a size or "regions" at the end (`d_loss_16`, `d_loss_64`) share a
+    chart, and so do those of one of `GROUPS`. Those of a single step have none: see `single`.
     """
     groups: dict[str, list[tuple[str, Series]]] = {}
     for name, series in scalars.items():
         if len(set(series.steps)) > 1:
-            sized = re.fullmatch(r"(.+_loss)_(\d+|regions)", name)
-            key, label = (f"{sized[1]}_*", sized[2]) if sized else (name, "")
-            label += " px" * label.isdigit()
+            key, label = _series(name) or (name, "")
             for group in GROUPS:
                 if name.startswith(f"{group}_"):
                     key, label = f"{group}_*", name.removeprefix(f"{group}_")
@@ -103,11 +101,16 @@ def single(stage: str, scalars: dict[str, Series]) -> list[tuple[str, str, str]]
     return found
 
 
+def _series(name: str) -> tuple[str, str] | None:
+    """The common name of several scalars, and which one of them this is, by the end of its name."""
+    found = re.fullmatch(r"(.+)_(\d+|regions)", name)
+    return found and (f"{found[1]}_*", found[2] + " px" * found[2].isdigit())
+
+
 def _title(stage: str, key: str) -> str:
     """A scalar's name in words, or that of several, whose key ends with `_*`."""
-    sized = re.fullmatch(r"(.+)_(\d+)", key)
-    if sized and key not in TITLES:
-        return f"{_title(stage, sized[1] + '_*')}, {sized[2]} px"
+    if key not in TITLES and (series := _series(key)):
+        return f"{_title(stage, series[0])}, {series[1]}"
     words = key.split("/")[-1].removesuffix("_*").replace("_", " ")
     return STAGE_TITLES.get((stage, key)) or TITLES.get(key, words[:1].upper() + words[1:])
 

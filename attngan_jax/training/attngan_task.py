@@ -30,7 +30,8 @@ class AttnganTask:
         self.image_encoder = networks.build_image_encoder(config)
         self.generator = networks.build_generator(config)
         self.discriminators = networks.build_discriminators(config)
-        self.names = (*map(str, self.image_sizes), "regions")  # of the discriminators, for metrics
+        names = (*map(str, self.image_sizes), "regions")
+        self.discriminator_names = names[: len(self.discriminators)]  # in metrics
         self.apply = functools.partial(
             accumulation.apply, remat=config.remat, num_microbatches=gan.accumulation_steps
         )
@@ -81,15 +82,18 @@ class AttnganTask:
 
     def embed(self, images: jax.Array, image_encoder, step: jax.Array, use: str):
         """DAMSM's region features `[B, R, D]` and embedding `[B, D]` of images as it sees them."""
-        seen = view(self.config, images, self.keys(step, f"{use} view", len(images)))
-        embeddings, _ = self.apply(self.image_encoder, image_encoder, seen, train=False)
+        images = view(self.config, images, self.keys(step, f"{use} view", len(images)))
+        embeddings, _ = self.apply(self.image_encoder, image_encoder, images, train=False)
         return embeddings
 
-    def seen(self, images, region_features, step: jax.Array, use: str) -> list[jax.Array]:
-        """What each discriminator sees: its stage's images `[B, S, S, 3]`; the last one regions.
+    def as_discriminators_see(
+        self, images, region_features, step: jax.Array, use: str
+    ) -> list[jax.Array]:
+        """What each discriminator is given: its stage's images `[B, S, S, 3]`, augmented.
 
-        Discriminators of a frozen network's features: Sauer et al., "Projected GANs Converge
-        Faster" (NeurIPS 2021), there of one trained on ImageNet, and in place of the images.
+        With `discriminator.regions`, for the last one a map of the last images' `region_features`.
+        Discriminators of a frozen network's features are from Sauer et al., "Projected GANs
+        Converge Faster" (NeurIPS 2021): there one trained on ImageNet, and in place of images.
         """
         gan = self.settings
         keys = self.keys(step, use, len(images[0]))
@@ -126,10 +130,10 @@ class AttnganTask:
             regions = None
             if self.config.discriminator.regions:
                 regions, _ = self.embed(images[-1], frozen["image"], state.step, use)
-            seen.append(self.seen(images, regions, state.step, use))
+            seen.append(self.as_discriminators_see(images, regions, state.step, use))
         discriminators, metrics = [], {}
         for name, module, network, real, fake in zip(
-            self.names, self.discriminators, state.discriminators, *seen
+            self.discriminator_names, self.discriminators, state.discriminators, *seen, strict=True
         ):
             network, loss = self.update_discriminator(
                 module, network, state.step, real, fake, *sentences
@@ -200,10 +204,12 @@ class AttnganTask:
         settings, terms, d_stats = self.settings, {}, []
         embeddings = (None, None)
         if settings.damsm_weight or self.config.discriminator.regions:
+            # The view of the discriminators' update, so that a compiler can encode it once.
             embeddings = self.embed(images[-1], image_encoder, step, "generated")
-        seen = self.seen(images, embeddings[0], step, "generated, for the generator")
+        use = "generated, for the generator"
+        seen = self.as_discriminators_see(images, embeddings[0], step, use)
         for name, module, network, fake in zip(
-            self.names, self.discriminators, discriminators, seen
+            self.discriminator_names, self.discriminators, discriminators, seen, strict=True
         ):
             logits, batch_stats = self.apply(module, network.variables, fake, sentence, train=True)
             terms[f"g_loss_{name}"] = adversarial.generator_loss(

@@ -72,7 +72,7 @@ def build_generator(config: Config) -> Generator:
 
 
 def build_discriminators(config: Config) -> tuple[Discriminator, ...]:
-    """One discriminator per stage; AttnDCGAN's single one has no unconditional head.
+    """One discriminator per stage; AttnDCGAN's have no unconditional head.
 
     With `discriminator.regions` a last one, for region features as `region_map` arranges them.
     """
@@ -83,6 +83,7 @@ def build_discriminators(config: Config) -> tuple[Discriminator, ...]:
     sizes = image_sizes(config)
     if config.discriminator.regions:
         image = config.image_encoder
+        # Of the square of regions, see `ImageEncoder`.
         side = 17 if image.trunk == "inception_v3" else image.image_size // 8
         sizes += (max(8, 1 << side.bit_length() - 1),)  # a discriminator's is a power of two
     return tuple(Discriminator(image_size=size, **fields) for size in sizes)

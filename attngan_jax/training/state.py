@@ -61,7 +61,7 @@ class DamsmState(flax.struct.PyTreeNode):
 
 
 class AttnganState(flax.struct.PyTreeNode):
-    """Stage 2 after `step` updates; one discriminator per stage of the generator."""
+    """Stage 2 after `step` updates; discriminators as `networks.build_discriminators` has them."""
 
     step: jax.Array
     generator: Network

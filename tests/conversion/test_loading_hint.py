@@ -51,6 +51,7 @@ def test_lines_for_cub():
         ({"generator.num_stages": 4}, "netG", "at most 3 stages"),
         ({"generator.num_stages": 4}, "netD3", "none of 512 pixels"),
         ({"generator.attention": False}, "netG", "always has attention"),
+        ({"generator.bilinear_up_to": 128}, "netG", "not bilinearly up to 128"),
         ({"text_encoder.sentence_pooling": "max"}, "text_encoder", "the words' max"),
         ({"image_encoder.trunk": "cnn"}, "image_encoder", "Inception-v3"),
     ],

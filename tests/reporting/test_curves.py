@@ -20,15 +20,18 @@ def points(text):
 
 def test_scalars_that_differ_in_size_share_a_chart():
     values = {"d_loss_8": [1, 2], "d_loss_16": [3, 4], "g_loss": [5, 6], "learning_rate": [1, 1]}
+    values["d_loss_regions"] = [7, 8]
     scalars = {f"train/{name}": series(value) for name, value in values.items()}
     scalars["eval/r_precision"] = series([0.1, 0.7])
-    scalars["train/g_loss_64"] = series([2.5])
+    scalars |= {f"train/g_loss_{of}": series([2.5]) for of in ("64", "regions")}
     losses, others = curves.charts("attngan", scalars)
     titles = ["Generator loss, total", "Discriminator loss by stage", "R-precision"]
     assert [chart.title for chart in losses] == titles
-    assert [(line.label, line.last) for line in losses[1].lines] == [("8 px", "2"), ("16 px", "4")]
+    lines = [("8 px", "2"), ("16 px", "4"), ("regions", "8")]
+    assert [(line.label, line.last) for line in losses[1].lines] == lines
     assert [chart.title for chart in others] == ["Learning rate"]
-    assert curves.single("attngan", scalars) == [("Generator loss by stage, 64 px", "2.5", "10")]
+    alone = [(f"Generator loss by stage, {of}", "2.5", "10") for of in ("64 px", "regions")]
+    assert curves.single("attngan", scalars) == alone
 
 
 def test_labels_at_the_ends_stay_inside():

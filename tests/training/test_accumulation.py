@@ -114,10 +114,10 @@ def test_accumulated_equals_whole_batch(stage, tiny_config, tiny_dataset, monkey
     one_device.assert_close_trees(*results, 2e-4)
 
 
-@pytest.mark.parametrize("stage, networks", [("damsm", 1), ("attngan", 6)])
+@pytest.mark.parametrize("stage, networks", [("damsm", 1), ("attngan", 10)])
 def test_the_config_chooses_what_is_computed_again(stage, networks, tiny_config, tiny_dataset):
-    """In stage 2 the generator, two discriminators twice, the image encoder; DAMSM's scores are
-    computed again whatever the config says, without a policy: not counted."""
+    """In stage 2 the generator, three discriminators twice, the image encoder three times; DAMSM's
+    scores are computed again whatever the config says, without a policy: not counted."""
     tiny_config.remat = "layers"
     task, frozen = one_device.make_task(stage, tiny_config, tiny_dataset)
     (batch,) = one_device.batches(task, tiny_dataset, 1)
