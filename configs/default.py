@@ -208,7 +208,9 @@ def _generator() -> Section:
     generator.single_image = False  # True: AttnDCGAN, one image, at the last stage
     generator.legacy_mask = False  # True: the released code's tiled mask, for its weights
     # Side up to which features are upsampled bilinearly, and beyond it by nearest neighbour.
-    generator.bilinear_up_to = Key(0, choices=(0, *(2**power for power in range(3, 12))))
+    generator.bilinear_up_to = Key(
+        0, at_least=0, choices=(0, *(2**power for power in range(3, 12)))
+    )
     return generator
 
 
