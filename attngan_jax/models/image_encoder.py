@@ -82,6 +82,14 @@ class ImageEncoder(nn.Module):
     dtype: Dtype = jnp.float32
     cnn_image_size: int | None = None
 
+    @property
+    def region_side(self) -> int:
+        """Side of the square of regions, whose R is this squared; for one size of images."""
+        if self.trunk == "inception_v3":
+            return 17
+        assert self.cnn_image_size is not None
+        return self.cnn_image_size // 8
+
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
         """`[B, S, S, 3]` in [-1, 1] -> region_features `[B, R, D]`, image_embedding `[B, D]`.

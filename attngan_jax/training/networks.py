@@ -82,9 +82,7 @@ def build_discriminators(config: Config) -> tuple[Discriminator, ...]:
     fields["unconditional"] = not config.generator.single_image
     sizes = image_sizes(config)
     if config.discriminator.regions:
-        image = config.image_encoder
-        # Of the square of regions, see `ImageEncoder`.
-        side = 17 if image.trunk == "inception_v3" else image.image_size // 8
+        side = build_image_encoder(config).region_side
         sizes += (max(8, 1 << side.bit_length() - 1),)  # a discriminator's is a power of two
     return tuple(Discriminator(image_size=size, **fields) for size in sizes)
 
