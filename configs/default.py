@@ -177,8 +177,8 @@ def _damsm() -> Section:
     damsm.gamma1 = 4.0  # Eq. 9; the paper has 5
     damsm.gamma2 = 5.0  # Eq. 10
     damsm.gamma3 = 10.0  # Eq. 11
-    # What the image encoder sees in training, its own and stage 2's, is moved by up to this share of
-    # the side, ...
+    # What the image encoder sees in training, its own and stage 2's, is moved by up to this share
+    # of the side, ...
     damsm.view_shift = Key(0.0, at_most=1)
     damsm.view_blur = Key(0.0, at_most=16)  # ... blurred by up to so many passes of (1, 2, 1) / 4
     damsm.view_noise = 0.0  # ... with noise of up to this deviation, of [-1, 1]
