@@ -7,6 +7,7 @@ reads memory, and a bucket states that of each object, so that none is downloade
 import errno
 import json
 import os
+import time
 from typing import Any
 
 from attngan_jax import plain_files, storage
@@ -15,12 +16,19 @@ FILE = "digests.json"  # in a checkpoint's folder
 MARK = {"digests": FILE}  # in Orbax's metadata of a checkpoint that has that file
 METADATA = "_CHECKPOINT_METADATA"  # Orbax's; it notes there when the checkpoint was complete
 COMMITTED = "commit_success.txt"  # and writes this after it
+METADATA_SECONDS = 60.0  # that a slow disk or bucket may need to write it
 # EINVAL: of `RefusedFile`.
 _BAD_DISK = (errno.EIO, errno.EUCLEAN, errno.EISDIR, errno.ENOTDIR, errno.EINVAL)
 
 
 def write(folder: storage.Path, step: int) -> None:
-    """Writes the digests of all files in `folder`, which is or becomes that of `step`."""
+    """Writes the digests of all files in `folder`, which is or becomes that of `step`.
+
+    Its metadata has `MARK`, or gets it: Orbax writes that in a thread which may be late.
+    """
+    deadline = time.monotonic() + METADATA_SECONDS
+    while not _is_marked(folder) and time.monotonic() < deadline:
+        time.sleep(0.01)
     files = {name: _fact(name, file) for name, file in _files(folder).items()}
     storage.write_text(folder / FILE, json.dumps({"step": step, "files": files}) + "\n")
 
@@ -55,11 +63,16 @@ def find_damage(folder: storage.Path, part: str = "") -> str:
 
 def _had_digests(folder: storage.Path) -> bool:
     """Whether a checkpoint without them has lost them."""
+    marked = _is_marked(folder)
+    return folder.is_dir() if marked is None else marked
+
+
+def _is_marked(folder: storage.Path) -> bool | None:
+    """Whether the metadata of a checkpoint has `MARK`; None where it cannot be read."""
     try:
-        metadata = json.loads(_metadata(folder / METADATA))
-        return metadata.get("custom_metadata") == MARK
+        return json.loads(_metadata(folder / METADATA)).get("custom_metadata") == MARK
     except (FileNotFoundError, plain_files.RefusedFile, ValueError, AttributeError):
-        return folder.is_dir()
+        return None
 
 
 def _metadata(path: storage.Path) -> bytes:

@@ -2,14 +2,17 @@
 
 import errno
 import os
+import time
 import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from orbax.checkpoint._src.metadata import checkpoint as metadata
 
 from attngan_jax.errors import UserError
+from attngan_jax.training import digests
 from attngan_jax.training.checkpoints import Checkpoints
 from tests import tiny_runs
 
@@ -47,6 +50,19 @@ def test_what_is_saved_comes_back(tmp_path):
     np.testing.assert_array_equal(state["x"], [0, 3, 6])
     assert step == int(state["step"]) == 3 and progress == {"iterator": {"n": 3}}
     assert sorted(path.name for path in (tmp_path / "damsm").iterdir()) == ["2", "3"]
+
+
+def test_orbax_may_write_its_metadata_late(tmp_path, monkeypatch):
+    """It does so in a thread of its own; the digests are of what is there in the end."""
+    store = metadata._MetadataStoreImpl
+
+    def late(*arguments, original=store.update, **given):
+        time.sleep(0.2)
+        original(*arguments, **given)
+
+    monkeypatch.setattr(store, "update", late)
+    save(tmp_path, 1)
+    assert digests.find_damage(tmp_path / "damsm/1") == ""
 
 
 def test_kill_9_while_saving_leaves_the_one_before(tmp_path):
