@@ -245,10 +245,8 @@ def _attngan() -> Section:
     gan.adversarial_loss = Key("bce", registry="attngan_jax.losses.adversarial:ADVERSARIAL_LOSSES")
     # Its weight, in the loss of every discriminator; 0: none. It is taken without microbatches.
     gan.gradient_penalty = 0.0
-    # Of the gradient at real images as discriminators see them; see losses/gradient_penalties.py.
-    gan.gradient_penalty_kind = Key(
-        "r1", registry="attngan_jax.losses.gradient_penalties:PENALTIES"
-    )
+    # Of the gradient at real images as discriminators see them; see losses/adversarial.py.
+    gan.gradient_penalty_kind = Key("r1", registry="attngan_jax.losses.adversarial:PENALTIES")
     gan.gradient_penalty_every = 16  # steps, with so many times the weight
     # Discriminators of images see them moved by up to this share of the side, ...
     gan.augment_shift = Key(0.0, at_most=1)

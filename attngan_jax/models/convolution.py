@@ -1,8 +1,8 @@
-"""Convolutions, and as matrix products those for which XLA is slow on a CPU.
+"""Convolutions, in other forms those for which XLA is slow on a CPU.
 
 A product of matrices runs at nearly the machine's rate. XLA's weight gradients take three to ten
 times as long as the forward pass, and a kernel larger than the image that it meets has to be
-transposed, value by value, for the image's gradient.
+transposed, value by value, for the image's gradient. Large 3x3 convolutions are Winograd's.
 """
 
 import functools
@@ -12,6 +12,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from attngan_jax.models import winograd
 
 
 def convolve(
@@ -34,6 +36,38 @@ def convolve(
     return jax.lax.platform_dependent(x, kernel, **forms)
 
 
+def convolve_upsampled(x: jax.Array, kernel: jax.Array, dtype: Any) -> jax.Array:
+    """`[B, H, W, C]`, each pixel as four, by `[3, 3, C, features]` -> `[B, 2H, 2W, features]`."""
+    x, kernel = x.astype(dtype), kernel.astype(dtype)
+    if not winograd.pays(x, kernel):
+        return _convolve_by_parity(x, kernel)
+    forms: dict = dict(cpu=winograd.convolve_upsampled, default=_convolve_by_parity)
+    return jax.lax.platform_dependent(x, kernel, **forms)
+
+
+def _convolve_by_parity(x, kernel):
+    """Which taps fall together depends on the parity of a result's row and column.
+
+    Four 2x2 convolutions, interleaved, give the same sums with 4/9 of the multiplications.
+    """
+
+    def fold(kernel, axis):
+        # Result 2i sees pixels i - 1, i, i; result 2i + 1 sees i, i, i + 1.
+        first, middle, last = jnp.split(kernel, 3, axis)
+        even, odd = [first, middle + last], [first + middle, last]
+        return jnp.concatenate(even, axis), jnp.concatenate(odd, axis)
+
+    def results(row, column, taps):
+        # Zeros above even rows and below odd ones, left and right in the same way.
+        padding = ((1 - row, row), (1 - column, column))
+        return convolve(x, taps, x.dtype, padding=padding)
+
+    rows = [fold(of_rows, 1) for of_rows in fold(kernel, 0)]
+    return winograd.interleave(
+        [[results(i, j, taps) for j, taps in enumerate(row)] for i, row in enumerate(rows)]
+    )
+
+
 def _form_on_cpu(x, kernel, stride, padding) -> Callable[..., jax.Array]:
     """The fastest on a CPU, by measure: see docs/performance.md."""
     *size, C, features = kernel.shape
@@ -44,6 +78,14 @@ def _form_on_cpu(x, kernel, stride, padding) -> Callable[..., jax.Array]:
     pixels = math.prod((len(x), *_output_size(x, size, stride, padding)))
     if kernel.size >= 2**20 and features >= pixels:
         return _convolve_by_product
+    border = padding[0][0]
+    if (
+        stride == 1
+        and border <= 2
+        and padding == ((border, border),) * 2
+        and winograd.pays(x, kernel)
+    ):
+        return _convolve_by_winograd
     return _convolve_wide if C >= 64 and pixels >= 1024 else _convolve
 
 
@@ -56,6 +98,10 @@ def _convolve_by_product(x, kernel, stride, padding):
     taps = _taps(x, kernel.shape[:2], stride, padding)
     patches = jnp.concatenate([tap for row in taps for tap in row], axis=-1)
     return patches @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def _convolve_by_winograd(x, kernel, stride, padding):
+    return winograd.convolve(x, kernel, padding[0][0])
 
 
 # The same as `_convolve`, but for the kernel's gradient.

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attngan_jax.models.convolution import convolve
+from attngan_jax.models.convolution import convolve, convolve_upsampled
 
 Dtype = Any
 
@@ -195,9 +195,7 @@ def upsampled_taps(upsampling: str, packed: int = 1) -> tuple[np.ndarray, tuple[
 class UpsampledConv(nn.Module):
     """3x3 convolution of the image upsampled by two, which is never made (in `upBlock`).
 
-    By nearest neighbour, as in the released code, an output pixel sees only 2 x 2 input pixels:
-    which taps of the kernel fall together depends on the parity of its row and column. Four 2x2
-    convolutions, interleaved, give the same sums with 4/9 of the multiplications.
+    By nearest neighbour, as in the released code, an output pixel sees only 2 x 2 input pixels.
 
     Bilinearly it sees 3 x 3 of them, so that one convolution gives all four pixels. Neighbours then
     share most of what they see, and no pattern of one or two pixels comes by itself (Odena et al.,
@@ -215,33 +213,13 @@ class UpsampledConv(nn.Module):
         B, H, W, C = x.shape
         kernel = self.param("kernel", kernel_init, (3, 3, C, self.features), jnp.float32)
         if self.upsampling == "nearest":
-            y = self.four_convolutions(x, kernel)
-        else:
-            taps = upsampled_taps(self.upsampling)[0][:, 0]  # [3 pixels, 2 results, 3 taps]
-            spread = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
-            kernels = spread("yis,xjt,stcf->yxcijf", taps, taps, kernel)
-            y = convolve(x, kernels.reshape(3, 3, C, -1), self.dtype)
-            y = y.reshape(B, H, W, 2, 2, -1).swapaxes(2, 3)
+            return convolve_upsampled(x, kernel, self.dtype)
+        taps = upsampled_taps(self.upsampling)[0][:, 0]  # [3 pixels, 2 results, 3 taps]
+        spread = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+        kernels = spread("yis,xjt,stcf->yxcijf", taps, taps, kernel)
+        y = convolve(x, kernels.reshape(3, 3, C, -1), self.dtype)
+        y = y.reshape(B, H, W, 2, 2, -1).swapaxes(2, 3)
         return y.reshape(B, 2 * H, 2 * W, self.features)
-
-    def four_convolutions(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
-        """`[B, H, W, C] -> [B, H, 2, W, 2, features]`, by nearest neighbour."""
-
-        def fold(kernel, axis):
-            # Output 2i sees inputs i - 1, i, i; output 2i + 1 sees i, i, i + 1.
-            first, middle, last = jnp.split(kernel, 3, axis)
-            even, odd = [first, middle + last], [first + middle, last]
-            return jnp.concatenate(even, axis), jnp.concatenate(odd, axis)
-
-        rows = []
-        for row, row_kernel in enumerate(fold(kernel.astype(self.dtype), 0)):
-            columns = []
-            for column, taps in enumerate(fold(row_kernel, 1)):
-                # Zeros above even rows and below odd ones, left and right in the same way.
-                padding = ((1 - row, row), (1 - column, column))
-                columns.append(convolve(x, taps, self.dtype, padding=padding))
-            rows.append(jnp.stack(columns, axis=3))  # [B, H, W, 2, features]
-        return jnp.stack(rows, axis=2)
 
 
 class UpBlock(nn.Module):

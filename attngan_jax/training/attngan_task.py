@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from attngan_jax.configuration import Config
-from attngan_jax.losses import adversarial, gradient_penalties
+from attngan_jax.losses import adversarial
 from attngan_jax.training import accumulation, networks, parallel
 from attngan_jax.training.augmentation import augment
 from attngan_jax.training.damsm_task import encode_captions, matching_losses, view
@@ -187,7 +187,7 @@ class AttnganTask:
 
             def penalty(params):
                 variables = network.variables | {"params": params}
-                kind = gradient_penalties.PENALTIES[self.settings.gradient_penalty_kind]
+                kind = adversarial.PENALTIES[self.settings.gradient_penalty_kind]
                 return weight * every * kind(module, variables, real, sentence)
 
             grads = jax.lax.cond(

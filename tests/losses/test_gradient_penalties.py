@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from attngan_jax.losses.gradient_penalties import PENALTIES, matching_aware, r1
+from attngan_jax.losses.adversarial import PENALTIES, matching_aware, r1
 from tests.reference_vectors import normal
 
 B, S, D = 3, 4, 5
