@@ -1,6 +1,7 @@
-"""Adversarial losses and the conditioning augmentation's KL term (Sec. 3.1; `losses.py`).
+"""Adversarial losses, gradient penalties, the conditioning augmentation's KL term.
 
-And penalties on the discriminator's gradient at real images, which are not in the paper.
+The paper's Sec. 3.1 and the released `losses.py`, but for the penalties on the discriminator's
+gradient at real images, which are not in the paper.
 """
 
 from typing import NamedTuple
@@ -89,7 +90,7 @@ def kl_loss(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
     return -0.5 * (1.0 + log_variance - mean**2 - jnp.exp(log_variance)).mean()
 
 
-def _logits(module, variables, images, sentence):
+def _sum_of_logits(module, variables, images, sentence):
     """The sum of all logits; its gradient is each example's own, where there is no BatchNorm."""
     outputs, _ = module.apply(variables, images, sentence, train=True, mutable=["batch_stats"])
     return sum(logits.sum() for logits in outputs if logits is not None)
@@ -100,7 +101,7 @@ def r1(module, variables, images, sentence) -> jax.Array:
 
     R1 of Mescheder et al., "Which Training Methods for GANs do actually Converge?" (ICML 2018).
     """
-    gradient = jax.grad(_logits, argnums=2)(module, variables, images, sentence)
+    gradient = jax.grad(_sum_of_logits, argnums=2)(module, variables, images, sentence)
     return 0.5 * (gradient**2).sum((1, 2, 3)).mean()
 
 
@@ -109,7 +110,7 @@ def matching_aware(module, variables, images, sentence) -> jax.Array:
 
     Of Tao et al., "DF-GAN" (CVPR 2022, Eq. 2, p = 6), there with the weight 2.
     """
-    gradients = jax.grad(_logits, argnums=(2, 3))(module, variables, images, sentence)
+    gradients = jax.grad(_sum_of_logits, argnums=(2, 3))(module, variables, images, sentence)
     by_image, by_sentence = (jnp.sqrt((g**2).sum(range(1, g.ndim)) + 1e-12) for g in gradients)
     return ((by_image + by_sentence) ** 6).mean()
 

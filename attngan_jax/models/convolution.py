@@ -1,8 +1,9 @@
-"""Convolutions, in other forms those for which XLA is slow on a CPU.
+"""Convolutions, and other forms of those for which XLA is slow on a CPU.
 
 A product of matrices runs at nearly the machine's rate. XLA's weight gradients take three to ten
 times as long as the forward pass, and a kernel larger than the image that it meets has to be
-transposed, value by value, for the image's gradient. Large 3x3 convolutions are Winograd's.
+transposed, value by value, for the image's gradient. Large 3x3 convolutions use
+Winograd's algorithm.
 """
 
 import functools
@@ -27,7 +28,8 @@ def convolve(
     if isinstance(padding, str):
         strides = (stride, stride)
         padding = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
-    window: dict = dict(stride=stride, padding=tuple(padding))
+    padding = tuple((int(before), int(after)) for before, after in padding)
+    window: dict = dict(stride=stride, padding=padding)
     on_cpu = _form_on_cpu(x, kernel, **window)
     if on_cpu is _convolve:
         return _convolve(x, kernel, **window)
@@ -79,12 +81,8 @@ def _form_on_cpu(x, kernel, stride, padding) -> Callable[..., jax.Array]:
     if kernel.size >= 2**20 and features >= pixels:
         return _convolve_by_product
     border = padding[0][0]
-    if (
-        stride == 1
-        and border <= 2
-        and padding == ((border, border),) * 2
-        and winograd.pays(x, kernel)
-    ):
+    is_even = padding == ((border, border),) * 2 and border <= 2  # the gradient's is 2 - border
+    if stride == 1 and is_even and winograd.pays(x, kernel):
         return _convolve_by_winograd
     return _convolve_wide if C >= 64 and pixels >= 1024 else _convolve
 

@@ -195,7 +195,8 @@ def upsampled_taps(upsampling: str, packed: int = 1) -> tuple[np.ndarray, tuple[
 class UpsampledConv(nn.Module):
     """3x3 convolution of the image upsampled by two, which is never made (in `upBlock`).
 
-    By nearest neighbour, as in the released code, an output pixel sees only 2 x 2 input pixels.
+    By nearest neighbour, as in the released code, an output pixel sees only 2 x 2 input pixels; see
+    `convolve_upsampled`.
 
     Bilinearly it sees 3 x 3 of them, so that one convolution gives all four pixels. Neighbours then
     share most of what they see, and no pattern of one or two pixels comes by itself (Odena et al.,

@@ -1,14 +1,14 @@
 """Winograd's 3x3 convolutions, of an image and of one upsampled by two: fewer multiplications.
 
-Along one axis a tile of two results is A^T [(G g) (B^T d)], of the pixels `d` that it sees and the
-kernel's taps `g` (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016,
-section 4). Along both axes each of the values between is, for all tiles and channels, a product of
-two matrices; the matrices A and B hold but 0, 1 and -1. The sums are those of a convolution, but
-for rounding, in another order.
+Along one axis the two results of a tile are A^T [(G g) * (B^T d)], elementwise, of the pixels `d`
+that it sees and the kernel `g` (Lavin and Gray, "Fast Algorithms for Convolutional Neural
+Networks", CVPR 2016, section 4). In two dimensions each element of the bracket is, over all tiles
+and channels, a matrix product. A and B hold only 0, 1 and -1. The results equal a convolution's
+except for rounding.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,8 +32,9 @@ _PLAIN = _Algorithm(
     results=[[1, 1, 1, 0], [0, 1, -1, -1]],
     step=2,
 )
-# 9 in place of 36: the two results that a pixel b becomes, between its neighbours a and c, are
-# a g0 + b (g1 + g2) = (a - b) g0 + b (g0 + g1 + g2) and b (g0 + g1) + c g2.
+# 9 in place of 36. Pixel b, between a and c, becomes
+#   a g0 + b (g1 + g2) = (a - b) g0 + b (g0 + g1 + g2)  and
+#   b (g0 + g1) + c g2 = b (g0 + g1 + g2) + (c - b) g2.
 _UPSAMPLED = _Algorithm(
     data=[[1, -1, 0], [0, 1, 0], [0, -1, 1]],
     kernel=[[1, 0, 0], [1, 1, 1], [0, 0, 1]],
@@ -43,15 +44,17 @@ _UPSAMPLED = _Algorithm(
 
 
 def pays(x: jax.Array, kernel: jax.Array) -> bool:
-    """Whether these forms are faster on a CPU, by measure: see docs/performance.md.
+    """Whether these forms are faster on a CPU, as measured (docs/performance.md).
 
-    They take longer to compile, have a convolution's precision from float32 on, and transform the
-    kernel, which many pixels have to share.
+    With 32 channels or more, images of 1,024 pixels or more, which share the transform of the
+    kernel, and more than 2^25 multiplications for each of its taps, of which there are four times
+    as many where the image is upsampled. Not below float32: sums of pixels would lose digits.
     """
-    if not isinstance(x.shape[0], int):  # an export for any batch
+    B, H, W, C = x.shape
+    *size, _, features = kernel.shape
+    if not isinstance(B, int):  # an export for any batch
         return False
-    *size, C, features = kernel.shape
-    large = C >= 32 and x.size >= 1024 * C and x.size * features > 2**25
+    large = C >= 32 and H * W >= 1024 and x.size * features > 2**25
     return size == [3, 3] and large and jnp.finfo(x.dtype).bits >= 32
 
 
@@ -84,15 +87,17 @@ def convolve_upsampled(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return _tiles(_pad(x, 1), kernel, _UPSAMPLED)
 
 
+def _upsampled_forward(x, kernel):
+    return convolve_upsampled(x, kernel), (x, kernel)
+
+
 def _upsampled_backward(inputs, gradient):
     x, kernel = inputs
     of_kernel = _kernel_gradient(_pad(x, 1), gradient, _UPSAMPLED)
     return _upsampled_transposed(gradient, kernel), of_kernel
 
 
-convolve_upsampled.defvjp(
-    lambda x, kernel: (convolve_upsampled(x, kernel), (x, kernel)), _upsampled_backward
-)
+convolve_upsampled.defvjp(_upsampled_forward, _upsampled_backward)
 
 
 def _upsampled_transposed(gradient: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -119,14 +124,15 @@ def _products(grid: Grid, kernels: jax.Array) -> Grid:
     return [[part @ kernels[i, j] for j, part in enumerate(row)] for i, row in enumerate(grid)]
 
 
-def interleave(results: Any) -> jax.Array:
+def interleave(results: Grid) -> jax.Array:
     """Results `[B, H, W, C]` of even and odd rows and columns -> `[B, 2H, 2W, C]`."""
-    y = jnp.stack([jnp.stack(list(row), axis=3) for row in results], axis=2)
+    y = jnp.stack([jnp.stack(row, axis=3) for row in results], axis=2)
     B, H, _, W, _, C = y.shape
     return y.reshape(B, 2 * H, 2 * W, C)
 
 
 def _kernel_gradient(x: jax.Array, gradient: jax.Array, algorithm: _Algorithm) -> jax.Array:
+    """An image that has its border, and the results' gradient -> `[3, 3, C, features]`."""
     data, spread = _transform_data(x, algorithm), _spread_results(gradient, algorithm)
     pairs = [list(zip(*rows)) for rows in zip(data, spread)]
     products = jnp.stack([jnp.stack([_over_pixels(*pair) for pair in row]) for row in pairs])
@@ -136,7 +142,8 @@ def _kernel_gradient(x: jax.Array, gradient: jax.Array, algorithm: _Algorithm) -
 def _over_pixels(data: jax.Array, gradient: jax.Array) -> jax.Array:
     """`[B, H, W, C]` and `[B, H, W, features]` -> `[C, features]`.
 
-    Image by image: for a sum over all of them at once XLA writes the data transposed, slowly.
+    Image by image, which XLA fuses with the sums before and after; for one sum over all of them it
+    writes every operand to memory first.
     """
     return jnp.einsum("bhwc,bhwf->bcf", data, gradient).sum(axis=0)
 
@@ -174,13 +181,8 @@ def _transform(matrix: Matrix, grid: Grid) -> Grid:
 
 def _sum(weights: list[int], arrays) -> jax.Array:
     """Of arrays with weights of 0, 1 and -1, as additions alone."""
-    total = None
-    for weight, array in zip(weights, arrays, strict=True):
-        if weight:
-            array = array if weight > 0 else -array
-            total = array if total is None else total + array
-    assert total is not None
-    return total
+    pairs = zip(weights, arrays, strict=True)
+    return functools.reduce(jnp.add, [x if weight > 0 else -x for weight, x in pairs if weight])
 
 
 def _transposed(matrix: Matrix) -> Matrix:

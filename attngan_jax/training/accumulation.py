@@ -17,7 +17,9 @@ def _save_only(*names: str) -> Callable:
 
 
 # What is saved for the backward pass, by `config.remat`; everything else is computed again.
-_POLICIES = {"layers": _save_only("conv_general_dilated", "dot_general"), "networks": _save_only()}
+# Convolutions are also `custom_vjp_call`s, where they have gradients of their own.
+_LAYERS = ("conv_general_dilated", "dot_general", "custom_vjp_call")
+_POLICIES = {"layers": _save_only(*_LAYERS), "networks": _save_only()}
 
 
 def apply(

@@ -24,10 +24,13 @@ _BAD_DISK = (errno.EIO, errno.EUCLEAN, errno.EISDIR, errno.ENOTDIR, errno.EINVAL
 def write(folder: storage.Path, step: int) -> None:
     """Writes the digests of all files in `folder`, which is or becomes that of `step`.
 
-    Its metadata has `MARK`, or gets it: Orbax writes that in a thread which may be late.
+    Waits until its metadata, which Orbax writes in a thread of its own, has `MARK`; `TimeoutError`
+    after `METADATA_SECONDS`.
     """
     deadline = time.monotonic() + METADATA_SECONDS
-    while not _is_marked(folder) and time.monotonic() < deadline:
+    while not _is_marked(folder):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{folder / METADATA} was not written in {METADATA_SECONDS:.0f} s")
         time.sleep(0.01)
     files = {name: _fact(name, file) for name, file in _files(folder).items()}
     storage.write_text(folder / FILE, json.dumps({"step": step, "files": files}) + "\n")

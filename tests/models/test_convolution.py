@@ -63,34 +63,70 @@ def test_of_an_upsampled_image(form):
     )
 
 
+def test_they_have_their_gradients_as_forms_of_a_platform(monkeypatch):
+    monkeypatch.setattr(winograd, "pays", lambda *_: True)
+    called = [count_calls(monkeypatch, winograd, name) for name in WINOGRADS]
+    shapes = (2, 6, 7, 3), (3, 3, 3, 4)
+    compare(lambda x, k: convolve(x, k, x.dtype), lambda x, k: plain(x, k, 1, ONE), *shapes)
+    compare(
+        lambda x, kernel: convolve_upsampled(x, kernel, x.dtype),
+        lambda x, kernel: plain(x.repeat(2, axis=1).repeat(2, axis=2), kernel, 1, ONE),
+        *shapes,
+    )
+    assert all(called)
+
+
+LARGE = ((1, 32, 32, 32), (3, 3, 32, 1100))
+
+
 @pytest.mark.parametrize(
-    "size, features, padding, large",
+    "x, kernel, options, large",
     [
-        ((32, 32), 1100, "SAME", True),
-        ((34, 33), 1000, "VALID", True),
-        ((32, 32), 500, ONE, False),
-        ((8, 16), 9000, ONE, False),  # a large kernel for few pixels
+        (*LARGE, {}, (True, True)),
+        ((1, 34, 33, 32), (3, 3, 32, 1000), {"padding": "VALID"}, (True, True)),
+        (*LARGE, {"stride": 2}, (False, True)),
+        (*LARGE, {"padding": UNEVEN}, (False, True)),
+        (*LARGE, {"padding": ((3, 3), (3, 3))}, (False, True)),
+        (*LARGE, {"dtype": jnp.bfloat16}, (False, False)),
+        ((1, 32, 32, 32), (3, 3, 32, 1000), {}, (False, False)),
+        ((4, 31, 33, 32), (3, 3, 32, 1100), {}, (False, False)),  # few pixels
+        ((2, 32, 32, 31), (3, 3, 31, 1100), {}, (False, False)),
+        ((1, 32, 32, 32), (1, 3, 32, 1100), {}, (False, None)),
+        ((1, 32, 32, 32), (4, 4, 32, 1100), {}, (False, None)),
     ],
 )
-def test_large_ones_are_winograds(size, features, padding, large, monkeypatch):
+def test_which_are_winograds(x, kernel, options, large, monkeypatch):
     called = [count_calls(monkeypatch, winograd, name) for name in WINOGRADS]
-    x, kernel = jnp.ones((1, *size, 32)), jnp.ones((3, 3, 32, features))
-    jax.eval_shape(lambda: convolve(x, kernel, jnp.float32, 1, padding))
-    jax.eval_shape(lambda: convolve_upsampled(x, kernel, jnp.float32))
-    assert [bool(calls) for calls in called] == [large, large]
+    arrays = jax.ShapeDtypeStruct(x, jnp.float32), jax.ShapeDtypeStruct(kernel, jnp.float32)
+    options = {"dtype": jnp.float32, "stride": 1, "padding": ONE} | options
+    dtype = options.pop("dtype")
+    y = jax.eval_shape(lambda x, kernel: convolve(x, kernel, dtype, **options), *arrays)
+    assert y.shape == jax.eval_shape(lambda *arrays: plain(*arrays, **options), *arrays).shape
+    assert bool(called[0]) == large[0]
+    if large[1] is not None:
+        jax.eval_shape(lambda x, kernel: convolve_upsampled(x, kernel, dtype), *arrays)
+        assert bool(called[1]) == large[1]
 
 
-@pytest.mark.parametrize("dtype, bound", [(jnp.float32, 4e-6), (jnp.bfloat16, 2e-2)])
-def test_precision(dtype, bound, monkeypatch):
-    """As good as XLA's convolution in float32; bfloat16 is left to that."""
-    called = count_calls(monkeypatch, winograd, "convolve")
+def test_precision():
+    """In float32 the errors are those of XLA's convolution, in the value and in both gradients."""
     rng = np.random.default_rng(0)
-    x, kernel = (rng.normal(size=shape) for shape in ((1, 32, 32, 64), (3, 3, 64, 1100)))
-    y = convolve(jnp.asarray(x), jnp.asarray(kernel), dtype)
+    arrays = [
+        rng.normal(size=shape).astype(np.float32) for shape in ((2, 32, 32, 64), (3, 3, 64, 64))
+    ]
+
+    def everything(apply, dtype):
+        x, kernel = (jnp.asarray(array, dtype) for array in arrays)
+        y, gradients = jax.vjp(apply, x, kernel)
+        return [np.asarray(value, np.float64) for value in (y, *gradients(y))]
+
+    ways = [lambda x, kernel: winograd.convolve(x, kernel, 1), lambda *x: plain(*x, 1, ONE)]
     with jax.enable_x64(True):
-        exact = plain(jnp.asarray(x), jnp.asarray(kernel), 1, ONE)
-    error = np.abs(np.asarray(y, np.float64) - exact).max() / np.abs(exact).max()
-    assert error < bound and bool(called) == (dtype == jnp.float32)
+        exact = everything(ways[1], jnp.float64)
+    ours, theirs = (
+        [np.abs(a - b).max() for a, b in zip(everything(way, jnp.float32), exact)] for way in ways
+    )
+    assert all(one < 5 * other for one, other in zip(ours, theirs)), (ours, theirs)
 
 
 def count_calls(monkeypatch, module, name) -> list:

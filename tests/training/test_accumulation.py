@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from attngan_jax.errors import UserError
-from attngan_jax.models import layers
+from attngan_jax.models import layers, winograd
+from attngan_jax.models.convolution import convolve
 from attngan_jax.models.layers import ConvNorm
 from attngan_jax.training import accumulation, parallel
 from tests.training import one_device
@@ -94,6 +95,22 @@ def test_what_is_computed_again(remat, convolutions, small):
 
     assert count("conv_general_dilated", remat) == convolutions
     assert count("psum", remat) == count("psum", "none") > 0
+
+
+def test_what_has_gradients_of_its_own_is_not_computed_again(monkeypatch):
+    monkeypatch.setattr(winograd, "pays", lambda *_: True)
+    arrays = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 2))
+
+    def products(policy):
+        def loss(x, kernel):
+            return jnp.sin(convolve(x, kernel, x.dtype)).sum()
+
+        again = jax.checkpoint(loss, policy=policy)
+        return jax.jit(jax.value_and_grad(again)).lower(*arrays).as_text().count("dot_general")
+
+    count = products(jax.checkpoint_policies.everything_saveable)
+    assert products(accumulation._POLICIES["layers"]) == count
+    assert products(accumulation._POLICIES["networks"]) > count
 
 
 @pytest.mark.parametrize("stage", ["damsm", "attngan"])

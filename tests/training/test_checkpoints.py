@@ -52,17 +52,28 @@ def test_what_is_saved_comes_back(tmp_path):
     assert sorted(path.name for path in (tmp_path / "damsm").iterdir()) == ["2", "3"]
 
 
-def test_orbax_may_write_its_metadata_late(tmp_path, monkeypatch):
-    """It does so in a thread of its own; the digests are of what is there in the end."""
+@pytest.fixture
+def late_metadata(monkeypatch):
+    """Orbax writes a checkpoint's metadata in a thread of its own: here late."""
     store = metadata._MetadataStoreImpl
 
     def late(*arguments, original=store.update, **given):
-        time.sleep(0.2)
+        time.sleep(0.3)
         original(*arguments, **given)
 
     monkeypatch.setattr(store, "update", late)
+
+
+def test_digests_wait_for_the_metadata(tmp_path, late_metadata):
     save(tmp_path, 1)
     assert digests.find_damage(tmp_path / "damsm/1") == ""
+
+
+def test_metadata_that_does_not_come_is_an_error(tmp_path, late_metadata, monkeypatch):
+    monkeypatch.setattr(digests, "METADATA_SECONDS", 0.05)
+    with pytest.raises(TimeoutError, match="_CHECKPOINT_METADATA was not written"):
+        save(tmp_path, 1)
+    assert Checkpoints.steps_in(tmp_path, "damsm") == []
 
 
 def test_kill_9_while_saving_leaves_the_one_before(tmp_path):
