@@ -2,7 +2,7 @@
 
     TORCH_PYTHON=PYTHON python -m benchmarks.against_pytorch [--only PATTERN] [--rounds N]
 
-PYTHON is one that has PyTorch 2.9 or later; `torch.compile` needs a C++ compiler beside it. First
+PYTHON is one that has PyTorch 2.9 or later and Pillow; `torch.compile` needs a C++ compiler. First
 three whole training steps of the PyTorch side are compared with the losses that were recorded of
 the original (`torch_check`). Then, for each piece of work, every way of doing it has a process of
 its own; they compile, and take turns. Prints a table of medians and ranges over single calls, of

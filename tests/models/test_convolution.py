@@ -21,6 +21,10 @@ def plain(x, kernel, stride, padding):
     return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=layout)
 
 
+def plain_upsampled(x, kernel):
+    return plain(x.repeat(2, axis=1).repeat(2, axis=2), kernel, 1, ONE)
+
+
 @pytest.mark.parametrize(
     "x, kernel, stride, padding",
     [
@@ -36,7 +40,7 @@ def plain(x, kernel, stride, padding):
     ],
 )
 def test_values_and_gradients_are_a_convolutions(x, kernel, stride, padding):
-    compare(
+    assert_same_convolution(
         lambda x, kernel: convolve(x, kernel, x.dtype, stride, padding),
         lambda x, kernel: plain(x, kernel, stride, padding),
         *(x, kernel),
@@ -47,7 +51,7 @@ def test_values_and_gradients_are_a_convolutions(x, kernel, stride, padding):
 @pytest.mark.parametrize("border", [0, 1, 2])
 def test_winograds_convolution(size, border):
     padding = ((border, border),) * 2
-    compare(
+    assert_same_convolution(
         lambda x, kernel: winograd.convolve(x, kernel, border),
         lambda x, kernel: plain(x, kernel, 1, padding),
         *((2, *size, 3), (3, 3, 3, 4)),
@@ -56,22 +60,18 @@ def test_winograds_convolution(size, border):
 
 @pytest.mark.parametrize("form", [winograd.convolve_upsampled, _convolve_by_parity])
 def test_of_an_upsampled_image(form):
-    compare(
-        form,
-        lambda x, kernel: plain(x.repeat(2, axis=1).repeat(2, axis=2), kernel, 1, ONE),
-        *((2, 5, 8, 3), (3, 3, 3, 4)),
-    )
+    assert_same_convolution(form, plain_upsampled, *((2, 5, 8, 3), (3, 3, 3, 4)))
 
 
 def test_they_have_their_gradients_as_forms_of_a_platform(monkeypatch):
     monkeypatch.setattr(winograd, "pays", lambda *_: True)
     called = [count_calls(monkeypatch, winograd, name) for name in WINOGRADS]
     shapes = (2, 6, 7, 3), (3, 3, 3, 4)
-    compare(lambda x, k: convolve(x, k, x.dtype), lambda x, k: plain(x, k, 1, ONE), *shapes)
-    compare(
-        lambda x, kernel: convolve_upsampled(x, kernel, x.dtype),
-        lambda x, kernel: plain(x.repeat(2, axis=1).repeat(2, axis=2), kernel, 1, ONE),
-        *shapes,
+    assert_same_convolution(
+        lambda x, k: convolve(x, k, x.dtype), lambda x, k: plain(x, k, 1, ONE), *shapes
+    )
+    assert_same_convolution(
+        lambda x, kernel: convolve_upsampled(x, kernel, x.dtype), plain_upsampled, *shapes
     )
     assert all(called)
 
@@ -97,11 +97,11 @@ LARGE = ((1, 32, 32, 32), (3, 3, 32, 1100))
 )
 def test_which_are_winograds(x, kernel, options, large, monkeypatch):
     called = [count_calls(monkeypatch, winograd, name) for name in WINOGRADS]
-    arrays = jax.ShapeDtypeStruct(x, jnp.float32), jax.ShapeDtypeStruct(kernel, jnp.float32)
-    options = {"dtype": jnp.float32, "stride": 1, "padding": ONE} | options
-    dtype = options.pop("dtype")
-    y = jax.eval_shape(lambda x, kernel: convolve(x, kernel, dtype, **options), *arrays)
-    assert y.shape == jax.eval_shape(lambda *arrays: plain(*arrays, **options), *arrays).shape
+    arrays = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (x, kernel)]
+    dtype = options.get("dtype", jnp.float32)
+    window = options.get("stride", 1), options.get("padding", ONE)
+    y = jax.eval_shape(lambda x, kernel: convolve(x, kernel, dtype, *window), *arrays)
+    assert y.shape == jax.eval_shape(lambda x, kernel: plain(x, kernel, *window), *arrays).shape
     assert bool(called[0]) == large[0]
     if large[1] is not None:
         jax.eval_shape(lambda x, kernel: convolve_upsampled(x, kernel, dtype), *arrays)
@@ -136,7 +136,7 @@ def count_calls(monkeypatch, module, name) -> list:
     return calls
 
 
-def compare(ours, theirs, *shapes):
+def assert_same_convolution(ours, theirs, *shapes):
     """Values, gradients, and gradients of a function of gradients, in float64."""
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
