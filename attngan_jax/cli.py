@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from absl import app, flags, logging
 
 from attngan_jax import WITHOUT_TPU, configuration, console, plain_files, storage
+from attngan_jax.configs import default
 from attngan_jax.errors import Stopped, UserError
 
 DONE, FAILED, WRONG_FLAGS = 0, 1, 2
@@ -46,6 +47,19 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
             os.environ.setdefault(variable, value)
     _keep_freed_memory()
     sys.exit(_run(main))
+
+
+def keep_programs() -> None:
+    """Has jax, not imported yet, keep what it compiles where training keeps it by default.
+
+    Not where a workdir's config says: it may be somebody else's, and what lies there is run.
+    `JAX_COMPILATION_CACHE_DIR` names another folder, or "" for none.
+    """
+    folder = os.path.expanduser(default.get_config().compilation_cache_dir)
+    folder = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", folder)
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    if not folder or not storage.is_writable(storage.path(folder)):
+        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
 
 def _keep_freed_memory() -> None:

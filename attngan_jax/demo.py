@@ -20,6 +20,7 @@ def main(argv):
     """Serves until Ctrl-C."""
     cli.no_arguments(argv)
     print(f"Loading {_MODEL.value} ...", flush=True)
+    cli.keep_programs()
     from attngan_jax.sampling import demo_server
 
     demo_server.serve(_MODEL.value, _HOST.value, _PORT.value)

@@ -41,6 +41,7 @@ def main(argv):
         raise flags.Error(
             "--save_images and --save_fid_reference are of one checkpoint: no --follow"
         )
+    cli.keep_programs()
     from attngan_jax.evaluation.suite import evaluate, follow
     from attngan_jax.reporting.page import write_report
     from attngan_jax.training import multihost

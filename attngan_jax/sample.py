@@ -34,6 +34,7 @@ def main(argv):
         cli.no_arguments(argv)
     if bool(captions) == bool(_CAPTIONS.value):
         raise flags.Error("give either --caption or --captions")
+    cli.keep_programs()
     from attngan_jax.sampling import sample_captions
 
     if _CAPTIONS.value:

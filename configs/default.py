@@ -58,7 +58,8 @@ def _config() -> Section:
     config.platform = Free("", choices=("", "cpu", "gpu", "tpu"))
     # Devices that a CPU is split into to train, at most one for each core; they share a batch.
     config.cpu_devices = Free(1, at_most=256)
-    # XLA executables; "" for none.
+    # XLA executables of training; "" for none. Commands that run a model keep theirs there by
+    # default, or where JAX_COMPILATION_CACHE_DIR says.
     config.compilation_cache_dir = Free("~/.cache/attngan_jax", path="any")
     config.log_every_steps = Free(50)  # means of the losses since the last line
     config.per_device_batch_norm = False  # True: statistics of each device's share alone

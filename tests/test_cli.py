@@ -80,6 +80,20 @@ def test_an_old_python_gets_one_line():
     tiny_runs.assert_one_line(done, 1, "needs Python 3.11 or later, and this is 3.10")
 
 
+def test_programs_are_kept_in_the_users_folder_or_where_the_user_says(monkeypatch, tmp_path):
+    names = ["JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"]
+    for name in [*names, "JAX_ENABLE_COMPILATION_CACHE"]:
+        monkeypatch.setenv(name, "")  # so that both are as they were afterwards
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cli.keep_programs()
+    assert [os.environ[name] for name in names] == [f"{tmp_path}/.cache/attngan_jax", "0.5"]
+    assert "JAX_ENABLE_COMPILATION_CACHE" not in os.environ
+    monkeypatch.setenv(names[0], "")
+    cli.keep_programs()
+    assert os.environ["JAX_ENABLE_COMPILATION_CACHE"] == "false"
+
+
 def test_help_is_no_failure():
     done = tiny_runs.start_command("main", "--help")
     assert done.returncode == 0 and "--workdir" in done.stdout

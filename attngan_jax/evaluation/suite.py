@@ -18,7 +18,7 @@ from attngan_jax.evaluation.saved_images import SavedImages
 from attngan_jax.sampling.interpolations import save_interpolations
 from attngan_jax.sampling.sample_writer import save_attention
 from attngan_jax.storage import PathLike, write_text
-from attngan_jax.training import multihost, out_of_memory, parallel
+from attngan_jax.training import multihost, out_of_memory
 from attngan_jax.training.checkpoints import Checkpoints
 from attngan_jax.training.progress import PARTS, StageClock, wall_seconds
 from attngan_jax.workdir import Workdir, check_has_image_encoder
@@ -64,7 +64,6 @@ def evaluate(
             raise CheckpointGone(f"there is no checkpoint {step} in {run.stage(STAGE)}") from error
         raise
     config = subject.trained.config
-    parallel.use_compilation_cache(config.compilation_cache_dir)
 
     def prepare_outputs() -> SavedImages | None:
         preparation.check_outputs(run, subject, save_fid_reference)
