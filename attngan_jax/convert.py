@@ -4,7 +4,7 @@ python -m attngan_jax.convert import --config C --workdir DIR --generator F.pth
     --text_encoder F.pth [--image_encoder F.pth] [--discriminator F.pth ...]
     --captions captions.pickle [--step N]
 python -m attngan_jax.convert import --model FOLDER --workdir DIR
-python -m attngan_jax.convert export --workdir DIR --out DIR [--format stablehlo]
+python -m attngan_jax.convert export --workdir DIR --out DIR [--format compact|stablehlo]
 python -m attngan_jax.convert classifier --source FILE --out FILE.safetensors
 """
 
@@ -28,8 +28,9 @@ flags.DEFINE_string("captions", None, "import: captions.pickle, for its words.")
 _STEP_HELP = "import: AttnGAN's updates so far; at config.attngan.num_train_steps it is finished."
 _STEP = flags.DEFINE_integer("step", 0, _STEP_HELP, lower_bound=0)
 _OUT = flags.DEFINE_string("out", None, "export: folder for the files; classifier: the file.")
-_FORMAT_HELP = "export: a model folder with PyTorch's files, or one for jax without this package."
-_FORMAT = flags.DEFINE_enum("format", "folder", ["folder", "stablehlo"], _FORMAT_HELP)
+_FORMAT_HELP = """export: a model folder with PyTorch's files; a compact one, in 8 bits and without
+    DAMSM's image encoder, to generate alone; or one for jax without this package."""
+_FORMAT = flags.DEFINE_enum("format", "folder", ["folder", "compact", "stablehlo"], _FORMAT_HELP)
 _SOURCE_HELP = """classifier: torchvision's inception_v3 (.pth), the graph of 2015-12-05 (.pb, or
     pytorch-fid's .pth of it), or the prefix of the CUB classifier's checkpoint."""
 _SOURCE = flags.DEFINE_string("source", None, _SOURCE_HELP)
@@ -81,6 +82,12 @@ def _export():
         print("\n".join(map(str, export_stablehlo(_WORKDIR.value, _OUT.value))))
         script = shlex.quote(f"{_OUT.value}/generate.py")
         print(f'Generate with jax alone: python {script} "a red bird"')
+        return
+    if _FORMAT.value == "compact":
+        import attngan_jax
+
+        attngan_jax.load(_WORKDIR.value).save(_OUT.value, compact=True)
+        print(f"Generate with attngan_jax.load({_OUT.value!r}).generate([...])")
         return
     from attngan_jax.configuration import load_workdir_config
     from attngan_jax.conversion.export_run import export, loading_hint

@@ -121,5 +121,5 @@ def check_has_image_encoder(workdir: storage.PathLike) -> None:
     if not has_image_encoder(workdir):
         raise UserError(
             f"{workdir} was imported without an image encoder, which training and scoring need: "
-            "import it again with --image_encoder FILE"
+            "import it again, with --image_encoder FILE or a model folder that is not compact"
         )

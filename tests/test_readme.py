@@ -245,7 +245,7 @@ def test_snippets_of_python():
     for language, block in FENCE.findall(README):
         if language == "python":
             exec(block, names)
-    assert names["out"].images.shape == (1, 64, 64, 3) and names["out"].images.dtype == "uint8"
+    assert names["out"].images.shape == (1, 256, 256, 3) and names["out"].images.dtype == "uint8"
     assert len(names["out"].stages) == len(names["out"].attention.maps) + 1 == 3
 
 

@@ -11,14 +11,31 @@ from attngan_jax.workdir import Workdir
 NUM_IMAGES = 8
 
 
-def write_card(run: Workdir, folder: Workdir) -> None:
+COMPACT = """
+## Compact
+
+The weights were rounded to 8 bits, and DAMSM's image encoder is left out: images differ by little,
+but neither `evaluate` nor training takes the folder. Scores, if any, are of the weights before.
+"""
+
+
+def write_card(run: Workdir, folder: Workdir, *, compact: bool = False) -> None:
     """Writes the card of a run to a model folder, and its images where the run has some.
 
-    A folder that has a card already, and no scores that are newer, hands it on as it is.
+    A folder that has a card already, and no scores that are newer, hands it on as it is; a compact
+    one gets a section that says so.
     """
     if run.card.exists() and not run.metrics.exists():
         hand_on_card(run, folder)
-        return
+    else:
+        _write_new_card(run, folder)
+    if compact and folder.card.exists():
+        text = plain_files.read_text(folder.card)
+        if COMPACT not in text:
+            storage.write_text(folder.card, text + COMPACT)
+
+
+def _write_new_card(run: Workdir, folder: Workdir) -> None:
     facts = run_files.read_run(run.folder)
     if facts.attention:
         images = facts.attention.images[max(facts.attention.images)][:NUM_IMAGES]

@@ -1,6 +1,7 @@
 """A trained model as Python code uses it: `attngan_jax.load` returns one."""
 
 import functools
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 from attngan_jax import storage
 from attngan_jax.configuration import Config
 from attngan_jax.data.vocabulary import Vocabulary
+from attngan_jax.errors import UserError
 from attngan_jax.sampling import model_folder, sample_captions
 from attngan_jax.sampling.trained_model import TrainedModel, networks_in, say_if_unfinished
 from attngan_jax.workdir import find_model
@@ -99,10 +101,19 @@ class Model:
         norms = [np.linalg.norm(x, axis=1, keepdims=True) for x in (text, image)]
         return text / norms[0] @ (image / norms[1]).T
 
-    def save(self, folder: storage.PathLike) -> None:
-        """Writes a model folder, which `load` and `--workdir` take: four files and an image."""
-        trained = TrainedModel.load(self._folder, networks=networks_in(self._folder))
-        model_folder.write(folder, self._folder, trained.config, trained.variables, trained.step)
+    def save(self, folder: storage.PathLike, *, compact: bool = False) -> None:
+        """Writes a model folder, which `load` and `--workdir` take: four files and an image.
+
+        A compact one, a quarter of the size or less, generates images and neither embeds them nor
+        trains on: its weights are rounded to 8 bits, and DAMSM's image encoder is left out. Raises
+        `UserError` where it would replace the model itself.
+        """
+        if compact and os.path.realpath(storage.path(folder)) == os.path.realpath(self._folder):
+            raise UserError(f"{folder} has the whole model, which this would replace: name another")
+        networks = [n for n in networks_in(self._folder) if not (compact and n == "image")]
+        trained = TrainedModel.load(self._folder, networks=networks)
+        what = trained.config, trained.variables, trained.step
+        model_folder.write(folder, self._folder, *what, compact=compact)
 
     def _encode(self, captions: str | Sequence[str], seed: int) -> tuple[np.ndarray, np.ndarray]:
         texts = [captions] if isinstance(captions, str) else list(captions)

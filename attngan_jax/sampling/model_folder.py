@@ -3,6 +3,9 @@
 `config.json` and `vocabulary.txt` as in a workdir; `model.safetensors`, the averaged generator and
 DAMSM's encoders under the released code's names, each below its file's name there (such as
 `netG.h_net1.fc.0.weight`); `README.md`, a card made from the run, and its `samples.png`.
+
+A compact folder has no image encoder, and its large arrays in 8 bits: `NAME` as int8 times
+`NAME.scale` as float32, one for each output.
 """
 
 import contextlib
@@ -26,6 +29,7 @@ from attngan_jax.training.networks import variables_for
 from attngan_jax.workdir import Workdir
 
 FILES = {"generator": "netG", "text": "text_encoder", "image": "image_encoder"}
+LARGE, SCALE = 4096, ".scale"  # numbers of an array that a compact folder rounds
 
 
 def kind(config: Config, network: str) -> str:
@@ -47,7 +51,13 @@ def networks_in(folder: storage.PathLike) -> tuple[str, ...]:
 
 
 def write(
-    folder: storage.PathLike, source: storage.PathLike, config: Config, variables: dict, step: int
+    folder: storage.PathLike,
+    source: storage.PathLike,
+    config: Config,
+    variables: dict,
+    step: int,
+    *,
+    compact: bool = False,
 ) -> None:
     """Writes the networks of `variables` and their files; the card is made of the `source` run."""
     target, origin = Workdir(folder), Workdir(source)
@@ -56,10 +66,30 @@ def write(
         arrays = jax.tree.map(np.asarray, values)
         weights = state_dict_from_variables(kind(config, network), arrays)
         state_dict |= {f"{FILES[network]}.{name}": array for name, array in weights.items()}
-    write_card(origin, target)
+    if compact:
+        state_dict = _in_8_bits(state_dict)
+    write_card(origin, target, compact=compact)
     storage.write_text(target.config, json.dumps(config.to_dict(), indent=2) + "\n")
     storage.write_bytes(target.vocabulary, plain_files.read_bytes(origin.vocabulary))
     write_safetensors(target.weights, state_dict, step=step)
+
+
+def _in_8_bits(state_dict: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    rounded = {}
+    for name, array in state_dict.items():
+        if array.ndim < 2 or array.size < LARGE:
+            rounded[name] = array
+            continue
+        largest = np.abs(array).max(axis=tuple(range(1, array.ndim)), keepdims=True)
+        scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+        rounded[name] = np.rint(array / scale).astype(np.int8)
+        rounded[name + SCALE] = scale
+    return rounded
+
+
+def _tensor(file: Any, name: str, names: Iterable[str]) -> np.ndarray:
+    array = file.get_tensor(name)
+    return array * file.get_tensor(name + SCALE) if name + SCALE in names else array
 
 
 def read(
@@ -73,11 +103,15 @@ def read(
     with _open(path) as file:
         for network in networks:
             prefix = f"{FILES[network]}."
-            names = [name for name in file.keys() if name.startswith(prefix)]
+            names = {name for name in file.keys() if name.startswith(prefix)}
             if not names:
                 why = "it can generate images, not score them or train"
                 raise UserError(f"{path} has no {FILES[network]}: {why}")
-            weights = {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+            weights = {
+                name.removeprefix(prefix): _tensor(file, name, names)
+                for name in sorted(names)
+                if not name.endswith(SCALE)
+            }
             what = kind(config, network)
             variables[network], _ = variables_for(config, num_words, what, weights, path)
         step = (file.metadata() or {}).get("step", "")

@@ -1,6 +1,7 @@
 """A trained model from Python: `attngan_jax.load`, and the folder that hands it on."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+import safetensors.numpy
 from PIL import Image
 
 import attngan_jax
@@ -16,8 +18,11 @@ from attngan_jax import workdir as workdir_module
 from attngan_jax.conversion.export_run import export
 from attngan_jax.errors import UserError
 from attngan_jax.interop import read_state_dict, write_safetensors
+from attngan_jax.reporting import model_card
+from attngan_jax.sampling import model_folder
 from tests import tiny_runs
 
+CACHE = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
 CAPTIONS = ["a red bird with black wings", "this bird is blue"]
 
 
@@ -51,6 +56,56 @@ def test_images_their_stages_and_where_they_look(model):
     one = model.generate(CAPTIONS[1], seed=5).images[0]
     np.testing.assert_allclose(one.astype(int), out.images[2], atol=1)
     assert (model.generate(CAPTIONS[1], seed=6).images[0] != one).any()
+
+
+def test_a_compact_folder_generates_nearly_the_same_images(model, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(model_folder, "LARGE", 64)  # the tiny run's arrays are small
+    model.save(tmp_path, compact=True)
+    compact = attngan_jax.load(tmp_path)
+    images = [m.generate(CAPTIONS, seed=5).images.astype(int) for m in (model, compact)]
+    difference = np.abs(images[0] - images[1])
+    assert 0 < difference.mean() < 1 and difference.max() < 10
+    weights = [safetensors.numpy.load_file(p / "model.safetensors") for p in (folder, tmp_path)]
+    kept = {name: x for name, x in weights[0].items() if not name.startswith("image_encoder.")}
+    rounded = {name for name, x in weights[1].items() if x.dtype == np.int8}
+    assert weights[1].keys() == kept.keys() | {f"{name}.scale" for name in rounded}
+    assert rounded == {name for name, x in kept.items() if x.ndim > 1 and x.size >= 64}
+    for name in rounded:  # by half a step at most
+        scale = weights[1][f"{name}.scale"]
+        error = np.abs(weights[1][name] * scale - kept[name])
+        assert (error <= 0.501 * scale).all() and np.abs(weights[1][name]).max() == 127
+
+
+def test_a_compact_folder_says_what_it_lacks(folder, tmp_path):
+    out = tmp_path / "compact"
+    export = ["convert export --format compact", "--workdir", folder, "--out"]
+    done = tiny_runs.start_command(*export, out)
+    assert done.returncode == 0, done.stderr
+    card = (folder / "README.md").read_text()
+    assert (out / "README.md").read_text() == card + model_card.COMPACT
+    compact = attngan_jax.load(out)
+    compact.save(tmp_path / "again", compact=True)
+    assert (tmp_path / "again" / "README.md").read_text() == card + model_card.COMPACT
+    with pytest.raises(UserError, match="has no image_encoder: it can generate images, not score"):
+        compact.embed_images(np.zeros((1, 16, 16, 3), np.uint8))
+    before = files(folder)
+    refused = tiny_runs.start_command(*export, f"{folder}/")
+    tiny_runs.assert_one_line(refused, 1, "has the whole model, which this would replace")
+    assert files(folder) == before
+
+
+def test_sample_keeps_programs_in_the_users_folder_alone(folder, tmp_path):
+    theirs = shutil.copytree(folder, tmp_path / "theirs")
+    config = json.loads((theirs / "config.json").read_text())
+    config["compilation_cache_dir"] = str(tmp_path / "their_programs")
+    (theirs / "config.json").write_text(json.dumps(config))
+    environment = {name: value for name, value in os.environ.items() if name not in CACHE}
+    environment |= {"HOME": str(tmp_path), CACHE[1]: "0"}
+    words = ["--caption", CAPTIONS[0], "--num_images=1", "--out", tmp_path / "out"]
+    command = [sys.executable, "-m", "attngan_jax.sample", "--workdir", theirs, *words]
+    subprocess.run(command, env=environment, check=True)
+    assert list((tmp_path / ".cache" / "attngan_jax").glob("*-cache"))
+    assert not (tmp_path / "their_programs").exists()
 
 
 def test_only_what_generates_is_read(tiny_run, monkeypatch):
