@@ -87,9 +87,16 @@ def _in_8_bits(state_dict: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return rounded
 
 
-def _tensor(file: Any, name: str, names: Iterable[str]) -> np.ndarray:
+def _tensor(file: Any, name: str, names: Iterable[str], path: storage.Path) -> np.ndarray:
     array = file.get_tensor(name)
-    return array * file.get_tensor(name + SCALE) if name + SCALE in names else array
+    if name + SCALE not in names:
+        return array
+    scale = file.get_tensor(name + SCALE)
+    # Shapes that merely broadcast may need any amount of memory.
+    if scale.dtype != np.float32 or scale.shape != array.shape[:1] + (1,) * (array.ndim - 1):
+        what = f"{scale.dtype} {list(scale.shape)} for {list(array.shape)}"
+        raise UserError(f"{path}: {name}{SCALE} is {what}: copy it again from where it is whole")
+    return array * scale
 
 
 def read(
@@ -108,7 +115,7 @@ def read(
                 why = "it can generate images, not score them or train"
                 raise UserError(f"{path} has no {FILES[network]}: {why}")
             weights = {
-                name.removeprefix(prefix): _tensor(file, name, names)
+                name.removeprefix(prefix): _tensor(file, name, names, path)
                 for name in sorted(names)
                 if not name.endswith(SCALE)
             }

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -92,6 +93,18 @@ def test_a_compact_folder_says_what_it_lacks(folder, tmp_path):
     refused = tiny_runs.start_command(*export, f"{folder}/")
     tiny_runs.assert_one_line(refused, 1, "has the whole model, which this would replace")
     assert files(folder) == before
+
+
+def test_a_scale_of_another_shape_gets_one_line(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(model_folder, "LARGE", 64)
+    model.save(tmp_path, compact=True)
+    path = tmp_path / "model.safetensors"
+    weights = safetensors.numpy.load_file(path)
+    name = next(name for name in weights if name.endswith(".scale"))
+    weights[name] = np.ones((2, 2), np.float32)
+    safetensors.numpy.save_file(weights, path)
+    with pytest.raises(UserError, match=rf"{re.escape(name)} is float32 \[2, 2\] for"):
+        attngan_jax.load(tmp_path)
 
 
 def test_sample_keeps_programs_in_the_users_folder_alone(folder, tmp_path):
