@@ -1,6 +1,5 @@
 """Deep attentional multimodal similarity: does an image match a caption? (Sec. 3.2)"""
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -8,6 +7,8 @@ import jax.numpy as jnp
 
 NEGATIVE = -1e9
 EPSILON = 1e-8  # of the cosines, as in the released code
+# Else TPUs and GPUs multiply float32 matrices in bfloat16 or TF32, and |c|^2 may come out negative.
+PRECISION = jax.lax.Precision.HIGHEST
 BLOCK_ELEMENTS = 2**20  # of the attention maps at a time: 4 MiB in float32, which caches hold
 
 
@@ -44,20 +45,6 @@ class SwappedCaptions(NamedTuple):
     differs: jax.Array  # bool [B, K], False for a caption that nothing could be exchanged in
 
 
-def _einsum(subscripts: str, a: jax.Array, b: jax.Array) -> jax.Array:
-    """Of float32 arrays to nearly float32's precision.
-
-    By default TPUs and GPUs multiply them in bfloat16 or TF32, and |c|^2 may come out negative. A
-    TPU's HIGH is three products of bfloat16 parts, its HIGHEST six: losses agree to 1e-6 and
-    gradients to 1e-4 or better. A GPU's HIGH is TF32, which would move gradients by up to 4e-3.
-    """
-    high, highest = (
-        functools.partial(jnp.einsum, subscripts, precision=precision)
-        for precision in (jax.lax.Precision.HIGH, jax.lax.Precision.HIGHEST)
-    )
-    return jax.lax.platform_dependent(a, b, tpu=high, default=highest)
-
-
 def region_attention(
     words: jax.Array, word_mask: jax.Array, region_features: jax.Array, *, gamma1: float
 ) -> tuple[jax.Array, jax.Array]:
@@ -66,7 +53,7 @@ def region_attention(
     `words [M, T, D]`, `word_mask [M, T]`, `region_features [R, D]` of an image or `[B, R, D]` of
     several, every image with every caption; both results are `[M, T, R]` or `[B, M, T, R]`.
     """
-    s = _einsum("mtd,...rd->...mtr", words, region_features)  # Eq. 7
+    s = jnp.einsum("mtd,...rd->...mtr", words, region_features, precision=PRECISION)  # Eq. 7
     masked = jnp.where(word_mask[..., None], s, NEGATIVE)
     normalised = jax.nn.softmax(masked, axis=-2)  # Eq. 8, over words
     return jax.nn.softmax(gamma1 * normalised, axis=-1), s  # Eq. 9, over regions
@@ -77,7 +64,7 @@ def relevance(alpha: jax.Array, region_features: jax.Array, words: jax.Array) ->
 
     `alpha [M, T, R]`, `region_features [R, D]`, `words [M, T, D]` -> `[M, T]`.
     """
-    c = _einsum("mtr,rd->mtd", alpha, region_features)  # sum_j alpha_j v_j
+    c = jnp.einsum("mtr,rd->mtd", alpha, region_features, precision=PRECISION)  # sum_j alpha_j v_j
     return _cosine((c * words).sum(-1), (c * c).sum(-1) * (words * words).sum(-1))
 
 
@@ -87,8 +74,8 @@ def relevance_without_contexts(alpha, s, region_features, words) -> jax.Array:
     `c.e = sum_j alpha_j s_j` and `|c|^2 = alpha' (v v') alpha` need no array `[M, T, D]`, only
     products of the `[M, T, R]` that exist anyway: half the time at R = 64 and D = 256.
     """
-    products = _einsum("rd,qd->rq", region_features, region_features)
-    half = _einsum("mtr,rq->mtq", alpha, products)
+    products = jnp.einsum("rd,qd->rq", region_features, region_features, precision=PRECISION)
+    half = jnp.einsum("mtr,rq->mtq", alpha, products, precision=PRECISION)
     return _cosine((alpha * s).sum(-1), (half * alpha).sum(-1) * (words * words).sum(-1))
 
 
@@ -138,7 +125,7 @@ def word_scores(
 
 def sentence_scores(image_embeddings: jax.Array, sentences: jax.Array) -> jax.Array:
     """Image-caption match by global vectors: cosines `[B, M]` of `[B, D]` and `[M, D]`."""
-    products = _einsum("bd,md->bm", image_embeddings, sentences)
+    products = jnp.einsum("bd,md->bm", image_embeddings, sentences, precision=PRECISION)
     squares = (image_embeddings**2).sum(-1)[:, None] * (sentences**2).sum(-1)
     return _cosine(products, squares)
 
