@@ -107,11 +107,15 @@ def test_a_scale_of_another_shape_gets_one_line(model, tmp_path, monkeypatch):
         attngan_jax.load(tmp_path)
 
 
+def name_a_folder_for_programs(model, path):
+    config = json.loads((model / "config.json").read_text())
+    config["compilation_cache_dir"] = str(path)
+    (model / "config.json").write_text(json.dumps(config))
+
+
 def test_sample_keeps_programs_in_the_users_folder_alone(folder, tmp_path):
     theirs = shutil.copytree(folder, tmp_path / "theirs")
-    config = json.loads((theirs / "config.json").read_text())
-    config["compilation_cache_dir"] = str(tmp_path / "their_programs")
-    (theirs / "config.json").write_text(json.dumps(config))
+    name_a_folder_for_programs(theirs, tmp_path / "their_programs")
     environment = {name: value for name, value in os.environ.items() if name not in CACHE}
     environment |= {"HOME": str(tmp_path), CACHE[1]: "0"}
     words = ["--caption", CAPTIONS[0], "--num_images=1", "--out", tmp_path / "out"]
@@ -222,8 +226,10 @@ def test_the_commands_take_a_model_folder(folder, tmp_path):
     assert (out / "caption_000_image_0_attention.png").exists()
     copy = tmp_path / "model"
     shutil.copytree(folder, copy)
+    name_a_folder_for_programs(copy, tmp_path / "their_programs")
     done = tiny_runs.start_command("evaluate", "--workdir", copy)
     assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "their_programs").exists()  # what lies there would be run
     metrics = json.loads((copy / "report" / "metrics.json").read_text())
     assert metrics["step"] == 4 and metrics["newest_step"] is None
     assert "R-precision" in (copy / "report" / "index.html").read_text()
