@@ -1,12 +1,24 @@
-"""What DAMSM knows of procedural birds: does it tell the values of each attribute apart?
+"""What DAMSM knows of procedural birds, attribute by attribute, and what the generator makes of it.
 
-    python -m benchmarks.damsm_attributes --workdir runs/procedural_birds
+    python -m benchmarks.damsm_attributes --workdir runs/procedural_birds [--generated]
 
-Real images of 400 species that no run has are compared with one sentence for each value of an
-attribute, such as "this bird has a red beak", by the cosine of image and sentence embedding.
-Printed is how often the true value has the highest. A generator can hardly learn from DAMSM what
-DAMSM does not know.
+By sentences: real images of 400 species that no run has are compared with one sentence for each
+value of an attribute, such as "this bird has a red beak", by the cosine of image and sentence
+embedding. Printed is how often the true value has the highest.
+
+The rest is of twins: a bird drawn and described twice, with another value of one attribute the
+second time and all else the same.
+
+By twins: how often DAMSM, by words and sentence together, gives the two right pairs of image and
+caption more than the two wrong ones, in sum. What captions alone make likely cancels out (Thrush et
+al., "Winoground", CVPR 2022).
+
+With --generated: both captions with the same noise, seen by the attribute classifier of the judges.
+How often does the image change in the direction of the word, and how often are both values right?
 """
+
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +26,22 @@ import numpy as np
 from absl import flags
 
 from attngan_jax import cli
+from attngan_jax.data.birds.captions import write_captions
 from attngan_jax.data.birds.drawing import draw_bird
 from attngan_jax.data.birds.species import ATTRIBUTES, Species, make_species
 from attngan_jax.data.vocabulary import tokenise
-from attngan_jax.sampling.trained_model import TrainedModel
+from attngan_jax.evaluation.judges import files, networks
+from attngan_jax.losses.damsm import sentence_scores, word_scores
+from attngan_jax.sampling.trained_model import ENCODERS, NETWORKS, TrainedModel
+from attngan_jax.training.networks import word_mask
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run or of a model.", required=True)
 
+_GENERATED = flags.DEFINE_bool("generated", False, "Also judge what the generator makes of twins.")
+
 SEED = 99  # of species and images; the configs have 1, the judges 2
 NUM_SPECIES = 400
+BATCH_SIZE = 50
 SENTENCES = {
     "wing_color": "this bird has {} wings",
     "beak_length": "this bird has a {} beak",
@@ -66,12 +85,115 @@ def accuracies(model: TrainedModel, species: list[Species]) -> dict[str, tuple[f
     return found
 
 
+class Twins(NamedTuple):
+    """A bird and the same with another value of an attribute: a pair of each."""
+
+    images: tuple  # uint8 [S, S, 3]
+    texts: tuple  # lists of words
+    values: tuple  # indices
+
+
+def twins(attribute: str, species: list[Species], side: int) -> list[Twins]:
+    """Those with captions that differ in one word or two, as many as there are of ten a bird."""
+    found, number = [], list(ATTRIBUTES).index(attribute)
+    for one in species:
+        values, count = list(one.attributes), len(ATTRIBUTES[attribute])
+        values[number] = (values[number] + 1 + one.class_id % (count - 1)) % count
+        birds, seed = (one, one._replace(attributes=tuple(values))), [SEED, one.class_id]
+        written = (write_captions(bird, np.random.default_rng(seed), 10) for bird in birds)
+        images = tuple(draw_bird(bird, np.random.default_rng(seed), side)[0] for bird in birds)
+        pair = tuple(bird.attributes[number] for bird in birds)
+        for captions in zip(*written):
+            first, second = texts = tuple(tokenise(caption.text) for caption in captions)
+            if len(first) == len(second) and 1 <= sum(map(str.__ne__, first, second)) <= 2:
+                found.append(Twins(images, texts, pair))
+    return found
+
+
+def batches(model: TrainedModel, texts: list[list[str]]) -> Iterator[dict]:
+    """Captions, `BATCH_SIZE` at a time; the last ones are filled up."""
+    T = model.config.data.eval_max_words
+    for first in range(0, len(texts), BATCH_SIZE):
+        rows = [model.vocabulary.encode(text)[:T] for text in texts[first : first + BATCH_SIZE]]
+        rows += [[1]] * (BATCH_SIZE - len(rows))
+        yield {
+            "caption": np.array([row + [0] * (T - len(row)) for row in rows], np.int32),
+            "caption_length": np.array([len(row) for row in rows], np.int32),
+            "number": np.arange(first, first + BATCH_SIZE, dtype=np.int32),
+        }
+
+
+def by_twins(model: TrainedModel, found: list[Twins]) -> float:
+    """The percentage whose right pairs score more than the wrong ones."""
+    gammas = {name: model.config.damsm[name] for name in ("gamma1", "gamma2")}
+
+    def score(v, embedding, words, sentence, mask):  # of an image and a caption
+        by_words = word_scores(v[None], words[None], mask[None], **gammas)
+        return (by_words + sentence_scores(embedding[None], sentence[None]))[0, 0]
+
+    @jax.jit
+    def scores(variables, images, batch):  # of each image with the caption in the same place
+        encoded = *model.encode_images(variables, images), *model.encode_captions(variables, batch)
+        return jax.vmap(score)(*encoded, word_mask(batch))
+
+    def total(image, text):  # of the twins' images of this number with their texts of that
+        images = [pair.images[image] for pair in found]
+        images = np.stack(images + images[:1] * (-len(found) % BATCH_SIZE))
+        parts = zip(
+            np.split(images, len(images) // BATCH_SIZE),
+            batches(model, [pair.texts[text] for pair in found]),
+        )
+        return np.concatenate([scores(model.variables, *part) for part in parts])[: len(found)]
+
+    right, wrong = total(0, 0) + total(1, 1), total(0, 1) + total(1, 0)
+    return 100 * float(np.mean(right > wrong))
+
+
+def generated(model: TrainedModel, judges: dict, found: list[Twins], number: int) -> tuple:
+    """Percentages of generated twins that differ as the attribute of this number does, and of
+    those of which the judge sees both values."""
+
+    @jax.jit
+    def logits(images):
+        classifier = networks.AttributeClassifier().bind(judges["attributes"])
+        return classifier(networks.prepare(images), train=False)[1][number]
+
+    seen = []
+    for text in (0, 1):
+        made = (
+            model.jitted_generate(model.variables, batch).images
+            for batch in batches(model, [pair.texts[text] for pair in found])
+        )
+        seen.append(np.concatenate([logits(images[max(images)]) for images in made])[: len(found)])
+    first, second = np.array([pair.values for pair in found]).T
+    rows = np.arange(len(found))
+    lead = [each[rows, first] - each[rows, second] for each in seen]
+    both = (seen[0].argmax(1) == first) & (seen[1].argmax(1) == second)
+    return 100 * float(np.mean(lead[0] > lead[1])), 100 * float(np.mean(both))
+
+
 def main(argv):
     """Prints a line for each attribute."""
     del argv
-    model = TrainedModel.load(_WORKDIR.value, networks=("text", "image"))
-    for attribute, (right, chance) in accuracies(model, make_species(NUM_SPECIES, SEED)).items():
-        print(f"{attribute:12s} {right:5.1f} %   chance {chance:.0f} %")
+    names = NETWORKS if _GENERATED.value else ENCODERS
+    model, judges = TrainedModel.load(_WORKDIR.value, networks=names), files.load().variables
+    species, side = make_species(NUM_SPECIES, SEED), model.config.procedural_birds.image_size
+    by_sentences = accuracies(model, species)
+    for number, attribute in enumerate(ATTRIBUTES):
+        found = twins(attribute, species, side)
+        columns = [
+            f"{attribute:12s} {len(found):4d} twins: {by_twins(model, found):3.0f} % (chance 50)"
+        ]
+        if _GENERATED.value:
+            one_each = list({id(pair.images): pair for pair in found}.values())
+            direction, both = generated(model, judges, one_each, number)
+            columns.append(
+                f"generated: direction {direction:3.0f} % (50), both right {both:3.0f} %"
+            )
+        if attribute in by_sentences:
+            right, chance = by_sentences[attribute]
+            columns.append(f"by sentences {right:3.0f} % (chance {chance:.0f})")
+        print(", ".join(columns))
 
 
 if __name__ == "__main__":

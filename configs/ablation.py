@@ -43,7 +43,7 @@ def get_config(variant=""):
     config.attngan.update(adam_b2=0.999, ema_decay=0.995)
     config.attngan.final_learning_rate_fraction = 0.2
     config.generator.num_stages = 2
-    config.attngan.damsm_weight = 5.0
+    config.attngan.update(damsm_weight=5.0, gamma3=10.0)
     config.attngan.num_train_steps = 800
     config.attngan.checkpoint_every_steps = 200
     config.attngan.sample_every_steps = 200

@@ -22,7 +22,7 @@ def get_config():
     config.damsm.decay_steps = 250
     config.attngan.num_train_steps = 6_000
     config.attngan.update(generator_learning_rate=1e-3, discriminator_learning_rate=1e-3)
-    config.attngan.update(adam_b2=0.999, ema_decay=0.995, damsm_weight=4.0)
+    config.attngan.update(adam_b2=0.999, ema_decay=0.995, damsm_weight=4.0, gamma3=20.0)
     config.attngan.checkpoint_every_steps = 500
     config.attngan.sample_every_steps = 500
     config.eval.num_images = 1_000

@@ -63,7 +63,8 @@ def get_config():
     config.attngan.adam_b2 = 0.99
     config.attngan.ema_decay = 0.98
     config.attngan.augment_shift = 1 / 16
-    config.attngan.damsm_weight = 2.5
+    config.attngan.damsm_weight = 6.25
+    config.attngan.gamma3 = 8.0
     config.attngan.checkpoint_every_steps = 250
     config.attngan.sample_every_steps = 250
 

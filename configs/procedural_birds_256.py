@@ -40,6 +40,7 @@ def get_config():
     config.attngan.final_learning_rate_fraction = 0.05
     config.attngan.ema_decay = 0.998
     config.attngan.damsm_weight = 4.0
+    config.attngan.gamma3 = 20.0
     config.attngan.checkpoint_every_steps = 2_000
     config.attngan.sample_every_steps = 2_000
     return config

@@ -87,7 +87,8 @@ class DamsmTask:
             variables = state.image.variables | {"params": image_params | pretrained}
             embeddings, batch_stats = self.apply(self.image_encoder, variables, images, train=True)
             captions = (words, sentence, mask, batch["class_id"])
-            loss = matching_losses(self.config, *embeddings, *captions, swapped)  # Eqs. 6-13
+            gamma3 = self.settings.gamma3
+            loss = matching_losses(self.config, gamma3, *embeddings, *captions, swapped)
             return loss.total, (loss, batch_stats)
 
         gradient = jax.grad(loss_fn, argnums=(0, 1), has_aux=True)
@@ -141,9 +142,19 @@ def encode_captions(
 
 @jax.named_scope("damsm_loss")  # its name in profiles and in compile_check's list
 def matching_losses(
-    config: Config, region_features, image_embedding, words, sentence, mask, class_ids, swapped
+    config: Config,
+    gamma3: float,
+    region_features,
+    image_embedding,
+    words,
+    sentence,
+    mask,
+    class_ids,
+    swapped,
 ) -> DamsmLoss:
     """L_DAMSM's terms (Eqs. 6-13): this device's images with the captions of all devices.
+
+    Each stage has its own `gamma3`.
 
     With `per_device_negatives`, with its own captions alone: a batch over N devices then trains as
     N small batches do.
@@ -151,6 +162,6 @@ def matching_losses(
     captions, axis_name = (words, sentence, mask, class_ids), None
     if not config.per_device_negatives:  # captions are small: 18 KB each, regions are 296 KB
         captions, axis_name = parallel.gather(captions), parallel.AXIS
-    options = {name: config.damsm[name] for name in ("gamma1", "gamma2", "gamma3")}
-    options |= dict(swapped=swapped, axis_name=axis_name)
+    options = {name: config.damsm[name] for name in ("gamma1", "gamma2")}
+    options |= dict(gamma3=gamma3, swapped=swapped, axis_name=axis_name)
     return damsm_loss(region_features, image_embedding, class_ids, *captions, **options)

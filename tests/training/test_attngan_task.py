@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from attngan_jax.losses.damsm import damsm_loss
 from attngan_jax.training import attngan_task, networks, parallel
 from attngan_jax.training.damsm_task import encode_captions
 from attngan_jax.training.networks import normalise, word_mask
@@ -142,6 +143,18 @@ def test_generator_loss_is_the_weighted_sum_of_its_terms(update):
     names = ("g_loss_8", "g_loss_16", "g_loss_regions", "damsm_loss")
     total = sum(metrics[name] for name in names)
     np.testing.assert_allclose(metrics["g_loss"], total + KL_WEIGHT * kl, rtol=1e-5)
+
+
+def test_damsm_s_term_has_its_weight_and_this_stage_s_gamma3(update):
+    gan, damsm = update.task.settings, update.task.config.damsm
+    assert gan.gamma3 != damsm.gamma3
+    embed = functools.partial(update.task.embed, step=update.before.step, use="generated")
+    embeddings = on_one_device(embed)(update.generated[0][-1], update.frozen["image"])
+    words, sentence, mask, classes, swapped = update.captions
+    gammas = dict(gamma1=damsm.gamma1, gamma2=damsm.gamma2, gamma3=gan.gamma3)
+    captions = words, sentence, mask, classes
+    want = damsm_loss(*embeddings, classes, *captions, swapped=swapped, **gammas).total
+    np.testing.assert_allclose(update.metrics["damsm_loss"], gan.damsm_weight * want, rtol=1e-4)
 
 
 def test_moving_average_of_the_new_parameters(update):
