@@ -7,17 +7,19 @@ value of an attribute, such as "this bird has a red beak", by the cosine of imag
 embedding. Printed is how often the true value has the highest.
 
 The rest is of twins: a bird drawn and described twice, with another value of one attribute the
-second time and all else the same.
+second time and all else the same, where the captions differ in one word or two (so that a beak of
+medium length, which takes a word more, has no twin).
 
 By twins: how often DAMSM, by words and sentence together, gives the two right pairs of image and
 caption more than the two wrong ones, in sum. What captions alone make likely cancels out (Thrush et
 al., "Winoground", CVPR 2022).
 
-With --generated: both captions with the same noise, seen by the attribute classifier of the judges.
-How often does the image change in the direction of the word, and how often are both values right?
+With --generated: both captions of one pair a bird with the same noise, seen by the attribute
+classifier of the judges. How often does the image change in the direction of the word, and how
+often are both values right?
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -28,7 +30,7 @@ from absl import flags
 from attngan_jax import cli
 from attngan_jax.data.birds.captions import write_captions
 from attngan_jax.data.birds.drawing import draw_bird
-from attngan_jax.data.birds.species import ATTRIBUTES, Species, make_species
+from attngan_jax.data.birds.species import ATTRIBUTE_INDEX, ATTRIBUTES, Species, make_species
 from attngan_jax.data.vocabulary import tokenise
 from attngan_jax.evaluation.judges import files, networks
 from attngan_jax.losses.damsm import sentence_scores, word_scores
@@ -42,6 +44,7 @@ _GENERATED = flags.DEFINE_bool("generated", False, "Also judge what the generato
 SEED = 99  # of species and images; the configs have 1, the judges 2
 NUM_SPECIES = 400
 BATCH_SIZE = 50
+GROUNDS = {"eye_ring": "crown_color", "wing_bars": "wing_color"}  # what a mark lies on
 SENTENCES = {
     "wing_color": "this bird has {} wings",
     "beak_length": "this bird has a {} beak",
@@ -93,19 +96,29 @@ class Twins(NamedTuple):
     values: tuple  # indices
 
 
+def other_value(one: Species, attribute: str) -> Species:
+    """The same bird with another value of the attribute, of which no mark is on its own colour."""
+    number, values = ATTRIBUTE_INDEX[attribute], ATTRIBUTES[attribute]
+    ground = one.value(GROUNDS[attribute]) if attribute in GROUNDS else None
+    others = [i for i, value in enumerate(values) if value not in (one.value(attribute), ground)]
+    attributes = list(one.attributes)
+    attributes[number] = others[one.class_id % len(others)]
+    return one._replace(attributes=tuple(attributes))
+
+
 def twins(attribute: str, species: list[Species], side: int) -> list[Twins]:
-    """Those with captions that differ in one word or two, as many as there are of ten a bird."""
-    found, number = [], list(ATTRIBUTES).index(attribute)
+    """Those with captions that state the attribute and differ in one word or two, of ten a bird."""
+    found, number = [], ATTRIBUTE_INDEX[attribute]
     for one in species:
-        values, count = list(one.attributes), len(ATTRIBUTES[attribute])
-        values[number] = (values[number] + 1 + one.class_id % (count - 1)) % count
-        birds, seed = (one, one._replace(attributes=tuple(values))), [SEED, one.class_id]
+        birds, seed = (one, other_value(one, attribute)), [SEED, one.class_id]
         written = (write_captions(bird, np.random.default_rng(seed), 10) for bird in birds)
         images = tuple(draw_bird(bird, np.random.default_rng(seed), side)[0] for bird in birds)
         pair = tuple(bird.attributes[number] for bird in birds)
         for captions in zip(*written):
             first, second = texts = tuple(tokenise(caption.text) for caption in captions)
-            if len(first) == len(second) and 1 <= sum(map(str.__ne__, first, second)) <= 2:
+            are_stated = tuple(caption.states[number] for caption in captions) == pair
+            differences = sum(map(str.__ne__, first, second))
+            if are_stated and len(first) == len(second) and differences <= 2:
                 found.append(Twins(images, texts, pair))
     return found
 
@@ -123,8 +136,8 @@ def batches(model: TrainedModel, texts: list[list[str]]) -> Iterator[dict]:
         }
 
 
-def by_twins(model: TrainedModel, found: list[Twins]) -> float:
-    """The percentage whose right pairs score more than the wrong ones."""
+def pair_scores(model: TrainedModel) -> Callable:
+    """The score by words and sentence of each image with the caption in the same place, jitted."""
     gammas = {name: model.config.damsm[name] for name in ("gamma1", "gamma2")}
 
     def score(v, embedding, words, sentence, mask):  # of an image and a caption
@@ -132,9 +145,16 @@ def by_twins(model: TrainedModel, found: list[Twins]) -> float:
         return (by_words + sentence_scores(embedding[None], sentence[None]))[0, 0]
 
     @jax.jit
-    def scores(variables, images, batch):  # of each image with the caption in the same place
+    def scores(images, batch):  # uint8 [B, S, S, 3] and captions -> [B]
+        variables = model.variables
         encoded = *model.encode_images(variables, images), *model.encode_captions(variables, batch)
         return jax.vmap(score)(*encoded, word_mask(batch))
+
+    return scores
+
+
+def by_twins(model: TrainedModel, scores: Callable, found: list[Twins]) -> float:
+    """The percentage whose right pairs have more of `pair_scores` than the wrong ones."""
 
     def total(image, text):  # of the twins' images of this number with their texts of that
         images = [pair.images[image] for pair in found]
@@ -143,28 +163,31 @@ def by_twins(model: TrainedModel, found: list[Twins]) -> float:
             np.split(images, len(images) // BATCH_SIZE),
             batches(model, [pair.texts[text] for pair in found]),
         )
-        return np.concatenate([scores(model.variables, *part) for part in parts])[: len(found)]
+        return np.concatenate([scores(*part) for part in parts])[: len(found)]
 
     right, wrong = total(0, 0) + total(1, 1), total(0, 1) + total(1, 0)
     return 100 * float(np.mean(right > wrong))
 
 
-def generated(model: TrainedModel, judges: dict, found: list[Twins], number: int) -> tuple:
+def judge_logits() -> Callable:
+    """The attribute classifier's logits of images, jitted."""
+    classifier = networks.AttributeClassifier().bind(files.load().variables["attributes"])
+    return jax.jit(lambda images: classifier(networks.prepare(images), train=False)[1])
+
+
+def generated(
+    model: TrainedModel, logits: Callable, found: list[Twins], number: int
+) -> tuple[float, float]:
     """Percentages of generated twins that differ as the attribute of this number does, and of
     those of which the judge sees both values."""
-
-    @jax.jit
-    def logits(images):
-        classifier = networks.AttributeClassifier().bind(judges["attributes"])
-        return classifier(networks.prepare(images), train=False)[1][number]
-
     seen = []
     for text in (0, 1):
         made = (
             model.jitted_generate(model.variables, batch).images
             for batch in batches(model, [pair.texts[text] for pair in found])
         )
-        seen.append(np.concatenate([logits(images[max(images)]) for images in made])[: len(found)])
+        of_one = [logits(images[max(images)])[number] for images in made]
+        seen.append(np.concatenate(of_one)[: len(found)])
     first, second = np.array([pair.values for pair in found]).T
     rows = np.arange(len(found))
     lead = [each[rows, first] - each[rows, second] for each in seen]
@@ -176,20 +199,21 @@ def main(argv):
     """Prints a line for each attribute."""
     del argv
     names = NETWORKS if _GENERATED.value else ENCODERS
-    model, judges = TrainedModel.load(_WORKDIR.value, networks=names), files.load().variables
+    model = TrainedModel.load(_WORKDIR.value, networks=names)
+    scores, logits = pair_scores(model), judge_logits()
     species, side = make_species(NUM_SPECIES, SEED), model.config.procedural_birds.image_size
     by_sentences = accuracies(model, species)
     for number, attribute in enumerate(ATTRIBUTES):
         found = twins(attribute, species, side)
-        columns = [
-            f"{attribute:12s} {len(found):4d} twins: {by_twins(model, found):3.0f} % (chance 50)"
-        ]
+        right = by_twins(model, scores, found)
+        columns = [f"{attribute:12s} {len(found):4d} twins: {right:3.0f} % (chance 50)"]
         if _GENERATED.value:
             one_each = list({id(pair.images): pair for pair in found}.values())
-            direction, both = generated(model, judges, one_each, number)
+            direction, both = generated(model, logits, one_each, number)
             columns.append(
-                f"generated: direction {direction:3.0f} % (50), both right {both:3.0f} %"
+                f"{len(one_each):3d} generated: direction {direction:3.0f} % (chance 50)"
             )
+            columns.append(f"both right {both:3.0f} %")
         if attribute in by_sentences:
             right, chance = by_sentences[attribute]
             columns.append(f"by sentences {right:3.0f} % (chance {chance:.0f})")

@@ -242,7 +242,8 @@ def _attngan() -> Section:
     gan.adam_b2 = Key(0.999, at_most=0.999999)  # as in stage 1
     gan.ema_decay = Key(0.999, at_most=1)  # of the generator's parameters
     gan.damsm_weight = 5.0  # lambda, Eq. 3
-    gan.gamma3 = 10.0  # Eq. 11, in this stage's DAMSM loss
+    # Eq. 11, in this stage's DAMSM loss.
+    gan.gamma3 = Key(10.0, before=lambda run: run["damsm"]["gamma3"])
     # Of the logits; see losses/adversarial.py.
     gan.adversarial_loss = Key("bce", registry="attngan_jax.losses.adversarial:ADVERSARIAL_LOSSES")
     # Its weight, in the loss of every discriminator; 0: none. It is taken without microbatches.

@@ -127,10 +127,12 @@ def test_keys_younger_than_a_run_have_what_default_says(tmp_path, logged):
 
 
 def test_an_older_run_did_what_it_did_and_not_what_default_does_now(tmp_path, logged):
-    save_without(tmp_path, "damsm.best_checkpoint", "data.damsm_max_words")
+    save_without(tmp_path, "damsm.best_checkpoint", "data.damsm_max_words", "attngan.gamma3")
+    assert default.get_config().attngan.gamma3 == 10.0
     assert default.get_config().damsm.best_checkpoint and default.get_config().data.max_words == 18
     loaded = configuration.load_workdir_config(tmp_path)
     assert loaded.damsm.best_checkpoint == "" and loaded.data.damsm_max_words == 20
+    assert loaded.attngan.gamma3 == loaded.damsm.gamma3 == 20.0
     assert "data.damsm_max_words counts as 20" in logged[0]
 
 

@@ -10,4 +10,5 @@ def get_config():
     config.name = "birds"
     birds = dict(image_size=16, num_species=20, test_species=5, images_per_species=3)
     config.procedural_birds.update(birds)
+    config.attngan.damsm_weight = 2.5  # with it rounding grows, by which runs are compared here
     return shrink(config)
