@@ -38,7 +38,6 @@ from attngan_jax.sampling.trained_model import ENCODERS, NETWORKS, TrainedModel
 from attngan_jax.training.networks import word_mask
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run or of a model.", required=True)
-
 _GENERATED = flags.DEFINE_bool("generated", False, "Also judge what the generator makes of twins.")
 
 SEED = 99  # of species and images; the configs have 1, the judges 2
@@ -200,14 +199,14 @@ def main(argv):
     del argv
     names = NETWORKS if _GENERATED.value else ENCODERS
     model = TrainedModel.load(_WORKDIR.value, networks=names)
-    scores, logits = pair_scores(model), judge_logits()
+    scores, logits = pair_scores(model), judge_logits() if _GENERATED.value else None
     species, side = make_species(NUM_SPECIES, SEED), model.config.procedural_birds.image_size
     by_sentences = accuracies(model, species)
     for number, attribute in enumerate(ATTRIBUTES):
         found = twins(attribute, species, side)
         right = by_twins(model, scores, found)
         columns = [f"{attribute:12s} {len(found):4d} twins: {right:3.0f} % (chance 50)"]
-        if _GENERATED.value:
+        if logits:
             one_each = list({id(pair.images): pair for pair in found}.values())
             direction, both = generated(model, logits, one_each, number)
             columns.append(

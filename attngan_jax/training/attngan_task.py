@@ -217,7 +217,7 @@ class AttnganTask:
             )  # Eq. 4
             d_stats.append(batch_stats)
         if settings.damsm_weight:
-            damsm = matching_losses(self.config, settings.gamma3, *embeddings, *captions)  # Eq. 13
+            damsm = matching_losses(self.config, settings.gamma3, embeddings, captions)  # Eq. 13
             terms["damsm_loss"] = settings.damsm_weight * damsm.total  # lambda L_DAMSM
         loss = sum(terms.values())
         terms["kl_loss"] = adversarial.kl_loss(mean, log_variance)

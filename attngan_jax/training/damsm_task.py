@@ -86,9 +86,8 @@ class DamsmTask:
             words, sentence, swapped = encode_captions(encode, batch, dropout_keys=keys)
             variables = state.image.variables | {"params": image_params | pretrained}
             embeddings, batch_stats = self.apply(self.image_encoder, variables, images, train=True)
-            captions = (words, sentence, mask, batch["class_id"])
-            gamma3 = self.settings.gamma3
-            loss = matching_losses(self.config, gamma3, *embeddings, *captions, swapped)
+            captions = (words, sentence, mask, batch["class_id"], swapped)
+            loss = matching_losses(self.config, self.settings.gamma3, embeddings, captions)
             return loss.total, (loss, batch_stats)
 
         gradient = jax.grad(loss_fn, argnums=(0, 1), has_aux=True)
@@ -141,25 +140,18 @@ def encode_captions(
 
 
 @jax.named_scope("damsm_loss")  # its name in profiles and in compile_check's list
-def matching_losses(
-    config: Config,
-    gamma3: float,
-    region_features,
-    image_embedding,
-    words,
-    sentence,
-    mask,
-    class_ids,
-    swapped,
-) -> DamsmLoss:
+def matching_losses(config: Config, gamma3: float, embeddings: tuple, captions: tuple) -> DamsmLoss:
     """L_DAMSM's terms (Eqs. 6-13): this device's images with the captions of all devices.
 
-    Each stage has its own `gamma3`.
+    `embeddings` are region features `[B, R, D]` and image embeddings `[B, D]`; `captions` words
+    `[B, T, D]`, sentences `[B, D]`, mask `[B, T]`, classes `[B]`, and `SwappedCaptions` or None.
 
     With `per_device_negatives`, with its own captions alone: a batch over N devices then trains as
     N small batches do.
     """
-    captions, axis_name = (words, sentence, mask, class_ids), None
+    (region_features, image_embedding), swapped = embeddings, captions[-1]
+    captions, axis_name = captions[:-1], None
+    class_ids = captions[-1]  # of this device's images
     if not config.per_device_negatives:  # captions are small: 18 KB each, regions are 296 KB
         captions, axis_name = parallel.gather(captions), parallel.AXIS
     options = {name: config.damsm[name] for name in ("gamma1", "gamma2")}
