@@ -48,6 +48,7 @@ def train_iterator(
     image_sizes: Sequence[int],
     max_words: int,
     seed: int,
+    few_swapped_colors: bool = False,
     share: tuple[int, int] = (0, 1),
 ) -> grain.DatasetIterator:
     """This host's share of the endless, shuffled and augmented training batches.
@@ -58,6 +59,7 @@ def train_iterator(
       image_sizes: S of every image wanted, all from one crop.
       max_words: T, the words of a caption; `overflow_rule` says what happens to more.
       seed: of the order, crops, flips, caption choices and cut captions.
+      few_swapped_colors: see `WordSwapper`.
       share: this host's number and how many there are.
     Returns:
       An iterator with `close()`, `get_state()` and `set_state()` (JSON, the same on every host,
@@ -68,7 +70,8 @@ def train_iterator(
     """
     seed = seed % 2**32
     num_swapped = config.damsm.swapped_captions
-    make = ExampleMaker(config.data, dataset.vocabulary, image_sizes, max_words, num_swapped)
+    words = (max_words, num_swapped, few_swapped_colors)
+    make = ExampleMaker(config.data, dataset.vocabulary, image_sizes, *words)
     examples = _numbered(dataset.train).shuffle(seed=seed).repeat()
     examples = examples.random_map(make.train_example, seed=seed)
     return _batches(examples, config, batch_size, share)
@@ -130,10 +133,11 @@ class ExampleMaker:
     image_sizes: Sequence[int]
     max_words: int
     num_swapped: int = 0  # copies of each training caption with one word exchanged
+    few_swapped_colors: bool = False
 
     @functools.cached_property
     def _swap(self) -> WordSwapper:
-        return WordSwapper(self.vocabulary)
+        return WordSwapper(self.vocabulary, few_colors=self.few_swapped_colors)
 
     def train_example(self, record: Record, rng: np.random.Generator) -> Batch:
         """Random crop, flip and caption."""

@@ -11,20 +11,21 @@ import numpy as np
 from attngan_jax.data.vocabulary import Vocabulary
 
 # Kinds of describing words. In a kind, synonyms stand together: an exchange is between groups.
+COLORS = (
+    "red crimson scarlet",
+    "orange",
+    "yellow golden gold",
+    "green olive",
+    "blue turquoise teal",
+    "purple violet",
+    "pink",
+    "brown tan rust rusty",
+    "grey gray silver",
+    "black",
+    "white cream",
+)
 KINDS = (
-    (
-        "red crimson scarlet",
-        "orange",
-        "yellow golden gold",
-        "green olive",
-        "blue turquoise teal",
-        "purple violet",
-        "pink",
-        "brown tan rust rusty",
-        "grey gray silver",
-        "black",
-        "white cream",
-    ),
+    COLORS,
     ("small tiny little", "medium average", "large big huge"),
     ("short stubby", "long elongated lengthy"),
     ("pointed pointy sharp", "curved hooked", "thick stout blunt conical"),
@@ -32,9 +33,14 @@ KINDS = (
 
 
 class WordSwapper:
-    """Exchanges the describing words of a vocabulary's captions."""
+    """Exchanges the describing words of a vocabulary's captions.
 
-    def __init__(self, vocabulary: Vocabulary):
+    With `few_colors` in one copy at most a colour, if the caption has words of other kinds.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, *, few_colors: bool = False):
+        self._few_colors = few_colors
+        self._colors = set(vocabulary.encode(" ".join(COLORS).split()))
         self._others: dict[int, np.ndarray] = {}
         for kind in KINDS:
             groups = [vocabulary.encode(group.split()) for group in kind]
@@ -48,11 +54,16 @@ class WordSwapper:
         another one of its kind in its place, of another meaning; unchanged where it has none."""
         copies = np.tile(caption, (count, 1))
         places = [t for t, number in enumerate(caption) if int(number) in self._others]
-        if places:
-            # Different places while there are any.
-            order = np.concatenate(
-                [rng.permutation(places) for _ in range(-(-count // len(places)))]
-            )
-            for copy, t in zip(copies, order):
-                copy[t] = rng.choice(self._others[int(caption[t])])
+        order = _in_turn(places, count, rng)
+        if self._few_colors:
+            others = [t for t in places if int(caption[t]) not in self._colors]
+            order = _in_turn(others, count - 1, rng) + order
+        for copy, t in zip(copies, order):
+            copy[t] = rng.choice(self._others[int(caption[t])])
         return copies
+
+
+def _in_turn(places: list[int], count: int, rng: np.random.Generator) -> list[int]:
+    """`count` of the places, different ones while there are any; none of none."""
+    rounds = -(-count // len(places)) if places else 0
+    return [t for _ in range(rounds) for t in rng.permutation(places)][:count]

@@ -107,7 +107,8 @@ def _facts(run: run_files.Run) -> list[tuple[str, str]]:
         done, planned = _last_step(run, stage), config[stage]["num_train_steps"]
         progress = f"{done:,}" if done == planned else f"{done:,} of {planned:,}"
         facts[f"{STAGE_NAMES[stage]} steps"] = progress if planned else ""
-    facts["DAMSM weight λ"] = f"{config['attngan']['damsm_weight']:g}"
+    gan = config["attngan"]
+    facts["DAMSM weight λ and γ₃"] = f"{gan['damsm_weight']:g}, {gan['gamma3']:g}"
     facts["Seed"] = str(config["seed"])
     return [(name, value) for name, value in facts.items() if value]
 

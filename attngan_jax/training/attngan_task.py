@@ -26,6 +26,7 @@ class AttnganTask:
         self.settings = gan = config.attngan
         self.image_sizes = networks.image_sizes(config)
         self.max_words = config.data.max_words
+        self.few_swapped_colors = gan.few_swapped_colors
         self.text_encoder = networks.build_text_encoder(config, vocabulary_size)
         self.image_encoder = networks.build_image_encoder(config)
         self.generator = networks.build_generator(config)

@@ -40,6 +40,7 @@ class DamsmTask:
         self.settings = damsm = config.damsm
         self.image_sizes = (config.image_encoder.image_size,)
         self.max_words = config.data.damsm_max_words
+        self.few_swapped_colors = False
         self.text_encoder = networks.build_text_encoder(config, vocabulary_size)
         self.image_encoder = networks.build_image_encoder(config)
         self.apply = functools.partial(

@@ -35,7 +35,7 @@ def train_iterator(task, dataset) -> Any:
     """This process's share of a task's training batches, as the config asks for them."""
     config, share = task.config, multihost.index_and_count()
     sizes: dict = dict(batch_size=task.settings.batch_size, image_sizes=task.image_sizes)
-    sizes["max_words"] = task.max_words
+    sizes |= dict(max_words=task.max_words, few_swapped_colors=task.few_swapped_colors)
     return pipeline.train_iterator(dataset, config, seed=config.seed, share=share, **sizes)
 
 

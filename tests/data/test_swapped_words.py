@@ -16,8 +16,9 @@ def row(text):
     return np.array(numbers + [0] * (12 - len(numbers)), np.int32)
 
 
-def swapped(text, count, seed=0):
-    copies = WordSwapper(VOCABULARY)(row(text), count, np.random.default_rng(seed))
+def swapped(text, count, seed=0, **options):
+    swap = WordSwapper(VOCABULARY, **options)
+    copies = swap(row(text), count, np.random.default_rng(seed))
     assert copies.dtype == np.int32 and copies.shape == (count, 12)
     return [" ".join(VOCABULARY.decode(copy)) for copy in copies]
 
@@ -41,6 +42,18 @@ def test_each_copy_exchanges_another_word_while_there_are_any():
     for seed in range(20):
         copies = swapped("red wings and long beak", 2, seed)
         assert {copy.split()[0] == "red" for copy in copies} == {True, False}
+
+
+def test_few_colors_leaves_one_copy_for_them():
+    caption, changed = "red wings and long beak", []
+    for seed in range(40):
+        *first, last = swapped(caption, 3, seed, few_colors=True)
+        assert first == ["red wings and short beak"] * 2
+        changed.append(last.split()[0] != "red")
+    assert 5 < sum(changed) < 35
+    assert "red wings" not in swapped("red wings", 3, few_colors=True)
+    reached = {swapped(caption, 1, seed, few_colors=True)[0].split()[0] for seed in range(40)}
+    assert reached == {"red", "blue", "grey"}  # one copy alone is that one
 
 
 @pytest.mark.parametrize("caption", ["a bird with wings", "a pointed beak", ""])
