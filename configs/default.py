@@ -244,8 +244,8 @@ def _attngan() -> Section:
     gan.damsm_weight = 5.0  # lambda, Eq. 3
     # Eq. 11, in this stage's DAMSM loss.
     gan.gamma3 = Key(10.0, before=lambda run: run["damsm"]["gamma3"])
-    # True: of damsm.swapped_captions one at most has another colour here, if the caption has other
-    # words to exchange.
+    # True: at most one of a caption's damsm.swapped_captions has another colour in this stage, if
+    # the caption has other words to exchange.
     gan.few_swapped_colors = False
     # Of the logits; see losses/adversarial.py.
     gan.adversarial_loss = Key("bce", registry="attngan_jax.losses.adversarial:ADVERSARIAL_LOSSES")

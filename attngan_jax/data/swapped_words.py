@@ -35,7 +35,8 @@ KINDS = (
 class WordSwapper:
     """Exchanges the describing words of a vocabulary's captions.
 
-    With `few_colors` in one copy at most a colour, if the caption has words of other kinds.
+    With `few_colors` only the last copy may have another colour, if the caption has words of other
+    kinds to exchange. One of these may then be exchanged in several copies.
     """
 
     def __init__(self, vocabulary: Vocabulary, *, few_colors: bool = False):
@@ -64,6 +65,6 @@ class WordSwapper:
 
 
 def _in_turn(places: list[int], count: int, rng: np.random.Generator) -> list[int]:
-    """`count` of the places, different ones while there are any; none of none."""
+    """`count` of the places, different ones while there are any. Empty without places."""
     rounds = -(-count // len(places)) if places else 0
     return [t for _ in range(rounds) for t in rng.permutation(places)][:count]

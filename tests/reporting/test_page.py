@@ -35,7 +35,8 @@ def markup(finished):
 
 
 EXPECTED = """73.1 % ± 2.0 | 89.9 % ± 1.2 | 1,000 images | among 50 (1 matching, 49 mismatching) |
-folds of 250 | Chance 2.0 % | 65.4 % | On real images: 96.5 % | 3 words | λ and γ₃ 5, 10 | DAMSM loss |
+folds of 250 | Chance 2.0 % | 65.4 % | On real images: 96.5 % | 3 words | λ and γ₃ 5, 10 |
+DAMSM loss |
 crown color 77.7 %, chance 10.4 %, real images 97.6 % | beak length 88.8 %, chance 33.3 % |
 No Inception weights were given | No <weights> for FID | Dataset 41 s | AttnGAN 7 min 11 s |
 Evaluation 8.2 s | 4 → 8 → 16 px | a […] bird red green | Evaluated at step 300 on the test split |

@@ -192,7 +192,12 @@ def test_a_model_folder_generates_the_same(model, folder):
 def test_the_card_is_of_the_run(model, folder):
     card = (folder / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: attngan_jax\n")
-    for part in ("R-precision, generated images", "train 45 images", "AttnGAN: 4 steps of 8"):
+    for part in (
+        "R-precision, generated images",
+        "train 45 images",
+        "AttnGAN: 4 steps of 8",
+        "2.5 with γ₃ 8.0",
+    ):
         assert part in card
     assert "samples.png" in card and Image.open(folder / "samples.png").size[0] > 100
 

@@ -7,10 +7,13 @@ import pathlib
 import numpy as np
 import pytest
 
+from attngan_jax.data.swapped_words import COLORS, KINDS
 from attngan_jax.errors import UserError
 from attngan_jax.sampling.sample_writer import SampleWriter
 from attngan_jax.training import loop, parallel
+from attngan_jax.training.attngan_task import AttnganTask
 from attngan_jax.training.checkpoints import Checkpoints
+from attngan_jax.training.damsm_task import DamsmTask
 from tests.training import one_device
 
 
@@ -49,6 +52,22 @@ def assert_equal_trees(a, b):
     assert list(a) == list(b)
     for name in a:
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+@pytest.mark.parametrize("task, at_most", [(DamsmTask, 4), (AttnganTask, 1)])
+def test_stage_2_alone_has_few_swapped_colors(task, at_most, tiny_config, tiny_dataset):
+    """Counted in captions that have a word to exchange which is no colour."""
+    tiny_config.damsm.swapped_captions = 4
+    tiny_config.attngan.few_swapped_colors = True
+    vocabulary, most = tiny_dataset.vocabulary, 0
+    colors, all_words = (vocabulary.encode(" ".join(k).split()) for k in (COLORS, sum(KINDS, ())))
+    (batch,) = one_device.batches(task(tiny_config, len(vocabulary)), tiny_dataset, 1)
+    for caption, copies in zip(batch["caption"], batch["swapped_caption"]):
+        if set(caption) & (set(all_words) - set(colors)):
+            changed = caption[np.nonzero(copies != caption)[1]]
+            assert len(changed) == 4
+            most = max(most, int(np.isin(changed, colors).sum()))
+    assert (most > 1, most <= at_most) == (at_most > 1, True)
 
 
 @pytest.mark.parametrize("stage", ["damsm", "attngan"])
