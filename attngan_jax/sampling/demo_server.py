@@ -186,5 +186,9 @@ def serve(path_or_name: storage.PathLike, host: str, port: int) -> None:
     with Server(host, port) as server:
         server.demo = Demo(path_or_name)
         print(f"Open {server.url} in a browser; Ctrl-C ends.", flush=True)
+        # Ctrl-C in the thread that accepts a request would close it while another answers it.
+        accepting = threading.Thread(target=server.serve_forever, daemon=True)
+        accepting.start()
         with contextlib.suppress(KeyboardInterrupt):
-            server.serve_forever()
+            accepting.join()
+        server.shutdown()

@@ -214,7 +214,18 @@ def test_an_address_that_will_not_do_gets_one_line(server):
 
 def test_the_command_says_where_and_ends_by_ctrl_c(tiny_model):  # noqa: F811
     # A shell's background processes, and so their children, would ignore the signal.
-    code = """import runpy, signal
+    # It comes while a request is accepted, and not answered yet.
+    code = """import runpy, signal, time
+from attngan_jax.sampling.demo_server import Handler, Server
+answer, accept = Handler.do_GET, Server.process_request
+def answer_late(handler):
+    time.sleep(1)
+    answer(handler)
+def accept_slowly(*arguments):
+    accept(*arguments)
+    print("accepted", flush=True)
+    time.sleep(2)
+Handler.do_GET, Server.process_request = answer_late, accept_slowly
 signal.signal(signal.SIGINT, signal.default_int_handler)
 runpy.run_module("attngan_jax", run_name="__main__")"""
     command = [sys.executable, "-c", code, "demo", "--model", tiny_model, "--port", "0"]
@@ -222,8 +233,11 @@ runpy.run_module("attngan_jax", run_name="__main__")"""
     with subprocess.Popen(command, cwd=tiny_runs.ROOT, text=True, **pipes) as process:
         assert process.stdout.readline().startswith("Loading")
         url = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
-        assert urllib.request.urlopen(url[0], timeout=60).status == 200
-        process.send_signal(signal.SIGINT)
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(urllib.request.urlopen, url[0], timeout=60)
+            assert process.stdout.readline() == "accepted\n"
+            process.send_signal(signal.SIGINT)
+            assert answer.result().status == 200
         assert process.wait(60) == 0 and process.stderr.read() == ""
 
 
