@@ -69,9 +69,14 @@ def train_iterator(
       `swapped_caption` int32 [B, K, T].
     """
     seed = seed % 2**32
-    num_swapped = config.damsm.swapped_captions
-    words = (max_words, num_swapped, few_swapped_colors)
-    make = ExampleMaker(config.data, dataset.vocabulary, image_sizes, *words)
+    make = ExampleMaker(
+        config.data,
+        dataset.vocabulary,
+        image_sizes,
+        max_words,
+        num_swapped=config.damsm.swapped_captions,
+        few_swapped_colors=few_swapped_colors,
+    )
     examples = _numbered(dataset.train).shuffle(seed=seed).repeat()
     examples = examples.random_map(make.train_example, seed=seed)
     return _batches(examples, config, batch_size, share)

@@ -10,7 +10,7 @@ import numpy as np
 
 from attngan_jax.data.vocabulary import Vocabulary
 
-# Kinds of describing words. In a kind, synonyms stand together: an exchange is between groups.
+# In a kind of describing words synonyms stand together: an exchange is between groups.
 COLORS = (
     "red crimson scarlet",
     "orange",

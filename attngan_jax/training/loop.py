@@ -34,9 +34,16 @@ def is_finished(task, workdir: storage.PathLike) -> bool:
 def train_iterator(task, dataset) -> Any:
     """This process's share of a task's training batches, as the config asks for them."""
     config, share = task.config, multihost.index_and_count()
-    sizes: dict = dict(batch_size=task.settings.batch_size, image_sizes=task.image_sizes)
-    sizes |= dict(max_words=task.max_words, few_swapped_colors=task.few_swapped_colors)
-    return pipeline.train_iterator(dataset, config, seed=config.seed, share=share, **sizes)
+    return pipeline.train_iterator(
+        dataset,
+        config,
+        batch_size=task.settings.batch_size,
+        image_sizes=task.image_sizes,
+        max_words=task.max_words,
+        seed=config.seed,
+        few_swapped_colors=task.few_swapped_colors,
+        share=share,
+    )
 
 
 def train(
