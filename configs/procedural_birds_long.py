@@ -21,8 +21,7 @@ def get_config():
     config.attngan.discriminator_learning_rate = 1.2e-3
     config.attngan.final_learning_rate_fraction = 0.05
     config.attngan.ema_decay = 0.998
-    config.attngan.damsm_weight = 4.0
-    config.attngan.gamma3 = 20.0
+    config.attngan.few_swapped_colors = True
     config.attngan.checkpoint_every_steps = 500
     config.attngan.sample_every_steps = 1_000
     return config
