@@ -7,10 +7,10 @@ The folder holds images with `name.txt` beside `name.jpg`, or a `captions.jsonl`
 docs/data.md. Many sizes of collections need other numbers of steps: both stages save images and
 losses to judge that by.
 
-With few images, some thousand or less, discriminators learn them by heart: their losses are near 0
-while the images stop improving. `--config.attngan.augment_shift=0.125` and
-`--config.attngan.augment_cutout=0.5` are the remedy of Zhao et al. (NeurIPS 2020). It has not been
-measured here.
+With few images, some thousand or less, discriminators may learn them by heart: their losses go to 0
+while the images stop improving. Only then add `--config.attngan.augment_shift=0.125` and
+`--config.attngan.augment_cutout=0.5`, the remedy of Zhao et al. (NeurIPS 2020). Before that they
+cost more than they bring: docs/recipes.md, "Few images".
 """
 
 from attngan_jax.configs import default
