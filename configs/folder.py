@@ -7,10 +7,11 @@ The folder holds images with `name.txt` beside `name.jpg`, or a `captions.jsonl`
 docs/data.md. Many sizes of collections need other numbers of steps: both stages save images and
 losses to judge that by.
 
-With few images, some thousand or less, discriminators may learn them by heart: their losses go to 0
-while the images stop improving. Only then add `--config.attngan.augment_shift=0.125` and
-`--config.attngan.augment_cutout=0.5`, the remedy of Zhao et al. (NeurIPS 2020). Before that they
-cost more than they bring: docs/recipes.md, "Few images".
+With few images, a thousand or fewer, discriminators may learn them by heart: their losses go to 0
+while the images stop improving. Then start stage 2 again in a new workdir, with `--damsm_from` the
+old one, `--config.attngan.augment_shift=0.125` and `--config.attngan.augment_cutout=0.5`, the
+remedy of Zhao et al. (NeurIPS 2020). On small drawn birds whose discriminators had not come to that
+it cost more than it brought (docs/recipes.md, "Few images"); on photographs it was not tried.
 """
 
 from attngan_jax.configs import default
