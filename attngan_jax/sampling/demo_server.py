@@ -188,7 +188,8 @@ def serve(path_or_name: storage.PathLike, host: str, port: int) -> None:
         print(f"Open {server.url} in a browser; Ctrl-C ends.", flush=True)
         # Ctrl-C in the thread that accepts a request would close it while another answers it.
         accepting = threading.Thread(target=server.serve_forever, daemon=True)
-        accepting.start()
         with contextlib.suppress(KeyboardInterrupt):
+            accepting.start()  # a request may be answered before this returns
             accepting.join()
-        server.shutdown()
+        if accepting.ident:  # it has started; is_alive() is wrong after an interrupted join()
+            server.shutdown()

@@ -212,10 +212,11 @@ def test_an_address_that_will_not_do_gets_one_line(server):
     tiny_runs.assert_one_line(done, 1, "there is no folder no_such_model")
 
 
-def test_the_command_says_where_and_ends_by_ctrl_c(tiny_model):  # noqa: F811
+@pytest.mark.parametrize("main_thread", ["waits", "starts the other late"])
+def test_the_command_says_where_and_ends_by_ctrl_c(tiny_model, main_thread):  # noqa: F811
     # A shell's background processes, and so their children, would ignore the signal.
     # It comes while a request is accepted, and not answered yet.
-    code = """import runpy, signal, time
+    code = """import runpy, signal, threading, time
 from attngan_jax.sampling.demo_server import Handler, Server
 answer, accept = Handler.do_GET, Server.process_request
 def answer_late(handler):
@@ -226,8 +227,16 @@ def accept_slowly(*arguments):
     print("accepted", flush=True)
     time.sleep(2)
 Handler.do_GET, Server.process_request = answer_late, accept_slowly
+start = threading.Thread.start
+def start_late(thread):
+    start(thread)
+    if "serve_forever" in thread.name:  # that of a thread says its function
+        time.sleep(5)
+if LATE:
+    threading.Thread.start = start_late
 signal.signal(signal.SIGINT, signal.default_int_handler)
 runpy.run_module("attngan_jax", run_name="__main__")"""
+    code = code.replace("LATE", str(main_thread != "waits"))
     command = [sys.executable, "-c", code, "demo", "--model", tiny_model, "--port", "0"]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with subprocess.Popen(command, cwd=tiny_runs.ROOT, text=True, **pipes) as process:
