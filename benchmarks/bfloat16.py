@@ -13,8 +13,8 @@ import runpy
 import jax
 import numpy as np
 
-from attngan_jax.data import datasets, pipeline
-from attngan_jax.training import parallel
+from attngan_jax.data import datasets
+from attngan_jax.training import loop, parallel
 from attngan_jax.training.damsm_task import DamsmTask
 from attngan_jax.training.state import stage_key
 
@@ -28,14 +28,7 @@ def losses(config, dataset, dtype: str, num_steps: int) -> np.ndarray:
     create = jax.jit(task.create_train_state, out_shardings=parallel.replicated(mesh))
     state = create(stage_key(config.seed, task.name, -1))
     step = parallel.parallel_step(task.train_step, mesh)
-    batches = pipeline.train_iterator(
-        dataset,
-        config,
-        batch_size=task.settings.batch_size,
-        image_sizes=task.image_sizes,
-        max_words=task.max_words,
-        seed=config.seed,
-    )
+    batches = loop.train_iterator(task, dataset)
     values = []
     for _ in range(num_steps):
         state, metrics = step(state, None, parallel.shard_batch(next(batches), mesh))

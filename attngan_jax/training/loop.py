@@ -33,7 +33,7 @@ def is_finished(task, workdir: storage.PathLike) -> bool:
 
 def train_iterator(task, dataset) -> Any:
     """This process's share of a task's training batches, as the config asks for them."""
-    config, share = task.config, multihost.index_and_count()
+    config = task.config
     return pipeline.train_iterator(
         dataset,
         config,
@@ -42,7 +42,7 @@ def train_iterator(task, dataset) -> Any:
         max_words=task.max_words,
         seed=config.seed,
         few_swapped_colors=task.few_swapped_colors,
-        share=share,
+        share=multihost.index_and_count(),
     )
 
 
