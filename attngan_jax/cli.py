@@ -70,11 +70,9 @@ def _keep_freed_memory() -> None:
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
-        TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD, ARENA_MAX = -1, -2, -3, -8
-        # Before glibc 2.35 no more than half a heap; alone, the others would fix a small threshold.
-        if not (mallopt(MMAP_THRESHOLD, 1 << 30) or mallopt(MMAP_THRESHOLD, 1 << 25)):
-            return
-        mallopt(TRIM_THRESHOLD, 2**31 - 1)
+        TRIM_THRESHOLD, TOP_PAD, MMAP_MAX, ARENA_MAX = -1, -2, -4, -8
+        mallopt(MMAP_MAX, 0)  # no block has a mapping of its own
+        mallopt(TRIM_THRESHOLD, -1)  # and what is freed stays
         mallopt(TOP_PAD, 1 << 26)
         mallopt(ARENA_MAX, 1)  # the other arenas' heaps hold no more than 64 MiB
 

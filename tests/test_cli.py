@@ -2,6 +2,7 @@
 
 import errno
 import os
+import platform
 from unittest import mock
 
 import pytest
@@ -92,6 +93,25 @@ def test_programs_are_kept_in_the_users_folder_or_where_the_user_says(monkeypatc
     monkeypatch.setenv(names[0], "")
     cli.keep_programs()
     assert os.environ["JAX_ENABLE_COMPILATION_CACHE"] == "false"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's settings")
+def test_what_a_step_frees_stays_with_the_process_whatever_its_size():
+    # Larger than what glibc would map by itself, and than what it would keep. No page is touched.
+    program = """if True:
+        import ctypes
+        from attngan_jax import cli
+        def mebibytes():
+            return [int(l.split()[1]) >> 10 for l in open("/proc/self/status") if "VmData" in l][0]
+        cli._keep_freed_memory()
+        libc = ctypes.CDLL(None)
+        libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+        before = mebibytes()
+        libc.free(libc.malloc(ctypes.c_size_t(3 << 30)))
+        print(mebibytes() - before)"""
+    done = tiny_runs.start_python("-c", program)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 3 << 10
 
 
 def test_help_is_no_failure():
