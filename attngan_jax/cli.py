@@ -71,10 +71,10 @@ def _keep_freed_memory() -> None:
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
         TRIM_THRESHOLD, TOP_PAD, MMAP_MAX, ARENA_MAX = -1, -2, -4, -8
-        mallopt(MMAP_MAX, 0)  # no block has a mapping of its own
-        mallopt(TRIM_THRESHOLD, -1)  # and what is freed stays
+        mallopt(MMAP_MAX, 0)  # no block has a mapping of its own, however large
+        mallopt(TRIM_THRESHOLD, -1)  # what is freed stays
         mallopt(TOP_PAD, 1 << 26)
-        mallopt(ARENA_MAX, 1)  # the other arenas' heaps hold no more than 64 MiB
+        mallopt(ARENA_MAX, 1)  # the other arenas' heaps hold no more than 64 MiB, and map the rest
 
 
 def _run(main: Callable[[Sequence[str]], None]) -> int:

@@ -97,21 +97,30 @@ def test_programs_are_kept_in_the_users_folder_or_where_the_user_says(monkeypatc
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's settings")
 def test_what_a_step_frees_stays_with_the_process_whatever_its_size():
-    # Larger than what glibc would map by itself, and than what it would keep. No page is touched.
+    # Larger than what glibc would map by itself, and than what it would keep; in a thread, as XLA's
+    # are, and no page is touched.
     program = """if True:
-        import ctypes
+        import ctypes, threading
         from attngan_jax import cli
         def mebibytes():
             return [int(l.split()[1]) >> 10 for l in open("/proc/self/status") if "VmData" in l][0]
+        def use():
+            block = libc.malloc(ctypes.c_size_t(3 << 30))
+            print(bool(block), mebibytes())
+            libc.free(block)
         cli._keep_freed_memory()
         libc = ctypes.CDLL(None)
         libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
-        before = mebibytes()
-        libc.free(libc.malloc(ctypes.c_size_t(3 << 30)))
-        print(mebibytes() - before)"""
+        thread = threading.Thread(target=use)
+        thread.start()
+        thread.join()
+        print(mebibytes())"""
     done = tiny_runs.start_python("-c", program)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= 3 << 10
+    found, during, after = done.stdout.split()
+    if found == "False":
+        pytest.skip("3 GiB of address space are not to be had here")
+    assert int(during) > 3 << 10 and int(after) > 3 << 10
 
 
 def test_help_is_no_failure():
