@@ -66,7 +66,7 @@ def _keep_freed_memory() -> None:
     """Has glibc keep what XLA's CPU steps free, for the next step, in place of the kernel.
 
     Blocks as large as activations are otherwise mapped, zeroed and given back in every step: a
-    quarter of its CPU time.
+    quarter of its CPU time. The process then has room for two or three times a step's temporaries.
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
